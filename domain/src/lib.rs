@@ -30,6 +30,8 @@ pub mod settings;
 pub mod stripe_wire;
 mod subscription;
 mod tenant;
+#[doc(hidden)]
+pub mod testing;
 
 pub use decide::{decide, lookups};
 pub use route::{Fate, Routed, route};
