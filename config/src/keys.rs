@@ -289,8 +289,10 @@ pub(crate) fn nearest<'a>(
     given: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    // A third of the name may be wrong: `BURSAR_LISTN` is meant, `BURSAR_FOO` is not.
-    let distance_max = (given.chars().count() / 3).clamp(1, 6);
+    // A third of the name may be wrong, our prefix not counted: `BURSAR_LISTN` is meant, `BURSAR_FOO`
+    // is not.
+    let own = given.strip_prefix("BURSAR_").unwrap_or(given);
+    let distance_max = (own.chars().count() / 3).clamp(1, 6);
     names
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(given, name), name))
