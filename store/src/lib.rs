@@ -1,1 +1,8 @@
-//! placeholder
+//! Bursar's durable state.
+//!
+//! Knows bytes, keys and commits; not what an input means, not Stripe, not HTTP.
+
+pub mod api;
+pub mod error;
+pub mod metrics;
+pub mod query;
