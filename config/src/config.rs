@@ -120,6 +120,18 @@ pub struct Addresses {
     pub return_origins: Vec<String>,
 }
 
+impl Addresses {
+    /// The addresses of a server that is only reached on this machine, once its real port is known.
+    pub fn on_this_machine(bound: SocketAddr) -> Self {
+        let app = BaseUrl::of_socket(bound);
+        Self {
+            return_origins: vec![app.origin()],
+            client: app.clone(),
+            app,
+        }
+    }
+}
+
 /// Who may call.
 #[derive(Debug, Clone)]
 pub struct Access {
