@@ -1,1 +1,40 @@
-//! placeholder
+//! Bursar's pure core: ids, money, events, reducers, ledger rules.
+//!
+//! Knows no clock, no I/O, no randomness, no runtime and no store. Everything here is a value or a
+//! function of values, so the same input always gives the same decision.
+
+pub mod aggregate;
+pub mod claims;
+mod customer;
+pub mod decide;
+pub mod decision;
+pub mod effect;
+pub mod fact;
+pub mod ids;
+pub mod input;
+mod installation;
+mod invoice;
+pub mod link;
+mod merchant;
+pub mod message;
+pub mod money;
+mod payment;
+pub mod plans;
+pub mod project;
+pub mod register;
+pub mod reread;
+pub mod route;
+pub mod rows;
+mod session;
+pub mod settings;
+pub mod stripe_wire;
+mod subscription;
+mod tenant;
+#[doc(hidden)]
+pub mod testing;
+
+pub use decide::{decide, lookups};
+pub use route::{Fate, Routed, route};
+
+/// Revision of the reducers: raised when the same inputs would decide something else.
+pub const REDUCER_REV: u32 = 1;

@@ -233,7 +233,7 @@ impl Reads {
         let segment = self.shared.segment(span.segment)?;
         let len = segment
             .file
-            .len()
+            .size()
             .map_err(io_error("measuring", &segment.path))?;
         let mut walk = Walk::new(segment.clone(), &segment.header()?, len);
         while walk.next_record <= record {
@@ -347,7 +347,7 @@ impl Records {
         let segment = self.shared.segment(number)?;
         let len = segment
             .file
-            .len()
+            .size()
             .map_err(io_error("measuring", &segment.path))?;
         let header = segment.header()?;
         self.walk = Some((segment.clone(), Walk::new(segment, &header, len)));

@@ -1,0 +1,80 @@
+//! What can go wrong in the store, and what to do about it.
+
+use std::time::Duration;
+
+/// A failed word. Outcomes of the domain are values, not errors.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The queue is full; nothing was written. Try again.
+    #[error("the store is busy")]
+    Busy,
+    /// The disk is past its watermark; nothing was written.
+    #[error("the disk is nearly full ({free_bytes} bytes free): intake is refused")]
+    Full {
+        /// Bytes left.
+        free_bytes: u64,
+    },
+    /// The store is closing or closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The caller broke a rule of the trait; nothing was written.
+    #[error("refused: {0}")]
+    Invalid(String),
+    /// Stored data is not what was written.
+    #[error("damage in {file} at byte {offset}: {kind}")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong.
+        kind: String,
+    },
+    /// Another process holds the store.
+    #[error("the store is held by process {pid}")]
+    Locked {
+        /// Its id, 0 if unknown.
+        pid: u32,
+    },
+    /// It was written by a newer version, or for another installation.
+    #[error("{0}")]
+    Incompatible(String),
+    /// The operating system refused; whether a write took effect is unknown to the caller.
+    #[error("{operation} failed")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What a caller should do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Try again later.
+    Retryable,
+    /// Trying again changes nothing.
+    Permanent,
+    /// The process should end; the platform restarts it.
+    Fatal,
+}
+
+impl StoreError {
+    /// What to do about it.
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            Self::Busy | Self::Full { .. } | Self::Closed => ErrorClass::Retryable,
+            Self::Invalid(_) | Self::Locked { .. } | Self::Incompatible(_) => ErrorClass::Permanent,
+            Self::Damaged { .. } | Self::Io { .. } => ErrorClass::Fatal,
+        }
+    }
+    /// How long a refused sender should wait.
+    pub const fn retry_after(&self) -> Duration {
+        match self {
+            Self::Full { .. } => Duration::from_secs(60),
+            _ => Duration::from_secs(1),
+        }
+    }
+}
