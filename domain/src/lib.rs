@@ -14,6 +14,7 @@ pub mod ids;
 pub mod input;
 mod installation;
 mod invoice;
+pub mod ledger;
 pub mod link;
 mod merchant;
 pub mod message;

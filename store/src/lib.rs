@@ -4,5 +4,7 @@
 
 pub mod api;
 pub mod error;
+pub mod journal;
 pub mod metrics;
 pub mod query;
+pub mod vfs;
