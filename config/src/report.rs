@@ -39,7 +39,7 @@ pub struct Report {
     /// One line per plan.
     pub plans: Vec<String>,
     /// What was taken from where: aliases in use.
-    pub notes: Vec<String>,
+    pub remarks: Vec<String>,
     /// What should be said aloud at start.
     pub warnings: Vec<String>,
 }
@@ -65,9 +65,17 @@ impl Report {
                 "test"
             },
             plans: config.plans.plans.iter().map(plan_line).collect(),
-            notes: gathered.notes.clone(),
+            remarks: gathered.notes.clone(),
             warnings,
         }
+    }
+
+    /// Everything to be said aloud at start: aliases in use, then warnings.
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        self.remarks
+            .iter()
+            .chain(&self.warnings)
+            .map(String::as_str)
     }
 
     /// The report as JSON, for `--json`.
@@ -89,7 +97,7 @@ impl Report {
             "mode": self.mode,
             "values": values,
             "plans": self.plans,
-            "notes": self.notes,
+            "notes": self.remarks,
             "warnings": self.warnings,
         })
     }
@@ -171,7 +179,7 @@ impl fmt::Display for Report {
         for plan in &self.plans {
             writeln!(f, "plan     {plan}")?;
         }
-        for note in &self.notes {
+        for note in &self.remarks {
             writeln!(f, "note     {note}")?;
         }
         for warning in &self.warnings {

@@ -233,7 +233,7 @@ fn an_alias_is_said_aloud_and_must_agree() {
         (loaded.config, loaded.report)
     };
     assert_eq!(
-        report.notes,
+        report.remarks,
         [
             "WASP_WEB_CLIENT_URL is used for CLIENT_BASE_URL",
             "JWT_SECRET is used for BURSAR_JWT_SECRET"
@@ -276,7 +276,7 @@ fn only_the_embedded_store_is_in_this_build() {
         std::path::Path::new("/var/lib/bursar")
     );
     assert_eq!(
-        report.notes,
+        report.remarks,
         ["DATABASE_URL is set and not used: BURSAR_STORE is set"]
     );
 }
