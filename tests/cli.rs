@@ -232,6 +232,10 @@ fn init_then_check_config_passes_once_stripes_secrets_are_given() {
     let (code, stdout, stderr) = run(&mut command);
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.contains("secrets.toml:"), "{stdout}");
+    assert!(
+        stdout.contains(&format!("sled:{target}/./data")),
+        "{stdout}"
+    );
     let generated = std::fs::read_to_string(format!("{target}/secrets.toml")).unwrap();
     for line in generated
         .lines()

@@ -241,6 +241,8 @@ pub struct Mail {
     pub admin_emails: Vec<String>,
     /// Which receipts go to the owner.
     pub receipts: Receipts,
+    /// Folder with the operator's own mail texts.
+    pub templates_dir: Option<PathBuf>,
     /// Name shown in mails.
     pub brand_name: Option<String>,
     /// Where customers may write.

@@ -5,6 +5,7 @@
 //! Failure: none.
 
 use std::fmt;
+use std::path::Path;
 
 use secrecy::SecretString;
 
@@ -125,10 +126,19 @@ fn shown(key: &Key, raw: &Raw) -> String {
         }
     };
     match &raw.value {
+        Value::Text(text) if key.names_a_path => in_folder(text, &raw.folder),
         Value::Text(text) => redact(text),
         Value::Integer(number) => number.to_string(),
         Value::Switch(on) => on.to_string(),
         Value::List(items) => items.iter().map(redact).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// A path as it will be used: relative ones start at the folder of the file they stand in.
+fn in_folder(text: &str, folder: &Path) -> String {
+    match text.strip_prefix("sled:") {
+        Some(path) => format!("sled:{}", folder.join(path).display()),
+        None => folder.join(text).display().to_string(),
     }
 }
 
