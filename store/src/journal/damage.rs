@@ -136,6 +136,8 @@ pub enum JournalError {
     Locked {
         /// The lock file.
         file: PathBuf,
+        /// The holder's process id, 0 when the file does not say.
+        process_id: u32,
         /// What the holder wrote into it: its process id and socket.
         holder: String,
     },

@@ -77,9 +77,10 @@ pub use checkpoint::{
     CHECKPOINT_PIECE_BYTES_MAX, Checkpoint, Latest, Pieces, drop_old_checkpoints, read_latest,
     write_checkpoint,
 };
-use damage::io_error;
 pub use damage::{Damage, DamageKind, JournalError};
+pub(crate) use damage::{damage, io_error};
 pub use format::{Chain, InstallationId, Position};
+pub(crate) use format::{array_at, check_preamble, crc, sha256, u32_at, u64_at};
 pub use lock::DirLock;
 pub use probe::{Probe, probe};
 pub use read::{Reads, Record, Records};
