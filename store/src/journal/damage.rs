@@ -87,6 +87,14 @@ pub enum DamageKind {
         /// The last record known to have been synced.
         marked: u64,
     },
+    /// A segment ends before its successor begins: it was cut, or an older copy took its place.
+    #[error("ends at record {found}, but the next segment begins at {next}")]
+    EndsEarly {
+        /// The last record found.
+        found: u64,
+        /// The first record of the next segment.
+        next: u64,
+    },
     /// There are records after the mark of a clean close.
     #[error("record {found} lies after the clean close at record {marked}")]
     AfterCleanMark {

@@ -285,6 +285,8 @@ impl KeyFiles {
             report.repaired.extend(repaired);
             good
         };
+        // A name may be there only in memory: the rename worked and the sync after it did not.
+        vfs.sync_dir(dir).map_err(io_error("syncing", dir))?;
         let files = Self {
             files: open_both(&*vfs, dir)?,
             vfs,
