@@ -6,7 +6,7 @@ use crate::http::openapi::{answers_of, security_words};
 use crate::http::problem::{Code, Problem};
 use crate::http::route::{Call, Holds, Route};
 use crate::http::routes::every_route;
-use crate::http::schemas::SCHEMAS;
+use crate::http::schemas::every_schema;
 use crate::http::server::BoxFuture;
 use hyper::StatusCode;
 use std::fmt::Write;
@@ -145,7 +145,7 @@ fn article(html: &mut String, route: &Route) {
 
 fn objects(html: &mut String) {
     html.push_str("<h2 id=\"objects\">objects</h2>");
-    for schema in SCHEMAS {
+    for schema in every_schema() {
         let _ = write!(
             html,
             "<article id=\"object-{0}\"><h3>{0}</h3><p>{1}</p><table><caption>Fields</caption><tbody>",

@@ -9,6 +9,7 @@ use crate::http::idempotency::Running;
 use crate::http::limits::Limits;
 use crate::http::server::{BoxFuture, Peer};
 use crate::stripe::signature::{Refusal, SecretSet};
+use bursar_actors::clock::Clock;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::ids::Timestamp;
 use bursar_domain::settings::Settings;
@@ -16,22 +17,6 @@ use bursar_store::api::{Accepted, Inbound, Store};
 use bursar_store::error::StoreError;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-
-/// Tells the time.
-pub trait Clock: Send + Sync + 'static {
-    /// Now.
-    fn now(&self) -> Timestamp;
-}
-
-/// The clock of this machine.
-#[derive(Clone, Copy, Debug)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(jiff::Timestamp::now().as_millisecond())
-    }
-}
 
 /// Why something was not taken in. Nothing was written, or it may be asked again without harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -14,8 +14,6 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Every name a check may have.
-pub const CHECK_NAMES: &[&str] = &["store", "committer", "actors", "intake", "disk"];
 /// A store that does not answer a write in this time is not ready for one.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -31,10 +29,6 @@ fn uncached(answer: Answer) -> Answer {
 async fn checked(call: &Call) -> (bool, Value) {
     let checks = call.edge.health.checks().await;
     let ready = checks.iter().all(|check| check.ok);
-    for check in &checks {
-        let value = u8::from(check.ok);
-        metrics::gauge!("bursar_ready", "check" => check.name).set(value);
-    }
     let shown: Vec<Value> = checks
         .iter()
         .map(|c| json!({"name": c.name, "ok": c.ok, "detail": c.detail}))

@@ -6,6 +6,7 @@
 //!
 //! Not here: what an event means (`bursar_domain`), who acts on it (`bursar_actors`).
 
+pub mod actors;
 pub mod answer;
 pub mod auth;
 pub mod body;

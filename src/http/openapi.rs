@@ -7,7 +7,7 @@ use crate::http::fields::rule;
 use crate::http::problem::{Code, FieldCode, Problem};
 use crate::http::route::{Auth, Call, Holds, Kind, Param, Route};
 use crate::http::routes::{every_route, params_of};
-use crate::http::schemas::{Field, SCHEMAS, Shape};
+use crate::http::schemas::{Field, Shape, every_schema};
 use crate::http::server::BoxFuture;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -288,7 +288,7 @@ fn field_schema(field: &Field) -> Value {
 
 fn schemas() -> Value {
     let mut shown = Map::new();
-    for schema in SCHEMAS {
+    for schema in every_schema() {
         let properties: Map<String, Value> = schema
             .fields
             .iter()

@@ -25,7 +25,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, Version};
 use std::sync::Arc;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// Every path with the rows that share it.
 pub struct Router {

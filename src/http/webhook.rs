@@ -17,7 +17,7 @@ use crate::stripe::signature::{Genuine, Refusal};
 use bursar_store::api::{Accepted, Fate, Inbound, InputStatus};
 use bytes::Bytes;
 use hyper::StatusCode;
-use std::time::Instant;
+use tokio::time::Instant;
 
 const RECEIVED: &str = r#"{"received":true}"#;
 const DUPLICATE: &str = r#"{"received":true,"duplicate":true}"#;
@@ -95,13 +95,6 @@ fn refused(refusal: Refusal) -> Problem {
 async fn store(edge: &Edge, body: Bytes) -> Result<Answer, Problem> {
     let now = edge.now();
     let routed = bursar_domain::route(&body, &edge.settings.domain, now);
-    if let Some(livemode) = routed.livemode {
-        let label = if livemode { "true" } else { "false" };
-        // A float is what a gauge takes; whole seconds stay exact in it for 285 million years.
-        let seconds = u32::try_from(now.seconds()).unwrap_or(0);
-        metrics::gauge!("bursar_webhook_last_accepted_timestamp_seconds", "livemode" => label)
-            .set(seconds);
-    }
     let (kind, id) = (routed.kind.clone(), routed.source.public_id());
     let fate = stored_fate(routed.fate);
     let reason = match &fate {

@@ -2,4 +2,5 @@
 //!
 //! Not here: what an event means (`bursar_domain`), when to call (`bursar_actors`).
 
+pub mod read;
 pub mod signature;

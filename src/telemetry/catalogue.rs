@@ -4,7 +4,6 @@
 //! the start, so that a rate is right from the first event and an alert can tell 0 from absent.
 //! Series per route follow from the route table.
 
-use crate::http::health::CHECK_NAMES;
 use crate::http::openapi::answers_of;
 use crate::http::routes::every_route;
 use bursar_store::metrics::{Buckets, Label, Metric, MetricKind};
@@ -46,8 +45,22 @@ const fn gauge(name: &'static str, labels: &'static [Label], help: &'static str)
     }
 }
 
-/// Metrics of the edge. Those of [`PER_ROUTE`] have further labels, from the route table.
+const REQUESTS: Metric = counter(
+    "bursar_http_requests_total",
+    &[("route", &[]), ("method", &[]), ("code", &[])],
+    "Requests by route, method and status.",
+);
+const DURATIONS: Metric = Metric {
+    name: "bursar_http_request_duration_seconds",
+    kind: MetricKind::Histogram(Buckets::Http),
+    labels: &[("route", &[]), ("method", &[])],
+    help: "From a request's head to its answer, long polls included.",
+};
+
+/// Metrics of the edge. Labels without values here take them from the route table.
 pub const CATALOGUE: &[Metric] = &[
+    REQUESTS,
+    DURATIONS,
     gauge(
         "bursar_http_requests_in_flight",
         &[],
@@ -80,11 +93,6 @@ pub const CATALOGUE: &[Metric] = &[
         &[("secret", &["1", "2", "3", "4", "5", "6", "7", "8"])],
         "Genuine deliveries by the position of the secret that fit; one that never rises may be retired.",
     ),
-    gauge(
-        "bursar_webhook_last_accepted_timestamp_seconds",
-        &[("livemode", &["true", "false"])],
-        "When the last genuine event came.",
-    ),
     counter(
         "bursar_replays_total",
         &[("outcome", &["replayed", "unchanged", "skipped"])],
@@ -103,43 +111,20 @@ pub const CATALOGUE: &[Metric] = &[
         ],
         "Credentials presented.",
     ),
-    gauge(
-        "bursar_ready",
-        &[("check", CHECK_NAMES)],
-        "Readiness by check.",
-    ),
-];
-
-/// Metrics with one series per route: name, kind, help.
-pub const PER_ROUTE: &[Metric] = &[
-    counter(
-        "bursar_http_requests_total",
-        &[],
-        "Requests by route, method and status.",
-    ),
-    Metric {
-        name: "bursar_http_request_duration_seconds",
-        kind: MetricKind::Histogram(Buckets::Http),
-        labels: &[],
-        help: "From a request's head to its answer, long polls included.",
-    },
 ];
 
 /// The catalogues of every crate.
 pub fn every_catalogue() -> impl Iterator<Item = &'static Metric> {
     bursar_store::metrics::CATALOGUE
         .iter()
+        .chain(bursar_actors::metrics::CATALOGUE)
         .chain(CATALOGUE)
-        .chain(PER_ROUTE)
 }
 
 /// Makes every series of the given metrics, and of the routes, exist at 0.
 pub fn register<'a>(catalogue: impl Iterator<Item = &'a Metric>) {
     for metric in catalogue {
         describe(metric);
-        if PER_ROUTE.iter().any(|known| known.name == metric.name) {
-            continue;
-        }
         for labels in products(metric.labels) {
             touch(metric, labels);
         }
@@ -187,16 +172,13 @@ fn products(labels: &[Label]) -> Vec<Vec<(&'static str, String)>> {
 }
 
 fn register_routes() {
-    let [requests, durations] = PER_ROUTE else {
-        return;
-    };
     for route in every_route() {
         let method = route.verb.as_str();
         let labels = vec![
             ("route", route.label.to_owned()),
             ("method", method.to_owned()),
         ];
-        touch(durations, labels.clone());
+        touch(&DURATIONS, labels.clone());
         let mut statuses: Vec<u16> = answers_of(route).iter().map(|code| code.status()).collect();
         statuses.push(route.status);
         statuses.sort_unstable();
@@ -204,7 +186,7 @@ fn register_routes() {
         for status in statuses {
             let mut labels = labels.clone();
             labels.push(("code", status.to_string()));
-            touch(requests, labels);
+            touch(&REQUESTS, labels);
         }
     }
 }
