@@ -113,7 +113,19 @@ impl Shared {
         Ok(file)
     }
 
-    /// Checks that a record is synced and still there; gives the first record and the synced head.
+    /// Says why a segment is not there: its retention ended meanwhile, or somebody took it.
+    fn gone(&self, segment: u64, path: &Path) -> JournalError {
+        let state = self.state();
+        match state.spans.first() {
+            Some(first) if segment < first.segment => {
+                let (record, first) = (first.first_record - 1, first.first_record);
+                JournalError::Dropped { record, first }
+            }
+            _ => damage(path, 0, DamageKind::Missing),
+        }
+    }
+
+    /// Checks that a record is synced and still there.
     fn check_there(&self, record: u64) -> Result<(), JournalError> {
         let state = self.state();
         let first = state.spans.first().map_or(1, |span| span.first_record);
