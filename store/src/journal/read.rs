@@ -102,10 +102,12 @@ impl Shared {
         if let Some((_, file)) = handles.iter().find(|(number, _)| *number == segment) {
             return Ok(Arc::clone(file));
         }
-        let file = self
-            .vfs
-            .open(path, Access::Read)
-            .map_err(io_error("opening", path))?;
+        let file = match self.vfs.open(path, Access::Read) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(self.gone(segment, path));
+            }
+            opened => opened.map_err(io_error("opening", path))?,
+        };
         if handles.len() == HANDLES_MAX {
             handles.pop_front();
         }
