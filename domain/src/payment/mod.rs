@@ -441,6 +441,9 @@ impl Reducer for PaymentState {
         let Some((scope, id)) = parts(key) else {
             return Vec::new();
         };
+        if old == self {
+            return Vec::new();
+        }
         let told = notices::intents(old, key, scope, id, cause, ctx.now);
         let all = notices::intents(self, key, scope, id, cause, ctx.now);
         all.into_iter()

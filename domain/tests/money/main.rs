@@ -4,4 +4,6 @@
 
 mod build;
 mod histories;
+mod lives;
+mod merchants;
 mod orders;
