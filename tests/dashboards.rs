@@ -32,12 +32,9 @@ const fn metric(name: &'static str, kind: MetricKind, labels: &'static [Label]) 
     }
 }
 
-const FAST: MetricKind = MetricKind::Histogram(Buckets::Fast);
-
-/// What the server and the actors register, until their catalogues are constants that can be read here.
+/// What the server registers, until its catalogue is a constant that can be read here.
 const PENDING: &[Metric] = &[
     metric("bursar_build_info", MetricKind::Gauge, &[("version", &[])]),
-    metric("bursar_ready", MetricKind::Gauge, &[("check", &[])]),
     metric(
         "bursar_http_requests_total",
         MetricKind::Counter,
@@ -55,76 +52,43 @@ const PENDING: &[Metric] = &[
         MetricKind::Counter,
         &[("reason", &[])],
     ),
+    metric("bursar_http_panics_total", MetricKind::Counter, &[]),
+    metric(
+        "bursar_auth_attempts_total",
+        MetricKind::Counter,
+        &[("method", &[]), ("outcome", &[])],
+    ),
+    metric(
+        "bursar_idempotency_total",
+        MetricKind::Counter,
+        &[("result", &[])],
+    ),
+    metric(
+        "bursar_replays_total",
+        MetricKind::Counter,
+        &[("outcome", &[])],
+    ),
     metric(
         "bursar_webhook_requests_total",
         MetricKind::Counter,
         &[("outcome", &[])],
     ),
-    metric("bursar_webhook_ack_duration_seconds", FAST, &[]),
+    metric(
+        "bursar_webhook_ack_duration_seconds",
+        MetricKind::Histogram(Buckets::Fast),
+        &[],
+    ),
     metric(
         "bursar_webhook_signature_matches_total",
         MetricKind::Counter,
         &[("secret", &[])],
-    ),
-    metric(
-        "bursar_webhook_last_accepted_timestamp_seconds",
-        MetricKind::Gauge,
-        &[("livemode", &[])],
-    ),
-    metric(
-        "bursar_events_total",
-        MetricKind::Counter,
-        &[("type", &[]), ("outcome", &[])],
-    ),
-    metric(
-        "bursar_event_age_seconds",
-        MetricKind::Histogram(Buckets::Age),
-        &[("stage", &[])],
-    ),
-    metric(
-        "bursar_event_apply_duration_seconds",
-        FAST,
-        &[("aggregate", &[])],
-    ),
-    metric("bursar_inbox_pending", MetricKind::Gauge, &[]),
-    metric(
-        "bursar_inbox_oldest_timestamp_seconds",
-        MetricKind::Gauge,
-        &[],
-    ),
-    metric(
-        "bursar_events_parked",
-        MetricKind::Gauge,
-        &[("reason", &[])],
-    ),
-    metric("bursar_dead_letters", MetricKind::Gauge, &[("reason", &[])]),
-    metric("bursar_aggregates_quarantined", MetricKind::Gauge, &[]),
-    metric(
-        "bursar_actor_restarts_total",
-        MetricKind::Counter,
-        &[("actor", &[]), ("reason", &[])],
-    ),
-    metric("bursar_actors_live", MetricKind::Gauge, &[("actor", &[])]),
-    metric(
-        "bursar_actor_mailbox_depth",
-        MetricKind::Gauge,
-        &[("actor", &[])],
-    ),
-    metric(
-        "bursar_actor_heartbeat_timestamp_seconds",
-        MetricKind::Gauge,
-        &[("actor", &[])],
-    ),
-    metric(
-        "bursar_actor_message_duration_seconds",
-        FAST,
-        &[("actor", &[])],
     ),
 ];
 
 fn catalogue() -> Vec<&'static Metric> {
     bursar_store::metrics::CATALOGUE
         .iter()
+        .chain(bursar_actors::metrics::CATALOGUE)
         .chain(PROCESS)
         .chain(PENDING)
         .collect()

@@ -7,6 +7,7 @@
 
 use crate::clock_actor::ClockMsg;
 use crate::entities::EntitiesMsg;
+use crate::env::Core;
 use crate::fair::Group;
 use crate::intake::IntakeMsg;
 use crate::observer::ObserverMsg;
@@ -14,7 +15,7 @@ use crate::outbound::{LaneMsg, OutboundMsg};
 use crate::sweeper::SweeperMsg;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Lane;
-use ractor::ActorRef;
+use ractor::{ActorCell, ActorRef};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -167,6 +168,17 @@ impl Directory {
     pub fn wake(&self, keys: impl IntoIterator<Item = AggregateKey>, group: Option<&Group>) {
         if self.wakes.add(keys, group, self.woken_max) && !self.entities.cast(EntitiesMsg::Wake) {
             self.wakes.unsent();
+        }
+    }
+    /// The present actor of this kind.
+    pub(crate) fn core(&self, core: Core) -> Option<ActorCell> {
+        match core {
+            Core::Clock => self.clock.get().map(|actor| actor.get_cell()),
+            Core::Entities => self.entities.get().map(|actor| actor.get_cell()),
+            Core::Outbound => self.outbound.get().map(|actor| actor.get_cell()),
+            Core::Intake => self.intake.get().map(|actor| actor.get_cell()),
+            Core::Sweeper => self.sweeper.get().map(|actor| actor.get_cell()),
+            Core::Observer => self.observer.get().map(|actor| actor.get_cell()),
         }
     }
     /// Says that a lane has work.

@@ -12,6 +12,7 @@ mod boot;
 pub mod bounded;
 pub mod clock;
 mod clock_actor;
+pub mod core_reducer;
 pub mod directory;
 mod entities;
 mod entity;
@@ -30,5 +31,8 @@ mod slots;
 mod sweeper;
 pub mod tree;
 mod turn;
+
+#[cfg(test)]
+mod tests;
 
 pub use env::{Core, EXIT_ESCALATED, EXIT_STORE, Exit};

@@ -151,7 +151,9 @@ impl ObserverState {
                 );
                 // Given the whole period again, so that it is killed once and not every second.
                 env.beats.mark(*core, now);
-                self.kill(*core);
+                if let Some(cell) = directory.core(*core) {
+                    cell.kill();
+                }
             } else if !waits_for_answer {
                 // One beat in a mailbox is enough: who owes an answer gets no second one.
                 match core {
@@ -163,21 +165,6 @@ impl ObserverState {
                     Core::Observer => true,
                 };
             }
-        }
-    }
-
-    fn kill(&self, core: Core) {
-        let directory = &self.args.env.directory;
-        let cell = match core {
-            Core::Clock => directory.clock.get().map(|a| a.get_cell()),
-            Core::Entities => directory.entities.get().map(|a| a.get_cell()),
-            Core::Outbound => directory.outbound.get().map(|a| a.get_cell()),
-            Core::Intake => directory.intake.get().map(|a| a.get_cell()),
-            Core::Sweeper => directory.sweeper.get().map(|a| a.get_cell()),
-            Core::Observer => None,
-        };
-        if let Some(cell) = cell {
-            cell.kill();
         }
     }
 

@@ -8,7 +8,7 @@ use crate::boot::Boot;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::entities::EntitiesMsg;
-use crate::env::{Beats, Env, Exit, Gauges};
+use crate::env::{Beats, Core, Env, Exit, Gauges};
 use crate::intake::{Intake, SecretSet};
 use crate::limits::Limits;
 use crate::observer::{Health, ObserverMsg};
@@ -152,6 +152,18 @@ impl Tree {
         self.env.gauges.quarantined.load(Ordering::Relaxed)
     }
 
+    #[cfg(test)]
+    pub(crate) fn figure(&self, of: impl Fn(&Gauges) -> &std::sync::atomic::AtomicU64) -> u64 {
+        of(&self.env.gauges).load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kill(&self, core: Core) {
+        if let Some(cell) = self.env.directory.core(core) {
+            cell.kill();
+        }
+    }
+
     /// Ends everything, leaves first, within this time: refuse deliveries, finish those in hand, end
     /// the turns, end the attempts, close the store. What is not done in time is done after the next
     /// start.
@@ -165,8 +177,8 @@ impl Tree {
         directory.observer.cast(ObserverMsg::Draining);
         stage(&mut unfinished, "intake", deadline, self.intake.close()).await;
         stage(&mut unfinished, "clock", deadline, async {
-            end(directory.sweeper.get().map(|actor| actor.get_cell())).await;
-            end(directory.clock.get().map(|actor| actor.get_cell())).await;
+            end(directory.core(Core::Sweeper)).await;
+            end(directory.core(Core::Clock)).await;
         })
         .await;
         let (done, entities) = oneshot::channel();

@@ -210,7 +210,8 @@ async fn load(env: &Env, key: &AggregateKey) -> Result<Hydrated, StoreError> {
         },
         |snapshot| Hydrated {
             version: snapshot.version,
-            bytes: Some(snapshot.bytes),
+            // Empty: its inputs so far changed nothing.
+            bytes: (!snapshot.bytes.is_empty()).then_some(snapshot.bytes),
         },
     ))
 }

@@ -405,6 +405,11 @@ fn a_catalogue_that_is_wrong_is_refused_by_plan_and_line() {
         1,
         "names NO_SUCH, which is not set",
     );
+    check_plans(
+        "[[plan]]\nid = \"f\"\ndefault = true\n[plan.subscription]\ntrial_days = 3\n",
+        1,
+        "neither a trial nor quantities",
+    );
     let free = "[[plan]]\nid = \"f\"\ndefault = true\n[[plan]]\nid = \"g\"\ndefault = true\n";
     check_plans(free, 4, "a second plan is the default");
     assert!(

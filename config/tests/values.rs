@@ -1,6 +1,6 @@
 //! What values may be: each case sets a few variables on a valid start and expects one sentence.
 
-use bursar_config::{Config, LoadArgs, MapEnv, Override, Problems, Report, load, load_for_tool};
+use bursar_config::{Config, LoadArgs, MapEnv, Problems, Report, load};
 
 fn valid() -> MapEnv {
     MapEnv::of([
@@ -233,7 +233,7 @@ fn an_alias_is_said_aloud_and_must_agree() {
         (loaded.config, loaded.report)
     };
     assert_eq!(
-        report.notes,
+        report.remarks,
         [
             "WASP_WEB_CLIENT_URL is used for CLIENT_BASE_URL",
             "JWT_SECRET is used for BURSAR_JWT_SECRET"
@@ -276,7 +276,7 @@ fn only_the_embedded_store_is_in_this_build() {
         std::path::Path::new("/var/lib/bursar")
     );
     assert_eq!(
-        report.notes,
+        report.remarks,
         ["DATABASE_URL is set and not used: BURSAR_STORE is set"]
     );
 }
@@ -506,6 +506,10 @@ fn mail_and_outbound_have_all_they_need_or_are_refused() {
         &[("MAIL_FROM", "a@b.test\r\nBcc: c@d.test")],
         "is not a mail address",
     );
+    check(
+        &[("BURSAR_TEMPLATES_DIR", "/no/such/folder")],
+        "is not a folder",
+    );
     let outbound = ("OUTBOUND_WEBHOOK_URL", "https://app.example.com/hook");
     check(&[outbound], "needs OUTBOUND_WEBHOOK_SECRET");
     let secret = |value| ("OUTBOUND_WEBHOOK_SECRET", value);
@@ -532,63 +536,4 @@ fn a_setting_that_nothing_acts_on_yet_is_said_aloud() {
             .iter()
             .any(|warning| warning.contains("act on it"))
     );
-}
-
-#[test]
-fn a_flag_beats_the_environment_and_is_named_in_its_problem() {
-    let flag = |value: &str| LoadArgs {
-        overrides: vec![Override {
-            path: "listen",
-            flag: "--listen",
-            value: value.to_owned(),
-        }],
-        ..LoadArgs::default()
-    };
-    let env = set(&[("BURSAR_LISTEN", "127.0.0.1:1")]);
-    let loaded = load(&flag("127.0.0.1:2"), &env).unwrap();
-    assert_eq!(loaded.config.listen.port(), 2);
-    let problems = load(&flag("nowhere"), &env).unwrap_err();
-    assert!(
-        problems.0[0].subject == "--listen (command line)",
-        "{problems}"
-    );
-}
-
-#[test]
-fn a_tool_needs_no_secret_but_checks_those_it_finds() {
-    let loaded = load_for_tool(&LoadArgs::default(), &MapEnv::default()).unwrap();
-    assert!(loaded.config.admin_key.is_none() && loaded.config.mode.is_none());
-    let env = MapEnv::of([("STRIPE_API_KEY", "pk_test_51Nx7Qw2eZvKYlo2C")]);
-    assert!(load_for_tool(&LoadArgs::default(), &env).is_err());
-    let loaded = load_for_tool(&LoadArgs::default(), &valid()).unwrap();
-    assert!(loaded.config.admin_key.is_some() && loaded.config.mode.is_some());
-}
-
-#[cfg(unix)]
-#[test]
-fn a_value_that_is_not_text_is_refused() {
-    use std::os::unix::ffi::OsStringExt;
-    let bytes = std::ffi::OsString::from_vec(vec![b'x', 0xff]);
-    let env = MapEnv::of([("BURSAR_LISTEN", bytes)]);
-    let problems = load(&LoadArgs::default(), &env).unwrap_err();
-    assert!(
-        problems
-            .to_string()
-            .contains("BURSAR_LISTEN (environment): is not UTF-8 text")
-    );
-}
-
-#[test]
-fn debug_output_of_a_configuration_shows_no_secret() {
-    let (config, report) = accepted(&[("BURSAR_METRICS_TOKEN", "0123456789abcdef-token")]);
-    let text = format!("{config:?}{report:?}");
-    for secret in [
-        "d8f1c0a97b3e46528",
-        "b7e2915c4d8f4a06",
-        "51Nx7Qw2eZ",
-        "8f3kd02ks83",
-        "abcdef-token",
-    ] {
-        assert!(!text.contains(secret), "{secret} is shown");
-    }
 }

@@ -7,4 +7,5 @@ pub mod error;
 pub mod journal;
 pub mod metrics;
 pub mod query;
+pub mod vault;
 pub mod vfs;

@@ -257,6 +257,7 @@ impl PaymentState {
             // To itself: delivered by the commit that links what it waits for.
             let message = Message::Relinked {
                 key: waiting.clone(),
+                tenant: None,
             };
             let park = vec![waiting.clone()];
             projection.tell_when(key.clone(), waiting.to_string(), message, park);

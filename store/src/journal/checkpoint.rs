@@ -119,7 +119,7 @@ pub struct Latest {
     pub damaged: Vec<Damage>,
 }
 
-/// Finds the newest checkpoint whose every byte is as it was written.
+/// Finds the newest checkpoint whose every byte is as it was written and whose head `fits` the journal.
 ///
 /// # Errors
 /// [`JournalError::Io`]; [`JournalError::Damage`] only for a newer format or a foreign installation.
@@ -127,6 +127,7 @@ pub fn read_latest(
     vfs: &dyn Vfs,
     dir: &Path,
     installation: InstallationId,
+    fits: impl Fn(Head) -> Result<bool, JournalError>,
 ) -> Result<Latest, JournalError> {
     let names = vfs.list(dir).map_err(io_error("listing", dir))?;
     let mut damaged = Vec::new();
@@ -137,10 +138,17 @@ pub fn read_latest(
     records.sort_unstable();
     for record in records.into_iter().rev() {
         match Checkpoint::open(vfs, dir, installation, record) {
-            Ok(found) => {
+            Ok(found) if fits(found.head)? => {
                 return Ok(Latest {
                     found: Some(found),
                     damaged,
+                });
+            }
+            Ok(Checkpoint { path, .. }) => {
+                damaged.push(Damage {
+                    file: path,
+                    offset: 40,
+                    kind: DamageKind::Chain,
                 });
             }
             Err(JournalError::Damage(damage)) if !is_not_ours(&damage) => damaged.push(damage),

@@ -87,6 +87,14 @@ pub enum DamageKind {
         /// The last record known to have been synced.
         marked: u64,
     },
+    /// A segment ends before its successor begins: it was cut, or an older copy took its place.
+    #[error("ends at record {found}, but the next segment begins at {next}")]
+    EndsEarly {
+        /// The last record found.
+        found: u64,
+        /// The first record of the next segment.
+        next: u64,
+    },
     /// There are records after the mark of a clean close.
     #[error("record {found} lies after the clean close at record {marked}")]
     AfterCleanMark {
@@ -136,6 +144,8 @@ pub enum JournalError {
     Locked {
         /// The lock file.
         file: PathBuf,
+        /// The holder's process id, 0 when the file does not say.
+        process_id: u32,
         /// What the holder wrote into it: its process id and socket.
         holder: String,
     },

@@ -12,6 +12,7 @@ use super::damage::{JournalError, io_error};
 use crate::vfs::{self, Access, Vfs, VfsFile};
 
 const LOCK_FILE: &str = "lock";
+const HOLDER_PREFIX: &str = "process ";
 // Enough for a process id and the longest socket path Linux allows (108 bytes).
 const HOLDER_BYTES_MAX: usize = 256;
 
@@ -43,9 +44,17 @@ impl DirLock {
             let mut text = vec![0; HOLDER_BYTES_MAX];
             let read = vfs::read_full(&*file, &mut text, 0).map_err(io_error("reading", &path))?;
             let holder = String::from_utf8_lossy(&text[..read]).trim().to_owned();
-            return Err(JournalError::Locked { file: path, holder });
+            let process_id = holder
+                .strip_prefix(HOLDER_PREFIX)
+                .and_then(|rest| rest.split(',').next()?.parse().ok())
+                .unwrap_or(0);
+            return Err(JournalError::Locked {
+                file: path,
+                process_id,
+                holder,
+            });
         }
-        let mut holder = format!("process {process_id}, socket {}\n", socket.display());
+        let mut holder = format!("{HOLDER_PREFIX}{process_id}, socket {}\n", socket.display());
         let cut = holder.floor_char_boundary(HOLDER_BYTES_MAX);
         holder.truncate(cut);
         file.set_len(0)

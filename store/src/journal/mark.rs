@@ -21,8 +21,11 @@ use crate::vfs::{self, Access, Vfs, VfsFile};
 
 pub(super) const MARK_FILE: &str = "mark";
 const MAGIC: &[u8; 8] = b"BURSARMK";
-// A page, so that rewriting one slot can tear nothing of the other on a disk with 4 KiB sectors.
-pub(super) const SLOT_BYTES: usize = 4096;
+// One sector, so that a disk writes a slot whole or not at all.
+const SLOT_BYTES: usize = 512;
+// Slots lie a page apart: rewriting one can tear nothing of the other on a disk with 4 KiB sectors.
+const SLOT_EVERY: usize = 4096;
+pub(super) const MARK_BYTES: usize = SLOT_EVERY + SLOT_BYTES;
 const CLEAN: u32 = 1;
 
 /// What a slot says.
@@ -95,18 +98,24 @@ pub(super) fn read(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Found>, JournalEr
         Err(error) => return Err(io_error("opening", &path)(error)),
     };
     let len = file.size().map_err(io_error("measuring", &path))?;
-    if len != 2 * SLOT_BYTES as u64 {
+    if len != MARK_BYTES as u64 {
         return Err(damage(&path, len, DamageKind::Length { found: len }));
     }
-    let mut bytes = vec![0; 2 * SLOT_BYTES];
+    let mut bytes = vec![0; MARK_BYTES];
     vfs::read_full(&*file, &mut bytes, 0).map_err(io_error("reading", &path))?;
+    let gap = bytes[SLOT_BYTES..SLOT_EVERY]
+        .iter()
+        .position(|byte| *byte != 0);
+    if let Some(at) = gap {
+        return Err(damage(&path, (SLOT_BYTES + at) as u64, DamageKind::NotZero));
+    }
     let slots = [
         Mark::decode(&bytes[..SLOT_BYTES]),
-        Mark::decode(&bytes[SLOT_BYTES..]),
+        Mark::decode(&bytes[SLOT_EVERY..]),
     ];
     let place = |slot: usize, (offset, kind)| Damage {
         file: path.clone(),
-        offset: offset + (slot * SLOT_BYTES) as u64,
+        offset: offset + (slot * SLOT_EVERY) as u64,
         kind,
     };
     for (slot, found) in slots.iter().enumerate() {
@@ -120,7 +129,7 @@ pub(super) fn read(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Found>, JournalEr
         [Ok(a), Err(bad)] => (0, a, Some(place(1, bad))),
         [Err(bad), Ok(b)] => (1, b, Some(place(0, bad))),
         [Err((offset, _)), Err((other, _))] => {
-            let other_offset = other + SLOT_BYTES as u64;
+            let other_offset = other + SLOT_EVERY as u64;
             return Err(damage(
                 &path,
                 offset,
@@ -150,8 +159,13 @@ impl MarkFile {
     pub(super) fn create(vfs: &dyn Vfs, dir: &Path, mark: Mark) -> Result<Self, JournalError> {
         let path = dir.join(MARK_FILE);
         let slot = mark.encode();
-        vfs::replace(vfs, dir, MARK_FILE, &[slot, slot].concat())
-            .map_err(io_error("creating", &path))?;
+        vfs::replace(
+            vfs,
+            dir,
+            MARK_FILE,
+            &[&slot[..], &[0; SLOT_EVERY - SLOT_BYTES], &slot].concat(),
+        )
+        .map_err(io_error("creating", &path))?;
         let file = vfs
             .open(&path, Access::Write)
             .map_err(io_error("opening", &path))?;
@@ -185,7 +199,7 @@ impl MarkFile {
             generation: self.mark.generation + 1,
             ..mark
         };
-        let offset = ((1 - self.durable_slot) * SLOT_BYTES) as u64;
+        let offset = ((1 - self.durable_slot) * SLOT_EVERY) as u64;
         self.file
             .write_at(&mark.encode(), offset)
             .map_err(io_error("writing", &self.path))?;

@@ -15,7 +15,7 @@
 //!           508  4  CRC of bytes 0..508                  64  …  body: records
 //!           512  …  groups, then zeros
 //!
-//! record    0    4  payload length            mark       two slots of 4096 bytes, both like this:
+//! record    0    4  payload length            mark       two slots, at 0 and 4096, zeros between:
 //!           4    4  CRC of number u64,                   0   8  magic "BURSARMK"
 //!                   length u64, payload                  8   4  format version = 1
 //!           8    8  record number                        12  4  bit 0: closed cleanly
@@ -27,7 +27,7 @@
 //!           8    4  format version = 1                   96  8  first segment kept by retention
 //!           16  16  installation id                      104 32 chain before that segment
 //!           32   8  record, 40 32 chain after it         136 …  zero
-//!           88   4  CRC of bytes 0..88                   4092 4 CRC of bytes 0..4092
+//!           88   4  CRC of bytes 0..88                   508 4  CRC of bytes 0..508
 //!           92   …  pieces: length u32, CRC of piece number u64 + length u32 + bytes, bytes
 //!           end 48  0xFFFFFFFF, zero u32, pieces u64, SHA-256 of all before
 //! ```
@@ -77,9 +77,10 @@ pub use checkpoint::{
     CHECKPOINT_PIECE_BYTES_MAX, Checkpoint, Latest, Pieces, drop_old_checkpoints, read_latest,
     write_checkpoint,
 };
-use damage::io_error;
 pub use damage::{Damage, DamageKind, JournalError};
+pub(crate) use damage::{damage, io_error};
 pub use format::{Chain, InstallationId, Position};
+pub(crate) use format::{array_at, check_preamble, crc, sha256, u32_at, u64_at};
 pub use lock::DirLock;
 pub use probe::{Probe, probe};
 pub use read::{Reads, Record, Records};

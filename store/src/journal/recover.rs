@@ -281,7 +281,15 @@ impl Scan<'_> {
             if covered <= check_after && check_after > 0 {
                 before = Some((next.first_record, next.previous_chain));
             } else {
-                before = Some(self.closed(segment, &header, len, &mut marked, &mut report)?);
+                let next_first = next.first_record;
+                before = Some(self.closed(
+                    segment,
+                    &header,
+                    len,
+                    next_first,
+                    &mut marked,
+                    &mut report,
+                )?);
             }
         }
         Err(damage(
@@ -342,6 +350,7 @@ impl Scan<'_> {
         segment: SegmentFile,
         header: &SegmentHeader,
         len: u64,
+        next_first_record: u64,
         marked: &mut Marked,
         report: &mut OpenReport,
     ) -> Result<(u64, Chain), JournalError> {
@@ -358,6 +367,13 @@ impl Scan<'_> {
         }
         if let Some((offset, _)) = segment.not_zero(walk.offset, len)? {
             return Err(damage(&segment.path, offset, DamageKind::NotZero));
+        }
+        if walk.next_record < next_first_record {
+            let kind = DamageKind::EndsEarly {
+                found: walk.next_record - 1,
+                next: next_first_record,
+            };
+            return Err(damage(&segment.path, walk.offset, kind));
         }
         Ok((walk.next_record, walk.chain))
     }
@@ -502,9 +518,8 @@ pub(super) fn repair(
         vfs.remove(&path).map_err(io_error("removing", &path))?;
         found.report.removed.push(path);
     }
-    if !found.report.removed.is_empty() {
-        vfs.sync_dir(dir).map_err(io_error("syncing", dir))?;
-    }
+    // A name may be there only in memory: the rename worked and the sync after it did not.
+    vfs.sync_dir(dir).map_err(io_error("syncing", dir))?;
     if found.report.clean {
         return Ok(());
     }

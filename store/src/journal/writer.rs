@@ -13,7 +13,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checkpoint;
+use super::checkpoint::{self, Latest};
 use super::damage::{JournalError, io_error};
 use super::format::{
     Chain, GroupBuffer, InstallationId, Place, Position, SEGMENT_HEADER_BYTES, SegmentHeader,
@@ -334,6 +334,29 @@ impl Journal {
         Reads::new(Arc::clone(&self.shared))
     }
 
+    /// Writes a checkpoint of the state after `head`, which must be a head this journal gave and synced.
+    ///
+    /// # Errors
+    /// As [`checkpoint::write_checkpoint`].
+    pub fn write_checkpoint(
+        &self,
+        head: Head,
+        pieces: impl Iterator<Item = Vec<u8>>,
+    ) -> Result<PathBuf, JournalError> {
+        checkpoint::write_checkpoint(&*self.vfs, &self.dir, self.installation, head, pieces)
+    }
+
+    /// Finds the newest checkpoint that is whole and whose chain is the journal's; tells of newer ones that are not.
+    ///
+    /// # Errors
+    /// As [`checkpoint::read_latest`].
+    pub fn latest_checkpoint(&self) -> Result<Latest, JournalError> {
+        let reads = self.reads();
+        checkpoint::read_latest(&*self.vfs, &self.dir, self.installation, |head| {
+            Ok(reads.chain_after(head.record)? == Some(head.chain))
+        })
+    }
+
     /// Drops the segments that hold only records before `record`, once a checkpoint covers them.
     ///
     /// Gives the names of the dropped files. The segment being written always stays.
@@ -350,7 +373,11 @@ impl Journal {
         if keep == 0 {
             return Ok(Vec::new());
         }
-        let latest = checkpoint::read_latest(&*self.vfs, &self.dir, self.installation)?;
+        // The checkpoint's own name must be durable before anything is dropped on its account.
+        self.vfs
+            .sync_dir(&self.dir)
+            .map_err(io_error("syncing", &self.dir))?;
+        let latest = self.latest_checkpoint()?;
         let covered = latest
             .found
             .map_or(0, |checkpoint| checkpoint.head().record);

@@ -7,6 +7,10 @@ use super::*;
 use crate::vfs::{SimVfs, Vfs};
 
 mod basics;
+mod damage;
+mod flips;
+mod golden;
+mod power_cut;
 
 /// A simulated disk with a lock on the data directory.
 struct Site {
@@ -50,7 +54,14 @@ impl Site {
 }
 
 fn all(journal: &Journal) -> Vec<Vec<u8>> {
+    try_all(journal).unwrap()
+}
+
+fn try_all(journal: &Journal) -> Result<Vec<Vec<u8>>, JournalError> {
     let (first, _) = journal.reads().bounds();
-    let records = journal.reads().records_from(first).unwrap();
-    records.map(|record| record.unwrap().payload).collect()
+    journal
+        .reads()
+        .records_from(first)?
+        .map(|record| Ok(record?.payload))
+        .collect()
 }
