@@ -4,5 +4,8 @@
 
 pub mod api;
 pub mod error;
+pub mod journal;
 pub mod metrics;
 pub mod query;
+pub mod vault;
+pub mod vfs;
