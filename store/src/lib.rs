@@ -3,6 +3,17 @@
 //! Knows bytes, keys and commits; not what an input means, not Stripe, not HTTP.
 
 pub mod api;
+#[cfg(test)]
+mod conformance;
+mod engine;
 pub mod error;
+mod keys;
+mod kv;
+mod mem;
 pub mod metrics;
 pub mod query;
+mod record;
+mod shapes;
+
+pub use engine::shared::Watermarks;
+pub use mem::MemStore;
