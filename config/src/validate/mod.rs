@@ -38,10 +38,10 @@ pub(crate) struct Checker<'a> {
 
 /// Checks everything. With problems the result holds fallbacks and must not be used.
 pub(crate) fn check(checker: &mut Checker<'_>, env: &dyn Env) -> Config {
-    let addresses = server::addresses(checker);
+    let mode = stripe::mode(checker);
+    let addresses = server::addresses(checker, mode);
     let access = access::access(checker);
     let stripe = stripe::stripe(checker);
-    server::client_over_http(checker, &addresses, stripe.mode);
     let config = Config {
         listen: server::listen(checker),
         metrics_listen: server::metrics_listen(checker),
