@@ -1,1 +1,3 @@
-//! placeholder
+//! Bursar, the payment back office between Stripe and a product.
+
+pub mod cli;

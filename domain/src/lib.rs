@@ -4,11 +4,37 @@
 //! function of values, so the same input always gives the same decision.
 
 pub mod aggregate;
+pub mod claims;
+mod customer;
+pub mod decide;
 pub mod decision;
+pub mod effect;
+pub mod fact;
 pub mod ids;
 pub mod input;
+mod installation;
+mod invoice;
 pub mod link;
+mod merchant;
+pub mod message;
 pub mod money;
+mod payment;
 pub mod plans;
+pub mod project;
+pub mod register;
+pub mod reread;
+pub mod route;
 pub mod rows;
+mod session;
 pub mod settings;
+pub mod stripe_wire;
+mod subscription;
+mod tenant;
+#[doc(hidden)]
+pub mod testing;
+
+pub use decide::{decide, lookups};
+pub use route::{Fate, Routed, route};
+
+/// Revision of the reducers: raised when the same inputs would decide something else.
+pub const REDUCER_REV: u32 = 1;

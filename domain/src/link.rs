@@ -64,6 +64,8 @@ pub enum ClaimSource {
     ClientReference,
     /// The n-th of `TENANT_METADATA_KEYS`.
     Metadata(u8),
+    /// A tenant made for a Payment Link's visitor: never before anyone else's word.
+    PaymentLink,
 }
 
 /// One object's word that something belongs to a tenant. Ordered: the least claim is the link.

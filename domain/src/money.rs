@@ -32,6 +32,15 @@ const ZERO_DECIMAL: [&str; 15] = [
 ];
 const THREE_DECIMAL: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
 
+/// Every currency Stripe can present or settle, four bytes each.
+const KNOWN: &str = "aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bhd bif bmd bnd bob brl \
+    bsd btn bwp byn byr bzd cad cdf chf clp cny cop crc cve czk djf dkk dop dzd eek egp etb eur fjd \
+    fkp gbp gel ghs gip gmd gnf gtq gyd hkd hnl hrk htg huf idr ils inr isk jmd jod jpy kes kgs khr \
+    kmf krw kwd kyd kzt lak lbp lkr lrd lsl ltl lvl mad mdl mga mkd mmk mnt mop mro mru mur mvr mwk \
+    mxn myr mzn nad ngn nio nok npr nzd omr pab pen pgk php pkr pln pyg qar ron rsd rub rwf sar sbd \
+    scr sek sgd shp sle sll sos srd ssp std stn svc szl thb tjs tmt tnd top try ttd twd tzs uah ugx \
+    usd uyu uzs vef ves vnd vuv wst xaf xcd xcg xof xpf yer zar zmw zwl ";
+
 impl Currency {
     /// Reads a code of any case. # Errors: not three ASCII letters.
     pub fn parse(text: &str) -> Result<Self, MoneyError> {
@@ -47,6 +56,13 @@ impl Currency {
     /// The code, lower case.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("???")
+    }
+    /// Whether Stripe knows it as a currency.
+    pub fn is_known(&self) -> bool {
+        KNOWN
+            .as_bytes()
+            .chunks(4)
+            .any(|code| code.get(..3) == Some(&self.0[..]))
     }
     /// Decimal places of Stripe's minor unit: 0, 2 or 3.
     pub fn exponent(&self) -> u32 {
@@ -147,6 +163,19 @@ mod tests {
         ] {
             let money = Money::new(minor, Currency::parse(code).unwrap());
             assert_eq!(money.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn stripes_currencies_are_known_and_others_are_not() {
+        assert!(
+            KNOWN.len().is_multiple_of(4) && KNOWN.as_bytes().chunks(4).all(|code| code[3] == b' ')
+        );
+        for code in ["usd", "EUR", "jpy", "kwd", "isk", "zwl", "aed"] {
+            assert!(Currency::parse(code).unwrap().is_known(), "{code}");
+        }
+        for code in ["zzz", "abc", "xxx"] {
+            assert!(!Currency::parse(code).unwrap().is_known(), "{code}");
         }
     }
 

@@ -1,0 +1,239 @@
+//! One frame for every reducer: decode, join, settle, compare, write.
+//!
+//! Invariants: `decide` is a function of its arguments; a reducer's `join` is commutative,
+//! associative and idempotent, `settle` makes the state a function of what was joined and of `Ctx`,
+//! `project` is a function of the state alone, so the projection of the stored snapshot is exactly
+//! what was written when it was stored.
+//! Failure: an input that does not read is dead with the reason. A snapshot that does not read is a
+//! bug and panics; the shell catches it and sets the input aside.
+
+use crate::aggregate::AggregateKey;
+use crate::decision::{Decision, Disposition, EffectIntent, TimelineEntry};
+use crate::fact::{Fact, cause_of};
+use crate::input::{Ctx, StoredInput};
+use crate::link::LinkKey;
+use crate::message::Cause;
+use crate::project::{Projection, write_difference};
+use crate::settings::Settings;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// What joining a fact did to a state, in words for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// `Applied`, `Duplicate` or `Stale` as the join saw it; `Applied` becomes visible as such even
+    /// when no row changes, `Ignored` and `Dead` are taken as they are.
+    pub disposition: Disposition,
+    /// Why not, when not applied.
+    pub reason: String,
+    /// The object the fact is about.
+    pub object_id: String,
+    /// One sentence, no personal data; empty: made from what changed.
+    pub summary: String,
+}
+
+impl Outcome {
+    /// Joined.
+    pub fn applied(object_id: impl Into<String>) -> Self {
+        Self {
+            disposition: Disposition::Applied,
+            reason: String::new(),
+            object_id: object_id.into(),
+            summary: String::new(),
+        }
+    }
+    /// Not for this reducer, or against a rule.
+    pub fn ignored(object_id: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            disposition: Disposition::Ignored,
+            reason: reason.into(),
+            object_id: object_id.into(),
+            summary: String::new(),
+        }
+    }
+    /// From a register's join.
+    pub fn of(joined: crate::register::Joined, object_id: impl Into<String>) -> Self {
+        use crate::register::Joined;
+        let (disposition, reason) = match joined {
+            Joined::Kept => (Disposition::Applied, ""),
+            Joined::Same => (Disposition::Duplicate, "the same state was known already"),
+            Joined::Older => (Disposition::Stale, "a newer or final state is known"),
+        };
+        Self {
+            disposition,
+            reason: reason.to_owned(),
+            object_id: object_id.into(),
+            summary: String::new(),
+        }
+    }
+    /// With a sentence.
+    pub fn saying(mut self, summary: impl Into<String>) -> Self {
+        self.summary = summary.into();
+        self
+    }
+}
+
+/// A reducer.
+pub(crate) trait Reducer:
+    Clone + PartialEq + Default + Serialize + DeserializeOwned
+{
+    /// The references whose links `settle` needs, of the state and of the fact.
+    fn references(&self, key: &AggregateKey, fact: &Fact, settings: &Settings) -> Vec<LinkKey>;
+    /// Joins a fact: order-free.
+    fn join(&mut self, key: &AggregateKey, fact: &Fact, cause: &Cause, ctx: &Ctx<'_>) -> Outcome;
+    /// Makes everything derived follow from what was joined, links, settings and time.
+    fn settle(&mut self, key: &AggregateKey, ctx: &Ctx<'_>);
+    /// What the state implies.
+    fn project(&self, key: &AggregateKey) -> Projection;
+    /// What is to be done because `old` became `self`.
+    fn effects(
+        &self,
+        old: &Self,
+        key: &AggregateKey,
+        cause: &Cause,
+        ctx: &Ctx<'_>,
+    ) -> Vec<EffectIntent>;
+}
+
+/// Calls a generic function with the reducer of a key's kind.
+macro_rules! dispatch {
+    ($key:expr, $function:ident($($argument:expr),*)) => {
+        match $key.kind() {
+            crate::aggregate::AggregateKind::Tenant => $function::<crate::tenant::TenantState>($($argument),*),
+            crate::aggregate::AggregateKind::Customer => $function::<crate::customer::CustomerState>($($argument),*),
+            crate::aggregate::AggregateKind::Subscription => $function::<crate::subscription::SubscriptionState>($($argument),*),
+            crate::aggregate::AggregateKind::Invoice => $function::<crate::invoice::InvoiceState>($($argument),*),
+            crate::aggregate::AggregateKind::Session => $function::<crate::session::SessionState>($($argument),*),
+            crate::aggregate::AggregateKind::Payment => $function::<crate::payment::PaymentState>($($argument),*),
+            crate::aggregate::AggregateKind::Merchant => $function::<crate::merchant::MerchantState>($($argument),*),
+            crate::aggregate::AggregateKind::Installation => $function::<crate::installation::InstallationState>($($argument),*),
+        }
+    };
+}
+
+/// The links a decision about this input needs.
+pub fn lookups(
+    key: &AggregateKey,
+    snapshot: Option<&[u8]>,
+    input: &StoredInput,
+    settings: &Settings,
+) -> Vec<LinkKey> {
+    dispatch!(key, lookups_of(key, snapshot, input, settings))
+}
+
+/// Decides what one input changes.
+/// # Panics: the snapshot is not one of this reducer's (a bug).
+pub fn decide(
+    key: &AggregateKey,
+    snapshot: Option<&[u8]>,
+    input: &StoredInput,
+    ctx: &Ctx<'_>,
+) -> Decision {
+    dispatch!(key, decide_of(key, snapshot, input, ctx))
+}
+
+fn state_of<R: Reducer>(snapshot: Option<&[u8]>) -> Option<R> {
+    snapshot.map(|bytes| {
+        serde_json::from_slice(bytes).expect("a snapshot is what this reducer once wrote")
+    })
+}
+
+pub(crate) fn lookups_of<R: Reducer>(
+    key: &AggregateKey,
+    snapshot: Option<&[u8]>,
+    input: &StoredInput,
+    settings: &Settings,
+) -> Vec<LinkKey> {
+    let Ok(fact) = Fact::read(input) else {
+        return Vec::new();
+    };
+    let state = state_of::<R>(snapshot).unwrap_or_default();
+    let mut keys = state.references(key, &fact, settings);
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+pub(crate) fn decide_of<R: Reducer>(
+    key: &AggregateKey,
+    snapshot: Option<&[u8]>,
+    input: &StoredInput,
+    ctx: &Ctx<'_>,
+) -> Decision {
+    let fact = match Fact::read(input) {
+        Ok(fact) => fact,
+        Err(reason) => return Decision::nothing(Disposition::Dead, reason),
+    };
+    let cause = cause_of(input, &fact, ctx.now);
+    let old = state_of::<R>(snapshot);
+    let mut new = old.clone().unwrap_or_default();
+    let mut outcome = new.join(key, &fact, &cause, ctx);
+    let mut decision = Decision::nothing(outcome.disposition, outcome.reason.clone());
+    if matches!(outcome.disposition, Disposition::Dead) {
+        return decision;
+    }
+    new.settle(key, ctx);
+    let before = old.as_ref().map(|old| old.project(key)).unwrap_or_default();
+    let after = new.project(key);
+    let changed = write_difference(&mut decision, key, &before, &after, &cause);
+    decision.effects = new.effects(&old.clone().unwrap_or_default(), key, &cause, ctx);
+    let writes_nothing = changed.is_empty() && decision.movements.is_empty();
+    if !writes_nothing && outcome.disposition != Disposition::Ignored {
+        // Whatever the join thought of it: it did change what is shown.
+        outcome.disposition = Disposition::Applied;
+        outcome.reason.clear();
+    }
+    decision.disposition = outcome.disposition;
+    decision.reason = outcome.reason.clone();
+    if old.as_ref() != Some(&new) {
+        decision.snapshot =
+            Some(serde_json::to_vec(&new).expect("states are plain values with text keys"));
+        decision.snapshot_subject = after.subject.clone();
+    }
+    let is_told = !writes_nothing || matches!(fact, Fact::Event(_) | Fact::Order(_));
+    if is_told {
+        decision
+            .timeline
+            .push(entry(&cause, outcome, changed, &after));
+    }
+    decision
+}
+
+fn entry(
+    cause: &Cause,
+    outcome: Outcome,
+    changed: Vec<crate::decision::Change>,
+    after: &Projection,
+) -> TimelineEntry {
+    let mut ids = after.ids.clone();
+    ids.insert(cause.source_id.clone());
+    ids.insert(outcome.object_id.clone());
+    ids.extend(after.tenant.as_ref().map(ToString::to_string));
+    ids.remove("");
+    let summary = if outcome.summary.is_empty() {
+        match outcome.disposition {
+            Disposition::Applied if changed.is_empty() => {
+                format!("{}: nothing shown changed", cause.kind)
+            }
+            Disposition::Applied => {
+                let fields: Vec<&str> = changed.iter().take(5).map(|c| c.field.as_str()).collect();
+                format!("{} changed {}", cause.kind, fields.join(", "))
+            }
+            other => format!("{}: {} ({})", cause.kind, other.as_str(), outcome.reason),
+        }
+    } else {
+        outcome.summary
+    };
+    TimelineEntry {
+        at: cause.at,
+        source: cause.source,
+        source_id: cause.source_id.clone(),
+        kind: cause.kind.clone(),
+        object_id: outcome.object_id,
+        summary,
+        changed,
+        disposition: outcome.disposition,
+        tenant: after.tenant.clone(),
+        payment: after.payment.clone(),
+        ids: ids.into_iter().collect(),
+    }
+}

@@ -1,0 +1,136 @@
+//! Effects: what is to be done outside, as values, each named after the business fact behind it.
+//!
+//! Invariants: an id is SHA-256 of (aggregate, kind, business key), so the same fact never acts
+//! twice, whichever event told it. Effects hold no address of a person unless their intent says
+//! whose (`EffectIntent::subject`).
+//! Not here: performing them (`actors`), mail texts (root crate).
+
+use crate::aggregate::AggregateKey;
+use crate::decision::{EffectId, EffectIntent, Lane};
+use crate::ids::{SessionId, TenantId, Timestamp};
+use crate::message::Cause;
+use crate::reread::Reread;
+use crate::rows::Subject;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// Something to do outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "snake_case")]
+pub enum Effect {
+    /// Asks Stripe for an object.
+    Reread(Reread),
+    /// Mail to people.
+    Mail(Mail),
+    /// Tells applications.
+    Notify(Notify),
+    /// Makes the owner's account of a tenant.
+    Provision(Provision),
+    /// Tells operators.
+    Alert(Alert),
+}
+
+/// A mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mail {
+    /// Template name, e.g. `receipt`.
+    pub template: String,
+    /// Whose owner gets it.
+    pub tenant: TenantId,
+    /// What the template needs: ids, amounts as text, times; no personal fields.
+    pub params: BTreeMap<String, String>,
+}
+
+/// A notification to applications. The performer adds the tenant's present state and version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notify {
+    /// The type, of the contract's closed list, e.g. `license.renewed`.
+    pub kind: String,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The object as the API shows it, without personal fields.
+    pub object: serde_json::Value,
+    /// What caused it.
+    pub cause: Cause,
+}
+
+/// The owner's account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provision {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The session that paid.
+    pub session: SessionId,
+    /// The address to invite (Payment Links); `None`: the tenant's own.
+    pub email: Option<String>,
+}
+
+/// An alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    /// A stable code, e.g. `link_conflict`, `price_unknown`, `dispute`.
+    pub code: String,
+    /// The tenant, if known.
+    pub tenant: Option<TenantId>,
+    /// The object it is about.
+    pub object_id: String,
+    /// One sentence, no personal data.
+    pub text: String,
+}
+
+impl Effect {
+    /// Who performs it.
+    pub const fn lane(&self) -> Lane {
+        match self {
+            Self::Reread(_) => Lane::StripeRead,
+            Self::Mail(_) => Lane::Mail,
+            Self::Notify(_) => Lane::Notify,
+            Self::Provision(_) => Lane::Identity,
+            Self::Alert(_) => Lane::Alert,
+        }
+    }
+    /// The word for lists and labels, e.g. `mail.receipt`.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Reread(_) => "reread".to_owned(),
+            Self::Mail(mail) => format!("mail.{}", mail.template),
+            Self::Notify(notify) => format!("notify.{}", notify.kind),
+            Self::Provision(_) => "provision".to_owned(),
+            Self::Alert(alert) => format!("alert.{}", alert.code),
+        }
+    }
+    /// Reads the payload of an intent. # Errors: not an effect of this version.
+    pub fn from_payload(payload: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(payload)
+    }
+    /// The intent of an aggregate to do this. `business_key` names the fact (an invoice paid, a
+    /// tie at a time), never the event.
+    pub fn intent(
+        &self,
+        of: &AggregateKey,
+        business_key: &str,
+        due_at: Timestamp,
+        subject: Option<Subject>,
+    ) -> EffectIntent {
+        let kind = self.kind();
+        EffectIntent {
+            id: effect_id(of, &kind, business_key),
+            lane: self.lane(),
+            kind,
+            due_at,
+            payload: serde_json::to_vec(self).expect("effects are plain values with text keys"),
+            subject,
+        }
+    }
+}
+
+/// The derived name of an effect. The parts are length-framed so that no two triples collide.
+pub fn effect_id(of: &AggregateKey, kind: &str, business_key: &str) -> EffectId {
+    let mut hash = Sha256::new();
+    for part in [of.to_string().as_str(), kind, business_key] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    EffectId(hex::encode(&hash.finalize()[..16]))
+}

@@ -1,0 +1,151 @@
+//! A fact: an input, decoded once for the reducer that merges it.
+//!
+//! Failure: what does not read is a sentence; the input is then dead with that reason.
+
+use crate::decision::EntrySource;
+use crate::ids::{TenantId, Timestamp};
+use crate::input::{InputSource, StoredInput};
+use crate::message::{Cause, Envelope};
+use crate::reread::Answer;
+use crate::stripe_wire::{Event, read_envelope, read_event};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What an operator or program orders; `kind` of the input is its word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order")]
+pub enum Order {
+    /// `tenant.create`, to the tenant.
+    #[serde(rename = "tenant.create")]
+    TenantCreate {
+        /// Its name.
+        name: Option<String>,
+        /// Its owner's address.
+        email: Option<String>,
+        /// Free notes.
+        #[serde(default)]
+        metadata: BTreeMap<String, String>,
+        /// IANA zone, for mails.
+        timezone: Option<String>,
+    },
+    /// `tenant.patch`, to the tenant: absent fields stay.
+    #[serde(rename = "tenant.patch")]
+    TenantPatch {
+        /// Its name.
+        name: Option<String>,
+        /// Its owner's address.
+        email: Option<String>,
+        /// Replaces all notes.
+        metadata: Option<BTreeMap<String, String>>,
+        /// IANA zone, for mails.
+        timezone: Option<String>,
+        /// `contract.reference`.
+        contract_reference: Option<String>,
+    },
+    /// `credits.debit`, to the tenant.
+    #[serde(rename = "credits.debit")]
+    CreditsDebit {
+        /// How many, above 0.
+        amount: u64,
+        /// The caller's own name for it; the same one counts once.
+        reference: String,
+    },
+    /// `unclaimed.claim`, to the session.
+    #[serde(rename = "unclaimed.claim")]
+    UnclaimedClaim {
+        /// Whose it is.
+        tenant: TenantId,
+    },
+    /// `claim`, to customer or merchant: a command of ours made this object for a tenant.
+    #[serde(rename = "claim")]
+    Claim {
+        /// Whose it is.
+        tenant: TenantId,
+        /// When the command made it.
+        created: Timestamp,
+        /// The command.
+        command: String,
+    },
+    /// `command.link`, to the tenant: this command is the tenant's.
+    #[serde(rename = "command.link")]
+    CommandLink {
+        /// `cmd_…`.
+        command: String,
+    },
+    /// `erase`: personal fields go, the rest stays.
+    #[serde(rename = "erase")]
+    Erase {},
+}
+
+impl Order {
+    /// The word of the order: the input's `kind`.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::TenantCreate { .. } => "tenant.create",
+            Self::TenantPatch { .. } => "tenant.patch",
+            Self::CreditsDebit { .. } => "credits.debit",
+            Self::UnclaimedClaim { .. } => "unclaimed.claim",
+            Self::Claim { .. } => "claim",
+            Self::CommandLink { .. } => "command.link",
+            Self::Erase {} => "erase",
+        }
+    }
+    /// The input's body.
+    pub fn to_body(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("orders are plain values with text keys")
+    }
+}
+
+/// A decoded input.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// Stripe said.
+    Event(Box<Event>),
+    /// Another aggregate said.
+    Message(Box<Envelope>),
+    /// Stripe answered.
+    Answer(Box<Answer>),
+    /// Time passed.
+    Timer(String),
+    /// Someone ordered.
+    Order(Order),
+}
+
+impl Fact {
+    /// Decodes an input. # Errors: why it cannot be used, in a sentence.
+    pub fn read(input: &StoredInput) -> Result<Self, String> {
+        match &input.source {
+            InputSource::Event(..) | InputSource::Raw(_) => {
+                let envelope = read_envelope(&input.body).map_err(|error| error.to_string())?;
+                let event = read_event(&envelope).map_err(|error| error.to_string())?;
+                let event = event.ok_or_else(|| "type not handled".to_owned())?;
+                Ok(Self::Event(Box::new(event)))
+            }
+            InputSource::Message(..) => read_json(&input.body, "message").map(Self::Message),
+            InputSource::Effect(_) => read_json(&input.body, "answer").map(Self::Answer),
+            InputSource::Timer(_, name, _) => Ok(Self::Timer(name.clone())),
+            InputSource::Operator(_) => read_json(&input.body, "order").map(Self::Order),
+        }
+    }
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(body: &[u8], what: &str) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| format!("{what}: {error}"))
+}
+
+/// The outside fact behind an input.
+pub(crate) fn cause_of(input: &StoredInput, fact: &Fact, now: Timestamp) -> Cause {
+    let (source, at) = match fact {
+        Fact::Message(envelope) => return envelope.cause.clone(),
+        Fact::Event(event) => (EntrySource::Event, event.created),
+        Fact::Answer(answer) => (EntrySource::Reread, answer.at()),
+        Fact::Timer(_) => (EntrySource::Timer, now),
+        Fact::Order(_) => (EntrySource::Operator, now),
+    };
+    Cause {
+        source,
+        source_id: input.source.public_id(),
+        kind: input.kind.clone(),
+        at,
+    }
+}

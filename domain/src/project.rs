@@ -1,0 +1,332 @@
+//! The one diff: what a state implies, compared with what the state before implied.
+//!
+//! A reducer says what its state *means* (`Projection`): rows, postings, messages, timers, links.
+//! What is written is the difference between two such meanings. So no reducer decides "on event X
+//! write Y", and neither order nor duplication can matter.
+//!
+//! Invariants: equal projections write nothing; entries of a written movement sum to zero per
+//! currency if those of both projections do; a message slot that vanishes is taken back.
+
+use crate::aggregate::AggregateKey;
+use crate::decision::{
+    Change, Decision, LedgerAccount, LedgerEntry, LinkWrite, Movement, Outgoing, TimerWrite,
+};
+use crate::ids::{Scope, TenantId, Timestamp};
+use crate::link::{LinkKey, LinkTarget};
+use crate::message::{Cause, Envelope, Message, Sums};
+use crate::money::Currency;
+use crate::rows::{Row, RowKind, RowWrite, Subject};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A message a state implies; `slot` tells two messages of one kind to one receiver apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// To whom.
+    pub to: AggregateKey,
+    /// What.
+    pub message: Message,
+    /// Waits until one of these is linked.
+    pub park: Vec<LinkKey>,
+    /// Whose personal fields it holds.
+    pub subject: Option<Subject>,
+}
+
+/// What one source of money did to the books.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posting {
+    /// When Stripe says it happened.
+    pub at: Timestamp,
+    /// Whose books.
+    pub tenant: Option<TenantId>,
+    /// The payment.
+    pub payment: Option<LinkKey>,
+    /// Sum zero per currency.
+    pub entries: Vec<LedgerEntry>,
+}
+
+/// What a state implies.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Projection {
+    /// Rows by their key.
+    pub rows: BTreeMap<(RowKind, Scope, String), Row>,
+    /// Other names of rows: (kind, account, other name) to the row's id.
+    pub aliases: BTreeMap<(RowKind, Scope, String), String>,
+    /// Movements by source.
+    pub postings: BTreeMap<String, Posting>,
+    /// Messages by (receiver, kind, distinction).
+    pub messages: BTreeMap<(AggregateKey, &'static str, String), Slot>,
+    /// Timers that run.
+    pub timers: BTreeMap<String, Timestamp>,
+    /// Links that hold.
+    pub links: BTreeMap<LinkKey, LinkTarget>,
+    /// Whose personal fields the snapshot holds.
+    pub subject: Option<Subject>,
+    /// The tenant whose timeline entries belong to.
+    pub tenant: Option<TenantId>,
+    /// The payment whose timeline entries belong to.
+    pub payment: Option<LinkKey>,
+    /// Every id `explain` finds this by.
+    pub ids: BTreeSet<String>,
+}
+
+impl Projection {
+    /// Adds a row.
+    pub fn row(&mut self, row: Row) {
+        let key = (row.kind, row.scope.clone(), row.id.clone());
+        self.rows.insert(key, row);
+    }
+    /// Adds a message without waiting; `distinct` tells it from others of its kind to `to`.
+    pub fn tell(&mut self, to: AggregateKey, distinct: impl Into<String>, message: Message) {
+        self.tell_when(to, distinct, message, Vec::new());
+    }
+    /// Adds a message that waits until one of `park` is linked (empty: at once).
+    pub fn tell_when(
+        &mut self,
+        to: AggregateKey,
+        distinct: impl Into<String>,
+        message: Message,
+        park: Vec<LinkKey>,
+    ) {
+        let key = (to.clone(), message.kind(), distinct.into());
+        let slot = Slot {
+            to,
+            message,
+            park,
+            subject: None,
+        };
+        self.messages.insert(key, slot);
+    }
+}
+
+/// Writes the difference into a decision and answers what changed, in the API's words.
+pub(crate) fn write_difference(
+    decision: &mut Decision,
+    of: &AggregateKey,
+    old: &Projection,
+    new: &Projection,
+    cause: &Cause,
+) -> Vec<Change> {
+    let mut changed = Vec::new();
+    write_rows(decision, old, new, &mut changed);
+    write_movements(decision, old, new);
+    write_messages(decision, of, old, new, cause);
+    for (name, at) in &new.timers {
+        if old.timers.get(name) != Some(at) {
+            decision.timers.push(TimerWrite {
+                name: name.clone(),
+                at: Some(*at),
+            });
+        }
+    }
+    for name in old.timers.keys() {
+        if !new.timers.contains_key(name) {
+            decision.timers.push(TimerWrite {
+                name: name.clone(),
+                at: None,
+            });
+        }
+    }
+    for (key, target) in &new.links {
+        if old.links.get(key) != Some(target) {
+            decision.links.push(LinkWrite {
+                key: key.clone(),
+                target: target.clone(),
+            });
+        }
+    }
+    changed
+}
+
+fn write_rows(
+    decision: &mut Decision,
+    old: &Projection,
+    new: &Projection,
+    changed: &mut Vec<Change>,
+) {
+    for (key, row) in &new.rows {
+        let before = old.rows.get(key);
+        if before != Some(row) {
+            changed.extend(changes(before, row));
+            decision.rows.push(RowWrite::Put(row.clone()));
+        }
+    }
+    for key in old.rows.keys() {
+        if !new.rows.contains_key(key) {
+            let (kind, scope, id) = key.clone();
+            decision.rows.push(RowWrite::Delete { kind, scope, id });
+        }
+    }
+    for (key, id) in &new.aliases {
+        if old.aliases.get(key) != Some(id) {
+            let (kind, scope, alias) = key.clone();
+            decision.rows.push(RowWrite::Alias {
+                kind,
+                scope,
+                alias,
+                id: id.clone(),
+            });
+        }
+    }
+}
+
+/// What differs between two versions of a row, by dotted field.
+fn changes(before: Option<&Row>, after: &Row) -> Vec<Change> {
+    fn flat(row: Option<&Row>) -> BTreeMap<String, String> {
+        fn walk(path: &str, value: &serde_json::Value, out: &mut BTreeMap<String, String>) {
+            match value {
+                serde_json::Value::Object(map) if !map.is_empty() => {
+                    for (key, inner) in map {
+                        let path = if path.is_empty() {
+                            key.clone()
+                        } else {
+                            format!("{path}.{key}")
+                        };
+                        walk(&path, inner, out);
+                    }
+                }
+                leaf => {
+                    out.insert(path.to_owned(), leaf.to_string());
+                }
+            }
+        }
+        let mut out = BTreeMap::new();
+        if let Some(row) = row {
+            let value: serde_json::Value =
+                serde_json::from_slice(&row.value).unwrap_or(serde_json::Value::Null);
+            walk("", &value, &mut out);
+            out.insert("tenantId".to_owned(), json_text(row.tenant.as_ref()));
+        }
+        out
+    }
+    let (old, new) = (flat(before), flat(Some(after)));
+    let fields: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    fields
+        .into_iter()
+        .filter_map(|field| {
+            let null = || "null".to_owned();
+            let from = old.get(field).cloned().unwrap_or_else(null);
+            let to = new.get(field).cloned().unwrap_or_else(null);
+            (from != to).then(|| Change {
+                field: field.clone(),
+                from,
+                to,
+            })
+        })
+        .collect()
+}
+
+fn json_text<T: serde::Serialize>(value: Option<&T>) -> String {
+    serde_json::to_string(&value).expect("ids are plain texts")
+}
+
+type Sides = BTreeMap<(LedgerAccount, Currency), i64>;
+
+fn sides(posting: Option<&Posting>) -> Sides {
+    let mut sides = Sides::new();
+    for entry in posting
+        .map(|posting| posting.entries.as_slice())
+        .unwrap_or_default()
+    {
+        *sides.entry((entry.account, entry.currency)).or_default() += entry.amount_minor;
+    }
+    sides
+}
+
+fn write_movements(decision: &mut Decision, old: &Projection, new: &Projection) {
+    let sources: BTreeSet<&String> = old.postings.keys().chain(new.postings.keys()).collect();
+    for source in sources {
+        let (before, after) = (old.postings.get(source), new.postings.get(source));
+        let owner =
+            |posting: Option<&Posting>| posting.map(|p| (p.tenant.clone(), p.payment.clone()));
+        let moved = match (owner(before), owner(after)) {
+            // Other books: all of it leaves the old ones and enters the new ones.
+            (Some(from), Some(to)) if from != to => {
+                vec![
+                    (before, difference(&sides(before), &Sides::new())),
+                    (after, difference(&Sides::new(), &sides(after))),
+                ]
+            }
+            _ => vec![(after.or(before), difference(&sides(before), &sides(after)))],
+        };
+        for (posting, entries) in moved {
+            let Some(posting) = posting.filter(|_| !entries.is_empty()) else {
+                continue;
+            };
+            decision.movements.push(Movement {
+                source: source.clone(),
+                at: posting.at,
+                tenant: posting.tenant.clone(),
+                payment: posting.payment.clone(),
+                entries,
+            });
+        }
+    }
+}
+
+fn difference(old: &Sides, new: &Sides) -> Vec<LedgerEntry> {
+    let keys: BTreeSet<&(LedgerAccount, Currency)> = old.keys().chain(new.keys()).collect();
+    keys.into_iter()
+        .filter_map(|key| {
+            let amount_minor = new.get(key).unwrap_or(&0) - old.get(key).unwrap_or(&0);
+            (amount_minor != 0).then_some(LedgerEntry {
+                account: key.0,
+                amount_minor,
+                currency: key.1,
+            })
+        })
+        .collect()
+}
+
+fn write_messages(
+    decision: &mut Decision,
+    of: &AggregateKey,
+    old: &Projection,
+    new: &Projection,
+    cause: &Cause,
+) {
+    // Taking back comes first: a child that moves never counts in two tenants at once for long.
+    for (key, slot) in &old.messages {
+        if new.messages.contains_key(key) {
+            continue;
+        }
+        if let Some(message) = slot.message.retraction() {
+            send(decision, of, cause, slot, message);
+        }
+    }
+    for (key, slot) in &new.messages {
+        let before = old.messages.get(key).map(|slot| &slot.message);
+        if before == Some(&slot.message) {
+            continue;
+        }
+        let message = match (&slot.message, before) {
+            (Message::CreditSums { new, .. }, Some(Message::CreditSums { new: old, .. })) => {
+                Message::CreditSums {
+                    old: *old,
+                    new: *new,
+                }
+            }
+            (Message::CreditSums { new, .. }, _) => Message::CreditSums {
+                old: Sums::default(),
+                new: *new,
+            },
+            (message, _) => message.clone(),
+        };
+        send(decision, of, cause, slot, message);
+    }
+}
+
+fn send(decision: &mut Decision, of: &AggregateKey, cause: &Cause, slot: &Slot, message: Message) {
+    let kind = message.kind().to_owned();
+    let envelope = Envelope {
+        cause: cause.clone(),
+        from: of.clone(),
+        message,
+    };
+    decision.messages.push(Outgoing {
+        to: slot.to.clone(),
+        kind,
+        payload: serde_json::to_vec(&envelope).expect("messages are plain values with text keys"),
+        park: slot.park.clone(),
+        subject: slot.subject.clone(),
+    });
+}

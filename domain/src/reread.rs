@@ -1,0 +1,124 @@
+//! Re-reads: asking Stripe's API for an object when events do not tell.
+//!
+//! Invariants: a re-read is a GET and changes nothing at Stripe; its answer comes back as an input
+//! of the aggregate that asked and counts as a snapshot at the answer's `Date`.
+
+use crate::ids::{
+    AccountId, ChargeId, CustomerId, DisputeId, InvoiceId, PaymentIntentId, RefundId, Scope,
+    SessionId, SubscriptionId, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// What to read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "object", content = "id", rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum RereadTarget {
+    Subscription(SubscriptionId),
+    Invoice(InvoiceId),
+    PaymentIntent(PaymentIntentId),
+    Charge(ChargeId),
+    Refund(RefundId),
+    Dispute(DisputeId),
+    Session(SessionId),
+    SessionLineItems(SessionId),
+    Customer(CustomerId),
+    Account(AccountId),
+    /// The payments of an invoice: the only link from one to the other since basil.
+    InvoicePayments(InvoiceId),
+}
+
+/// One GET at Stripe, on an account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Reread {
+    /// The account the object lives on (header `Stripe-Account`).
+    pub scope: Scope,
+    /// What to read.
+    pub target: RereadTarget,
+}
+
+impl Reread {
+    /// Path and query of the GET. Ids hold no `/`, `?` or `#`; the rest of ASCII is escaped where
+    /// a query needs it.
+    pub fn path(&self) -> String {
+        let escape = |id: &str| {
+            let mut out = String::with_capacity(id.len());
+            for byte in id.bytes() {
+                if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'~') {
+                    out.push(char::from(byte));
+                } else {
+                    out.push_str(&format!("%{byte:02X}"));
+                }
+            }
+            out
+        };
+        match &self.target {
+            RereadTarget::Subscription(id) => format!("/v1/subscriptions/{}", escape(id.as_str())),
+            RereadTarget::Invoice(id) => format!("/v1/invoices/{}", escape(id.as_str())),
+            RereadTarget::PaymentIntent(id) => {
+                format!("/v1/payment_intents/{}", escape(id.as_str()))
+            }
+            RereadTarget::Charge(id) => format!("/v1/charges/{}", escape(id.as_str())),
+            RereadTarget::Refund(id) => format!("/v1/refunds/{}", escape(id.as_str())),
+            RereadTarget::Dispute(id) => format!("/v1/disputes/{}", escape(id.as_str())),
+            RereadTarget::Session(id) => format!("/v1/checkout/sessions/{}", escape(id.as_str())),
+            RereadTarget::SessionLineItems(id) => format!(
+                "/v1/checkout/sessions/{}/line_items?limit=100",
+                escape(id.as_str())
+            ),
+            RereadTarget::Customer(id) => format!("/v1/customers/{}", escape(id.as_str())),
+            RereadTarget::Account(id) => format!("/v1/accounts/{}", escape(id.as_str())),
+            RereadTarget::InvoicePayments(id) => {
+                format!(
+                    "/v1/invoice_payments?limit=100&invoice={}",
+                    escape(id.as_str())
+                )
+            }
+        }
+    }
+}
+
+/// The answer, as the input's body: `{"target":…,"status":200,"date":1747044000,"body":{…}}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// What was asked.
+    pub target: RereadTarget,
+    /// 200, or 404 when Stripe knows no such object.
+    pub status: u16,
+    /// The answer's `Date`, unix seconds.
+    pub date: i64,
+    /// Stripe's object, unread.
+    #[serde(default)]
+    pub body: Option<Box<RawValue>>,
+}
+
+impl Answer {
+    /// When Stripe said it.
+    pub const fn at(&self) -> Timestamp {
+        Timestamp::from_seconds(self.date)
+    }
+    /// The text of the object, if Stripe had it.
+    pub fn json(&self) -> Option<&str> {
+        if self.status != 200 {
+            return None;
+        }
+        self.body.as_ref().map(|body| body.get())
+    }
+    /// The objects of a Stripe list (`{"data": […]}`), unread; `None` if it is no list.
+    pub fn list(&self) -> Option<Vec<Box<RawValue>>> {
+        #[derive(Deserialize)]
+        struct List {
+            data: Vec<Box<RawValue>>,
+        }
+        serde_json::from_str::<List>(self.json()?)
+            .ok()
+            .map(|list| list.data)
+    }
+}
+impl PartialEq for Answer {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.target, self.status, self.date, self.json())
+            == (&other.target, other.status, other.date, other.json())
+    }
+}

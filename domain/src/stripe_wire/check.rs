@@ -1,0 +1,198 @@
+//! Looks at every byte of a body once before anything is believed: depth, size, duplicate keys.
+//!
+//! Invariants: builds no tree and recurses at most `JSON_DEPTH_MAX` deep; a body that passes has
+//! valid UTF-8, no duplicate key in any object, no NUL in any text.
+//! Source: reliability notes, bad-input catalogue (JSON bombs, duplicate keys, NULs).
+
+use super::WireError;
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+/// Deepest nesting of objects and lists.
+pub const JSON_DEPTH_MAX: u32 = 64;
+/// Most values in one body: far above any object of Stripe, far below what hurts.
+pub const JSON_NODES_MAX: u32 = 20_000;
+/// Longest text, in bytes.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Up to this many keys are compared one by one; beyond, a set is cheaper.
+const KEYS_LINEAR_MAX: usize = 24;
+
+/// Checks a whole body.
+/// # Errors: not JSON, too deep, too many values, a duplicate key, a NUL.
+pub fn check_json(body: &[u8]) -> Result<(), WireError> {
+    let mut nodes = 0;
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    Walk {
+        depth: 0,
+        nodes: &mut nodes,
+    }
+    .deserialize(&mut reader)
+    .and_then(|()| reader.end())
+    .map_err(|error| WireError::of("body", &error))
+}
+
+struct Walk<'n> {
+    depth: u32,
+    nodes: &'n mut u32,
+}
+
+impl Walk<'_> {
+    fn text<E: serde::de::Error>(text: &str) -> Result<(), E> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(E::custom("a text is longer than 64 KiB"));
+        }
+        if text.as_bytes().contains(&0) {
+            return Err(E::custom("a text holds a NUL"));
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+    fn deserialize<D: serde::Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
+        *self.nodes += 1;
+        if *self.nodes > JSON_NODES_MAX {
+            return Err(D::Error::custom("more than 20000 values"));
+        }
+        reader.deserialize_any(self)
+    }
+}
+
+/// Keys of one object seen so far.
+#[derive(Default)]
+struct Keys<'de> {
+    few: Vec<Cow<'de, str>>,
+    many: HashSet<Cow<'de, str>>,
+}
+
+impl<'de> Keys<'de> {
+    fn is_new(&mut self, key: Cow<'de, str>) -> bool {
+        if !self.many.is_empty() {
+            return self.many.insert(key);
+        }
+        if self.few.contains(&key) {
+            return false;
+        }
+        self.few.push(key);
+        if self.few.len() > KEYS_LINEAR_MAX {
+            self.many = self.few.drain(..).collect();
+        }
+        true
+    }
+}
+
+struct Key;
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: serde::Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
+        reader.deserialize_str(self)
+    }
+}
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(key))
+    }
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(key.to_owned()))
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        Self::text(text)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        if self.depth >= JSON_DEPTH_MAX {
+            return Err(A::Error::custom("nested deeper than 64"));
+        }
+        while list
+            .next_element_seed(Walk {
+                depth: self.depth + 1,
+                nodes: &mut *self.nodes,
+            })?
+            .is_some()
+        {}
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        if self.depth >= JSON_DEPTH_MAX {
+            return Err(A::Error::custom("nested deeper than 64"));
+        }
+        let mut keys = Keys::default();
+        while let Some(key) = map.next_key_seed(Key)? {
+            Self::text(&key)?;
+            if !keys.is_new(key) {
+                return Err(A::Error::custom("an object has a key twice"));
+            }
+            map.next_value_seed(Walk {
+                depth: self.depth + 1,
+                nodes: &mut *self.nodes,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bombs_duplicates_and_nuls_are_refused_without_panic() {
+        let deep = |n: usize| format!("{}1{}", "[".repeat(n), "]".repeat(n)).into_bytes();
+        let bad: Vec<Vec<u8>> = vec![
+            deep(65),
+            deep(10_000),
+            br#"{"a":1,"a":2}"#.to_vec(),
+            br#"{"a":{"b":[{"c":1,"d":2,"c":3}]}}"#.to_vec(),
+            br#"{"a":"\u0000"}"#.to_vec(),
+            br#"{"a":"\ud800"}"#.to_vec(),
+            b"{\"a\":\"\xff\"}".to_vec(),
+            b"".to_vec(),
+            b"{} {}".to_vec(),
+            format!("[{}1]", "1,".repeat(20_000)).into_bytes(),
+        ];
+        for body in bad {
+            assert!(
+                check_json(&body).is_err(),
+                "{:?}",
+                String::from_utf8_lossy(&body[..body.len().min(60)])
+            );
+        }
+        assert_eq!(check_json(&deep(64)), Ok(()));
+        assert_eq!(check_json(br#"{"a":1,"b":{"a":1}}"#), Ok(()));
+        let many: Vec<String> = (0..100).map(|n| format!("\"k{n}\":1")).collect();
+        assert_eq!(
+            check_json(format!("{{{}}}", many.join(",")).as_bytes()),
+            Ok(())
+        );
+        let twice = format!("{{{},\"k3\":2}}", many.join(","));
+        assert!(check_json(twice.as_bytes()).is_err());
+    }
+}
