@@ -23,7 +23,7 @@ impl Config {
             metrics_listen: ([127, 0, 0, 1], 0).into(),
             data_dir: tool.store.data_dir().to_owned(),
             stripe_api_base: NOWHERE.to_owned(),
-            plans_toml: Some(String::new()),
+            plans_toml: None,
         };
         let mut config = Self::for_demo(&args)?;
         config.plans = tool.plans.clone();
