@@ -7,3 +7,4 @@ mod histories;
 mod lives;
 mod merchants;
 mod orders;
+mod purchases;
