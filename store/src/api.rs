@@ -25,6 +25,7 @@ use bursar_domain::ids::{Scope, TenantId, Timestamp};
 use bursar_domain::input::{InputSource, StoredInput};
 use bursar_domain::link::{LinkKey, LinkTarget};
 use bursar_domain::rows::{RowKind, Subject};
+use sha2::{Digest, Sha256};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -33,6 +34,14 @@ pub type Fut<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send 
 
 /// Most inputs one `apply` may consume.
 pub const APPLY_STEPS_MAX: usize = 64;
+
+/// SHA-256 of a decision's canonical bytes (postcard): what an apply records and `verify` compares.
+/// # Errors: `Invalid` if the decision cannot be written (a bug).
+pub fn decision_digest(decision: &Decision) -> Result<[u8; 32], StoreError> {
+    let bytes = postcard::to_stdvec(decision)
+        .map_err(|error| StoreError::Invalid(format!("a decision cannot be written: {error}")))?;
+    Ok(Sha256::digest(bytes).into())
+}
 
 /// What should become of something that arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,7 +198,7 @@ pub enum Applied {
 pub struct Snapshot {
     /// How many applies made it.
     pub version: u64,
-    /// The reducer's bytes.
+    /// The reducer's bytes; empty: no decision wrote any yet.
     pub bytes: Vec<u8>,
 }
 

@@ -262,6 +262,12 @@ impl PaymentState {
             let park = vec![waiting.clone()];
             projection.tell_when(key.clone(), waiting.to_string(), message, park);
         }
+        let account = scope.0.clone().map(AggregateKey::Merchant);
+        let customer = payment.customer();
+        let customer = customer.map(|id| AggregateKey::Customer(scope.clone(), id));
+        for parent in account.into_iter().chain(customer) {
+            projection.tell(parent, "", Message::Hello);
+        }
         if payment.refunds.is_empty() && payment.disputes.is_empty() {
             return;
         }
@@ -436,6 +442,9 @@ impl Reducer for PaymentState {
         let Some((scope, id)) = parts(key) else {
             return Vec::new();
         };
+        if old == self {
+            return Vec::new();
+        }
         let told = notices::intents(old, key, scope, id, cause, ctx.now);
         let all = notices::intents(self, key, scope, id, cause, ctx.now);
         all.into_iter()

@@ -300,3 +300,24 @@ fn one_subject_gets_one_key_however_many_threads_seal() {
     drop(vault);
     assert_eq!(open(&disk).unwrap().1.keys, 10);
 }
+
+#[test]
+fn an_older_copy_put_back_does_not_bring_an_erased_key_back() {
+    let disk = SimVfs::new();
+    let (vault, _) = open(&disk).unwrap();
+    let sealed = vault.seal("cus_with_a_long_name", b"", b"x").unwrap();
+    vault.sync_new_keys().unwrap();
+    for name in files::NAMES {
+        let old = disk.bytes(&dir().join(name)).unwrap();
+        let copy = disk.copy();
+        let (vault, _) = open(&copy).unwrap();
+        vault.erase("cus_with_a_long_name").unwrap();
+        assert!(copy.bytes(&dir().join(name)).unwrap().len() < old.len());
+        copy.plant(&dir().join(name), &old);
+        drop(vault);
+        let (vault, report) = open(&copy).unwrap();
+        assert_eq!(vault.unseal(b"", &sealed), Err(UnsealError::Erased));
+        assert_eq!(report.repaired.len(), 1);
+        assert_ne!(copy.bytes(&dir().join(name)).unwrap(), old);
+    }
+}
