@@ -5,6 +5,7 @@
 pub mod api;
 #[cfg(test)]
 mod conformance;
+mod durable;
 mod engine;
 pub mod error;
 pub mod journal;
@@ -12,6 +13,7 @@ mod keys;
 mod kv;
 mod mem;
 pub mod metrics;
+mod open;
 pub mod query;
 mod record;
 mod shapes;
@@ -20,3 +22,4 @@ pub mod vfs;
 
 pub use engine::shared::Watermarks;
 pub use mem::MemStore;
+pub use open::{OpenOptions, OpenReport, RowsFound, bind_installation, open_sled};

@@ -19,7 +19,11 @@ impl MemStore {
         let log = MemLog::default();
         let kv = MemKv::default();
         let keys = Arc::new(MemKeys::default());
-        replay::catch_up(&kv, &log, keys.as_ref())?;
+        let erase = replay::Erase {
+            keys: keys.as_ref(),
+            all: false,
+        };
+        replay::catch_up(&kv, &log, &erase)?;
         let engine = Engine::start(Parts {
             kv: Box::new(kv),
             log: Box::new(log.clone()),

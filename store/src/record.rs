@@ -141,7 +141,7 @@ pub(crate) enum Entry {
         status: EffectStatus,
         note: String,
         at: Timestamp,
-        result: Option<NewInput>,
+        result: Option<Box<NewInput>>,
     },
     /// An effect was put off.
     Postponed {

@@ -54,6 +54,8 @@ pub(super) struct Committer {
     pub(super) folded: Folded,
     /// Links with inputs still parked under them.
     pub(super) unfreed: VecDeque<LinkKey>,
+    /// The last record whose rows were flushed.
+    pub(super) flushed: u64,
 }
 
 /// A commit of the open group: who waits, and with what answer.
@@ -86,6 +88,7 @@ impl Committer {
             };
             self.shared.watch_disk();
             if first.is_none() && self.unfreed.is_empty() {
+                self.idle();
                 continue;
             }
             let outcome = catch_unwind(AssertUnwindSafe(|| self.group(first, queue)));
@@ -106,6 +109,22 @@ impl Committer {
             IDLE
         } else {
             Duration::ZERO
+        }
+    }
+
+    /// Nobody waits: the journal prepares room, rows go to the operating system so that a killed
+    /// process leaves a short tail.
+    fn idle(&mut self) {
+        if self.shared.poisoned().is_some() {
+            return;
+        }
+        let mut done = self.log.idle();
+        if self.folded.record != self.flushed {
+            done = done.and_then(|()| self.shared.kv.flush());
+            self.flushed = self.folded.record;
+        }
+        if let Err(error) = done {
+            self.shared.poison(&error);
         }
     }
 
@@ -149,8 +168,10 @@ impl Committer {
                 closing = Some(queued);
                 break;
             }
+            // An erasure is the last record of its group: see `replay::Erase`.
+            let ends = matches!(queued.commit, Commit::Erase(..));
             self.take(&mut state, &mut group, queued);
-            if group.members.len() < GROUP_COMMITS_MAX && group.bytes < GROUP_BYTES_MAX {
+            if !ends && group.members.len() < GROUP_COMMITS_MAX && group.bytes < GROUP_BYTES_MAX {
                 next = queue.try_recv().ok();
             }
         }

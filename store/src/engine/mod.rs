@@ -86,6 +86,7 @@ impl Engine {
             shared: Arc::clone(&shared),
             log: parts.log,
             keys: parts.keys,
+            flushed: folded.record,
             folded,
             unfreed,
         };

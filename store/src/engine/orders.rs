@@ -29,7 +29,7 @@ pub(super) fn settle(state: &State<'_>, settle: SealedSettle) -> Result<Plan, St
             let fate = resolve(state, arrival.inbound.fate.clone(), &BTreeSet::new())?;
             woken = fate.inbox().cloned();
             let seq = state.counters.next_seq.max(1);
-            result = Some(new_input(seq, fate, arrival, &mut tail)?);
+            result = Some(Box::new(new_input(seq, fate, arrival, &mut tail)?));
         }
     }
     Ok(Plan {

@@ -17,11 +17,13 @@ pub(crate) type EachRecord<'a> = dyn FnMut(u64, Place, &[u8]) -> Result<(), Stor
 
 /// The writing end of the journal; one owner.
 pub(crate) trait Log: Send {
-    /// Number the next record gets.
-    fn next_number(&self) -> u64;
     /// Appends the records and returns once they are durable; says where each lies, in words of
     /// its own that `Records::read` understands.
     fn append(&mut self, records: &[Vec<u8>]) -> Result<Vec<Place>, StoreError>;
+    /// Does what can wait, while nobody does.
+    fn idle(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// Writes what is owed and lets go.
     fn close(&mut self) -> Result<(), StoreError> {
         Ok(())
@@ -36,8 +38,6 @@ pub(crate) trait Records: Send + Sync {
     fn head(&self) -> (u64, String);
     /// Every record from `from` on, in order.
     fn scan(&self, from: u64, each: &mut EachRecord<'_>) -> Result<(), StoreError>;
-    /// Bytes taken.
-    fn size_bytes(&self) -> u64;
 }
 
 /// Keys of the data subjects.
@@ -62,7 +62,6 @@ pub(crate) struct MemLog {
 struct MemRecords {
     records: Vec<Arc<[u8]>>,
     chain: [u8; 32],
-    bytes: u64,
 }
 
 impl MemLog {
@@ -77,9 +76,6 @@ impl MemLog {
 }
 
 impl Log for MemLog {
-    fn next_number(&self) -> u64 {
-        self.head().0 + 1
-    }
     fn append(&mut self, records: &[Vec<u8>]) -> Result<Vec<Place>, StoreError> {
         let mut places = Vec::with_capacity(records.len());
         let mut inner = self.records.write().unwrap_or_else(PoisonError::into_inner);
@@ -88,7 +84,6 @@ impl Log for MemLog {
             hash.update(inner.chain);
             hash.update(record);
             inner.chain = hash.finalize().into();
-            inner.bytes += record.len() as u64;
             inner.records.push(Arc::from(record.as_slice()));
             places.push((inner.records.len() as u64).to_be_bytes().to_vec());
         }
@@ -112,10 +107,6 @@ impl Records for MemLog {
             each(number, number.to_be_bytes().to_vec(), &self.get(number)?)?;
         }
         Ok(())
-    }
-    fn size_bytes(&self) -> u64 {
-        let inner = self.records.read().unwrap_or_else(PoisonError::into_inner);
-        inner.bytes
     }
 }
 

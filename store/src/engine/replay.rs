@@ -61,22 +61,44 @@ pub(crate) fn is_complete(kv: &dyn Kv) -> Result<bool, StoreError> {
     Ok(counted == folded(kv)?.tally)
 }
 
+/// Which erasures are carried out again.
+///
+/// Keys are forgotten right after the record that says so is durable, and that record is the last of
+/// its group. So only the journal's very last record can speak of keys that still exist; an older one
+/// may name a subject that has come back since, with a key of its own.
+pub(crate) struct Erase<'a> {
+    pub(crate) keys: &'a dyn Sealer,
+    /// All of them: the keys were restored from a backup that may be older than their erasure.
+    pub(crate) all: bool,
+}
+
 /// Folds every record after the rows' last one; says how many there were.
 pub(crate) fn catch_up(
     kv: &dyn Kv,
     records: &dyn Records,
-    keys: &dyn Sealer,
+    erase: &Erase<'_>,
 ) -> Result<u64, StoreError> {
     let from = folded(kv)?.record + 1;
-    if from > records.head().0 + 1 {
+    let last = records.head().0;
+    if erase.all {
+        records.scan(1, &mut |_, _, bytes| {
+            if let (Entry::Erased { subjects, .. }, _) = decode(bytes)? {
+                erase.keys.erase(&subjects)?;
+            }
+            Ok(())
+        })?;
+    }
+    if from > last + 1 {
         return Err(broken("the rows are ahead of the journal".to_owned()));
     }
     let mut open = Open::new(kv)?;
     let mut count = 0;
     records.scan(from, &mut |number, place, bytes| {
         let (entry, _) = decode(bytes)?;
-        if let Entry::Erased { subjects, .. } = &entry {
-            keys.erase(subjects)?;
+        if let Entry::Erased { subjects, .. } = &entry
+            && number == last
+        {
+            erase.keys.erase(subjects)?;
         }
         open.add(number, place, &entry)?;
         count += 1;

@@ -51,7 +51,14 @@ pub(super) enum Wants {
 }
 
 /// How often the disk is looked at.
-const DISK_EVERY: Duration = Duration::from_secs(1);
+const DISK_EVERY: Duration = Duration::from_secs(2);
+
+/// Bytes of the files of one folder.
+fn bytes_in(dir: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    let sizes = entries.filter_map(|entry| entry.ok()?.metadata().ok());
+    sizes.map(|metadata| metadata.len()).sum()
+}
 
 pub(super) struct Shared {
     pub(super) kv: Box<dyn Kv>,
@@ -213,7 +220,7 @@ impl Shared {
         self.queued.load(Ordering::Relaxed)
     }
 
-    /// Looks at the disk once a second.
+    /// Looks at the disk now and then.
     pub(super) fn watch_disk(&self) {
         let mut looked = self
             .disk
@@ -245,8 +252,15 @@ impl Shared {
         )
     }
 
+    /// Bytes of the store's files, or of its rows in memory.
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.kv.size_bytes() + self.records.size_bytes()
+        match &self.disk.dir {
+            Some(dir) => ["journal", "keys", "sled"]
+                .iter()
+                .map(|part| bytes_in(&dir.join(part)))
+                .sum(),
+            None => self.kv.size_bytes(),
+        }
     }
 
     pub(super) fn refuses(&self, wants: Wants) -> bool {

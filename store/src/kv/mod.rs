@@ -10,8 +10,8 @@ mod overlay;
 mod sled;
 
 pub(crate) use mem::MemKv;
-pub(crate) use overlay::{Overlay, Tally, fingerprint};
-pub(crate) use sled::{SledKv, remove_unfinished_snapshots};
+pub(crate) use overlay::{Overlay, Tally};
+pub(crate) use sled::SledKv;
 
 use crate::error::StoreError;
 use std::collections::BTreeMap;

@@ -34,14 +34,10 @@ impl Tally {
     fn slot(&mut self, key: &[u8]) -> &mut (u64, u64) {
         self.prefixes.entry(key[0]).or_default()
     }
-    /// Rows under a prefix.
-    pub(crate) fn rows(&self, prefix: u8) -> u64 {
-        self.prefixes.get(&prefix).map_or(0, |slot| slot.0)
-    }
 }
 
 /// FNV-1a over length of the key, key and value: finds accidents, not forgers.
-pub(crate) fn fingerprint(key: &[u8], value: &[u8]) -> u64 {
+fn fingerprint(key: &[u8], value: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ key.len() as u64;
     for byte in key.iter().chain(value) {
         hash ^= u64::from(*byte);

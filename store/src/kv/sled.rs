@@ -31,7 +31,7 @@ pub(crate) struct SledKv {
 }
 
 /// Removes sled's half-written snapshots (the rename is their commit; sled chokes on leftovers).
-pub(crate) fn remove_unfinished_snapshots(dir: &Path) -> Result<u32, StoreError> {
+fn remove_unfinished_snapshots(dir: &Path) -> Result<u32, StoreError> {
     let mut removed = 0;
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
