@@ -45,7 +45,8 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         version,
         command,
     } = cli;
-    let mut out = std::io::stdout().lock();
+    // Not locked: a command with threads of its own may print from them, too.
+    let mut out = std::io::stdout();
     if version {
         return version::run(&global, &mut out);
     }
