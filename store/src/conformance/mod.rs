@@ -96,3 +96,21 @@ mod memory {
     use crate::mem::MemStore;
     crate::conformance::store_suite!((MemStore::new().expect("a store in memory"), ()));
 }
+
+mod sled {
+    use crate::open::{OpenOptions, open_sled};
+    crate::conformance::store_suite!({
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (store, _) = open_sled(dir.path(), OpenOptions::small()).expect("a store on disk");
+        (store, dir)
+    });
+}
+
+mod simulated {
+    use crate::open::open_simulated;
+    use crate::vfs::SimVfs;
+    crate::conformance::store_suite!((
+        open_simulated(&SimVfs::new()).expect("a store on a simulated disk"),
+        ()
+    ));
+}
