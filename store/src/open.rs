@@ -79,13 +79,15 @@ impl OpenOptions {
 
 /// The whole store on a simulated disk; rows in memory are folded at every opening.
 #[cfg(test)]
-pub(crate) fn open_simulated(vfs: &crate::vfs::SimVfs) -> Result<Arc<dyn Store>, StoreError> {
+pub(crate) fn open_simulated(
+    vfs: &crate::vfs::SimVfs,
+    kv: crate::kv::MemKv,
+) -> Result<Arc<dyn Store>, StoreError> {
     let vfs: Arc<dyn Vfs> = Arc::new(vfs.clone());
     let dir = Path::new("/data");
     let options = OpenOptions::small();
     let lock = DirLock::acquire(&*vfs, dir, 1, &options.socket)?;
     let durable = open_durable(&vfs, dir, &lock, options.journal)?;
-    let kv = crate::kv::MemKv::default();
     catch_up(&kv, &durable, &options)?;
     let engine = Engine::start(Parts {
         kv: Box::new(kv),

@@ -4,6 +4,10 @@
 
 mod accept;
 mod apply;
+mod auditor;
+mod crash;
+mod disk;
+mod random;
 mod views;
 mod work;
 pub(crate) mod world;
@@ -107,10 +111,11 @@ mod sled {
 }
 
 mod simulated {
+    use crate::kv::MemKv;
     use crate::open::open_simulated;
     use crate::vfs::SimVfs;
     crate::conformance::store_suite!((
-        open_simulated(&SimVfs::new()).expect("a store on a simulated disk"),
+        open_simulated(&SimVfs::new(), MemKv::default()).expect("a store on a simulated disk"),
         ()
     ));
 }
