@@ -24,6 +24,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, Version};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -46,14 +47,15 @@ impl Router {
     pub fn new(edge: Arc<Edge>) -> Self {
         let mut paths: matchit::Router<usize> = matchit::Router::new();
         let mut entries: Vec<Vec<&'static Route>> = Vec::new();
+        let mut known: BTreeMap<&str, usize> = BTreeMap::new();
         for (path, route) in routes::every_path() {
-            let known = entries.iter().position(|rows| rows_hold(rows, path));
-            match known {
-                Some(index) => entries[index].push(route),
+            match known.get(path) {
+                Some(index) => entries[*index].push(route),
                 None => {
                     paths
                         .insert(path, entries.len())
                         .expect("the paths of the table do not collide");
+                    known.insert(path, entries.len());
                     entries.push(vec![route]);
                 }
             }
@@ -239,11 +241,6 @@ impl Service for Router {
     fn connections(&self, open: usize) {
         metrics::gauge!("bursar_http_connections").set(u32::try_from(open).unwrap_or(u32::MAX));
     }
-}
-
-fn rows_hold(rows: &[&'static Route], path: &str) -> bool {
-    rows.iter()
-        .any(|route| route.path == path || route.aliases.contains(&path))
 }
 
 fn anonymous() -> Caller {
