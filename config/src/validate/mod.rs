@@ -246,7 +246,8 @@ impl<'a> Checker<'a> {
 
     /// Says which settings were changed though nothing in this release acts on them.
     fn keys_that_wait(&mut self) {
-        for key in keys::KEYS.iter().filter(|key| !key.acts) {
+        // A required key is set because it must be; nobody expects anything of that alone.
+        for key in keys::KEYS.iter().filter(|key| !key.acts && !key.required) {
             let Some(raw) = self.raw(key.path) else {
                 continue;
             };

@@ -300,8 +300,7 @@ pub(super) fn exposure(checker: &mut Checker<'_>, config: &Config) {
     if !listen.ip().is_loopback() && config.trust_proxy.is_empty() {
         let subject = checker.subject("listen");
         checker.warnings.push(format!(
-            "{subject}: {listen} is open to the network without TLS; put a proxy in front and name \
-             it in BURSAR_TRUST_PROXY"
+            "{subject}: {listen} is open to the network without TLS; put a proxy that has it in front"
         ));
     }
     if !metrics.ip().is_loopback() && config.metrics_token.is_none() {

@@ -8,3 +8,4 @@ mod lives;
 mod merchants;
 mod orders;
 mod purchases;
+mod told;
