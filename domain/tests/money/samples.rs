@@ -104,6 +104,8 @@ fn every_sample_event_of_the_area_is_applied() {
 #[test]
 fn the_sample_dispute_is_won_in_every_order() {
     let mut events = flow("dispute_won");
+    // The warning before it has tests of its own; six events have 720 orders, seven 5,040.
+    events.retain(|event| event["type"] != "radar.early_fraud_warning.created");
     events.insert(0, sample("charge.succeeded"));
     let history = History {
         name: "dispute_won",
