@@ -6,12 +6,13 @@
 //! the time before (and of the same second) change nothing. While it holds, nothing can be charged
 //! or paid out through the platform, so both read false. No personal field is kept.
 //! Whose it is: the least claim of our command that made it, then of its metadata.
-//! Bounds: `CHILDREN_MAX` payments are told when that changes; more raise the conflict's alert only.
+//! What is sold on it never claims it: its merchant writes that metadata. At most `CHILDREN_MAX` of
+//! what refers to it are told when it changes hands; beyond, `link_conflict_children` is alerted and
+//! the forgotten ones keep their tenant until their next event.
 //! Not here: payouts (installation), payments of the account (payment).
 //! Source: contract §3 (Connect), §4; Stripe API reference, "The Account object", "Capabilities".
 
 use crate::aggregate::AggregateKey;
-use crate::claims::{Claims, metadata_claims, resolve};
 use crate::decide::{Outcome, Reducer};
 use crate::decision::EffectIntent;
 use crate::effect::{Alert, Effect, Notify};
@@ -20,6 +21,7 @@ use crate::ids::{AccountId, Scope, TenantId, Timestamp};
 use crate::input::Ctx;
 use crate::link::{Claim, ClaimSource, LinkKey, LinkTarget};
 use crate::message::{Cause, Envelope, MerchantSummary, Message};
+use crate::ownership::Ownership;
 use crate::project::Projection;
 use crate::register::{Joined, Origin, Ranked, Register};
 use crate::reread::{Answer, Reread, RereadTarget};
@@ -32,8 +34,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most capabilities kept (Stripe's documentation lists about fifty).
 const CAPABILITIES_MAX: usize = 64;
-/// Most payments told when the account turns out to be someone else's.
-const CHILDREN_MAX: usize = 32;
+/// Most children remembered for being told of another tenant.
+const CHILDREN_MAX: usize = 64;
 /// What `disabledReason` says after a deauthorization Stripe gave no reason for.
 const DEAUTHORIZED: &str = "application.deauthorized";
 
@@ -75,12 +77,12 @@ pub(crate) struct MerchantState {
     capabilities: BTreeMap<String, Register<Capability>>,
     /// The latest deauthorization.
     deauthorized_at: Option<Timestamp>,
-    claims: Claims,
-    tenant: Option<TenantId>,
-    conflict: BTreeSet<TenantId>,
-    unlinked: BTreeSet<LinkKey>,
-    /// Who wants to know when `tenant` changes.
-    children: BTreeSet<AggregateKey>,
+    owner: Ownership,
+    /// Who refers to it, and whose each thinks it is.
+    #[serde(with = "crate::pairs")]
+    children: BTreeMap<AggregateKey, Option<TenantId>>,
+    /// Whether a child was forgotten.
+    is_crowded: bool,
 }
 
 fn account_of(key: &AggregateKey) -> Option<&AccountId> {
@@ -94,10 +96,10 @@ impl MerchantState {
     fn join_account(&mut self, account: &Account, origin: Origin, settings: &Settings) -> Joined {
         let created = Timestamp::from_seconds(account.created.unwrap_or_default());
         let id = account.id.as_deref().unwrap_or_default();
-        let mut learnt = false;
-        for claim in metadata_claims(&account.metadata, created, id, settings) {
-            learnt |= self.claims.join(claim);
-        }
+        let before = self.owner.clone();
+        let metadata = &account.metadata;
+        self.owner.read_metadata(metadata, created, id, settings);
+        let learnt = before != self.owner;
         let kept = Account {
             email: None,
             ..account.clone()
@@ -146,23 +148,17 @@ impl MerchantState {
 
     fn join_message(&mut self, envelope: &Envelope) -> Joined {
         let news = match &envelope.message {
-            Message::Claim { claim } => self.claims.join(claim.clone()),
-            Message::Hello => {
-                let new = self.children.insert(envelope.from.clone());
+            Message::Hello { tenant } => {
+                let known = self.children.insert(envelope.from.clone(), tenant.clone());
                 while self.children.len() > CHILDREN_MAX {
                     self.children.pop_last();
+                    self.is_crowded = true;
                 }
-                new
+                known.as_ref() != Some(tenant)
             }
-            Message::Relinked { .. } => true,
             _ => false,
         };
         if news { Joined::Kept } else { Joined::Same }
-    }
-
-    fn tenants_named(&self) -> Vec<LinkKey> {
-        let named = self.claims.iter().map(|claim| claim.tenant.clone());
-        named.map(LinkKey::Tenant).collect()
     }
 
     /// Disconnected, and not heard of since.
@@ -217,7 +213,7 @@ impl MerchantState {
         let value = json!({
             "id": account.as_str(),
             "merchantAccountId": account.as_str(),
-            "tenantId": self.tenant.as_ref().map(|tenant| tenant.as_str()),
+            "tenantId": self.owner.tenant.as_ref().map(|tenant| tenant.as_str()),
             "chargesEnabled": summary.charges_enabled,
             "payoutsEnabled": summary.payouts_enabled,
             "detailsSubmitted": summary.details_submitted,
@@ -236,7 +232,7 @@ impl MerchantState {
             kind: RowKind::Merchant,
             scope: Scope::PLATFORM,
             id: account.to_string(),
-            tenant: self.tenant.clone(),
+            tenant: self.owner.tenant.clone(),
             created_at: summary.created,
             status: self.status().to_owned(),
             hidden: false,
@@ -260,7 +256,7 @@ impl MerchantState {
             value.as_object_mut()?.remove("tenantId");
             Some(value)
         };
-        let (Some(tenant), Some(object)) = (&self.tenant, shown(&row)) else {
+        let (Some(tenant), Some(object)) = (&self.owner.tenant, shown(&row)) else {
             return Vec::new();
         };
         if before.as_ref().and_then(shown).as_ref() == Some(&object) {
@@ -292,7 +288,7 @@ impl MerchantState {
         let alert = |code: &str, text: String| {
             Effect::Alert(Alert {
                 code: code.to_owned(),
-                tenant: self.tenant.clone(),
+                tenant: self.owner.tenant.clone(),
                 object_id: account.to_string(),
                 text,
             })
@@ -302,11 +298,10 @@ impl MerchantState {
             let business_key = format!("deauthorized:{}", at.seconds());
             all.insert(business_key, alert("merchant_deauthorized", text));
         }
-        if !self.conflict.is_empty() {
-            let tenants: Vec<&str> = self.conflict.iter().map(|t| t.as_str()).collect();
-            let text = format!("merchant {account} is claimed for {}", tenants.join(", "));
-            let business_key = format!("conflict:{}", tenants.join(","));
-            all.insert(business_key, alert("link_conflict", text));
+        if let Some(tenant) = self.owner.tenant.as_ref().filter(|_| self.is_crowded) {
+            let text = format!("{account} belongs to {tenant}; not all of its objects may know");
+            let business_key = format!("children:{tenant}");
+            all.insert(business_key, alert("link_conflict_children", text));
         }
         if let Some(at) = self.account.at().filter(|_| self.account.is_tied()) {
             let reread = Reread {
@@ -333,14 +328,12 @@ impl Reducer for MerchantState {
                 after.join_message(envelope);
             }
             Fact::Order(Order::Claim { tenant, .. }) => {
-                return vec![LinkKey::Tenant(tenant.clone())]
-                    .into_iter()
-                    .chain(self.tenants_named())
-                    .collect();
+                let named = LinkKey::Tenant(tenant.clone());
+                return self.owner.lookups().into_iter().chain([named]).collect();
             }
             Fact::Timer(_) | Fact::Order(_) => {}
         }
-        after.tenants_named()
+        after.owner.lookups()
     }
 
     fn join(&mut self, key: &AggregateKey, fact: &Fact, _: &Cause, ctx: &Ctx<'_>) -> Outcome {
@@ -354,7 +347,7 @@ impl Reducer for MerchantState {
                 created,
                 command,
             }) => {
-                let news = self.claims.join(Claim {
+                let news = self.owner.claim(Claim {
                     source: ClaimSource::Command,
                     created: *created,
                     object_id: command.clone(),
@@ -370,21 +363,7 @@ impl Reducer for MerchantState {
     }
 
     fn settle(&mut self, _: &AggregateKey, ctx: &Ctx<'_>) {
-        self.tenant = resolve(&self.claims, &[], ctx, false);
-        let named = self.tenants_named();
-        let holds = |claim: &&Claim| {
-            let tenant = LinkKey::Tenant(claim.tenant.clone());
-            claim.source <= ClaimSource::Command || ctx.links.contains_key(&tenant)
-        };
-        let claimed = self.claims.iter().filter(holds);
-        let tenants: BTreeSet<TenantId> = claimed.map(|claim| claim.tenant.clone()).collect();
-        self.conflict = if tenants.len() > 1 {
-            tenants
-        } else {
-            BTreeSet::new()
-        };
-        let missing = named.into_iter().filter(|key| !ctx.links.contains_key(key));
-        self.unlinked = missing.collect();
+        self.owner.settle(ctx, false);
     }
 
     fn project(&self, key: &AggregateKey) -> Projection {
@@ -395,15 +374,8 @@ impl Reducer for MerchantState {
         if let Some(row) = self.row(account) {
             projection.row(row);
         }
-        for waiting in &self.unlinked {
-            // To itself: delivered by the commit in which the tenant comes to exist.
-            let message = Message::Relinked {
-                key: waiting.clone(),
-            };
-            let park = vec![waiting.clone()];
-            projection.tell_when(key.clone(), waiting.to_string(), message, park);
-        }
-        if let Some(tenant) = &self.tenant {
+        self.owner.project(&mut projection, key, &[]);
+        if let Some(tenant) = &self.owner.tenant {
             let link = LinkKey::Merchant(account.clone());
             let target = LinkTarget {
                 tenant: Some(tenant.clone()),
@@ -415,12 +387,16 @@ impl Reducer for MerchantState {
             };
             let to = AggregateKey::Tenant(tenant.clone());
             projection.tell(to, account.to_string(), message);
-            for child in &self.children {
-                let message = Message::Relinked { key: link.clone() };
-                projection.tell(child.clone(), tenant.to_string(), message);
+            let thinks_otherwise = |of: &Option<TenantId>| of.as_ref() != Some(tenant);
+            let told = self.children.iter().filter(|(_, of)| thinks_otherwise(of));
+            for (child, _) in told {
+                let message = Message::Relinked {
+                    key: link.clone(),
+                    tenant: Some(tenant.clone()),
+                };
+                projection.tell(child.clone(), account.to_string(), message);
             }
         }
-        projection.tenant = self.tenant.clone();
         projection.ids = BTreeSet::from([account.to_string()]);
         projection
     }
@@ -435,13 +411,25 @@ impl Reducer for MerchantState {
         let Some(account) = account_of(key) else {
             return Vec::new();
         };
-        let told = old.calls(account);
+        let mut told = old.calls(account);
+        if old.owner.tenant.is_none() || old.owner.tenant == self.owner.tenant {
+            // Only a change of hands leaves the forgotten ones behind.
+            told.extend(
+                self.calls(account)
+                    .into_iter()
+                    .filter(|(business_key, _)| business_key.starts_with("children:")),
+            );
+        }
         let calls = self.calls(account).into_iter();
         let new = calls.filter(|(business_key, _)| !told.contains_key(business_key));
         let notifications = self.notifications(old, account, cause).into_iter();
+        let conflict = self
+            .owner
+            .conflict(&old.owner, key, account.as_str(), ctx.now);
         new.map(|(business_key, effect)| (effect, business_key))
             .chain(notifications)
             .map(|(effect, business_key)| effect.intent(key, &business_key, ctx.now, None))
+            .chain(conflict)
             .collect()
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod actors;
 pub mod answer;
+pub mod audits;
 pub mod auth;
 pub mod body;
 pub mod budget;

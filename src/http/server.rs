@@ -136,6 +136,10 @@ impl<S: Service> Server<S> {
         self.drain().await;
         sweeper.abort();
     }
+    /// Connections open at present.
+    pub fn open_connections(&self) -> usize {
+        self.registry.len()
+    }
     fn spawn<I>(&self, io: I, peer: Peer)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -373,9 +373,6 @@ pub(crate) fn applied(number: u64) -> Vec<u8> {
 pub(crate) fn place(record: u64) -> Vec<u8> {
     Key::new(PLACE).number(record).done()
 }
-pub(crate) fn holders_of(subject: &str) -> Vec<u8> {
-    Key::new(HOLDER).text(subject).done()
-}
 pub(crate) fn holder(subject: &str, aggregate: &AggregateKey) -> Vec<u8> {
     Key::new(HOLDER)
         .text(subject)

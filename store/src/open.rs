@@ -60,6 +60,50 @@ impl Default for OpenOptions {
     }
 }
 
+#[cfg(test)]
+impl OpenOptions {
+    /// Small files and no watermarks, for many stores in one test run.
+    pub(crate) fn small() -> Self {
+        Self {
+            cache_bytes: 4 << 20,
+            watermarks: Watermarks::OFF,
+            journal: JournalSettings {
+                segment_bytes: 32 << 20,
+                zero_chunk_bytes: 64 << 10,
+                ..JournalSettings::default()
+            },
+            ..Self::default()
+        }
+    }
+}
+
+/// The whole store on a simulated disk; rows in memory are folded at every opening.
+#[cfg(test)]
+pub(crate) fn open_simulated(
+    vfs: &crate::vfs::SimVfs,
+    kv: crate::kv::MemKv,
+) -> Result<Arc<dyn Store>, StoreError> {
+    let vfs: Arc<dyn Vfs> = Arc::new(vfs.clone());
+    let dir = Path::new("/data");
+    let options = OpenOptions::small();
+    let lock = DirLock::acquire(&*vfs, dir, 1, &options.socket)?;
+    let durable = open_durable(&vfs, dir, &lock, options.journal)?;
+    catch_up(&kv, &durable, &options)?;
+    let engine = Engine::start(Parts {
+        kv: Box::new(kv),
+        log: Box::new(durable.log),
+        records: durable.records,
+        keys: durable.keys,
+        dir: None,
+        marks: options.watermarks,
+        leave: Some(Box::new(move || {
+            drop(lock);
+            Ok(())
+        })),
+    })?;
+    Ok(Arc::new(engine))
+}
+
 /// How the rows were found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowsFound {

@@ -226,3 +226,26 @@ async fn a_store_that_refuses_a_settle_for_a_while_is_asked_again_and_nothing_is
     assert_eq!(odd.most.load(Ordering::SeqCst), 1);
     assert_eq!(odd.running.load(Ordering::SeqCst), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_stripe_is_down_only_probes_reach_it_and_all_is_read_afterwards() {
+    let mut world = World::start(Limits::default()).await;
+    let failing = (0..10_000).map(|_| Err(ReadError::Server(503)));
+    world.stripe.answers.lock().unwrap().extend(failing);
+    for n in 0..200 {
+        world.send(&payment(n), "effect stripe_read").await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let asked = world.stripe.asked.lock().unwrap().len();
+    // Ten to open it and those under way with them, then one probe per open interval.
+    assert!((20..=45).contains(&asked), "{asked} calls in ten minutes");
+    world.stripe.answers.lock().unwrap().clear();
+    effects_settled(&world).await;
+    let state = world.store.state();
+    assert!(
+        state
+            .effects
+            .values()
+            .all(|e| e.status == EffectStatus::Done)
+    );
+}

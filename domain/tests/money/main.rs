@@ -7,3 +7,5 @@ mod histories;
 mod lives;
 mod merchants;
 mod orders;
+mod purchases;
+mod told;

@@ -43,6 +43,8 @@ pub(crate) fn kind_of(word: &str) -> RowKind {
         "refund" => RowKind::Refund,
         "dispute" => RowKind::Dispute,
         "merchant" => RowKind::Merchant,
+        "tenant" => RowKind::Tenant,
+        "credit" => RowKind::CreditEntry,
         other => panic!("no kind {other}"),
     }
 }

@@ -3,6 +3,7 @@
 //! Routing, authentication, parsing, metric labels, `/openapi.json` and `/docs` all follow from
 //! these rows, so they cannot disagree.
 
+mod audits;
 mod billing;
 mod operators;
 
@@ -141,7 +142,11 @@ const SINGLE: &[Param] = &[TENANT, ACCOUNT];
 
 /// Every row.
 pub fn every_route() -> impl Iterator<Item = &'static Route> {
-    PUBLIC.iter().chain(billing::ROWS).chain(operators::ROWS)
+    PUBLIC
+        .iter()
+        .chain(billing::ROWS)
+        .chain(operators::ROWS)
+        .chain(audits::ROWS)
 }
 
 /// Every path with its row: aliases too, and Stripe's with a trailing slash, which people enter in

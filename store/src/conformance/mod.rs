@@ -4,6 +4,10 @@
 
 mod accept;
 mod apply;
+mod auditor;
+mod crash;
+mod disk;
+mod random;
 mod views;
 mod work;
 pub(crate) mod world;
@@ -95,4 +99,23 @@ pub(crate) use suite;
 mod memory {
     use crate::mem::MemStore;
     crate::conformance::store_suite!((MemStore::new().expect("a store in memory"), ()));
+}
+
+mod sled {
+    use crate::open::{OpenOptions, open_sled};
+    crate::conformance::store_suite!({
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (store, _) = open_sled(dir.path(), OpenOptions::small()).expect("a store on disk");
+        (store, dir)
+    });
+}
+
+mod simulated {
+    use crate::kv::MemKv;
+    use crate::open::open_simulated;
+    use crate::vfs::SimVfs;
+    crate::conformance::store_suite!((
+        open_simulated(&SimVfs::new(), MemKv::default()).expect("a store on a simulated disk"),
+        ()
+    ));
 }

@@ -36,6 +36,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
@@ -58,7 +59,20 @@ pub(crate) struct Parts {
 /// The store's engine.
 pub(crate) struct Engine {
     shared: Arc<Shared>,
-    queue: SyncSender<Queued>,
+    /// `None` only while being dropped.
+    queue: Option<SyncSender<Queued>>,
+    committer: Option<JoinHandle<()>>,
+}
+
+/// The last handle waits for the committer: whoever opens the same files next finds them free.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(committer) = self.committer.take() {
+            // Its panics are caught inside; there is nobody to tell.
+            let _ = committer.join();
+        }
+    }
 }
 
 impl Outcome for Answer {
@@ -91,14 +105,18 @@ impl Engine {
             unfreed,
         };
         let (queue, waiting) = sync_channel(QUEUE_COMMITS_MAX);
-        std::thread::Builder::new()
+        let committer = std::thread::Builder::new()
             .name("committer".to_owned())
             .spawn(move || committer.run(&waiting))
             .map_err(|source| StoreError::Io {
                 operation: "starting the committer",
                 source,
             })?;
-        Ok(Self { shared, queue })
+        Ok(Self {
+            shared,
+            queue: Some(queue),
+            committer: Some(committer),
+        })
     }
 
     /// Hands a commit to the committer and waits for what it came to.
@@ -113,7 +131,10 @@ impl Engine {
             answer: Some(answer),
         };
         self.shared.entered_queue();
-        if let Err(refused) = self.queue.try_send(queued) {
+        let Some(queue) = &self.queue else {
+            return Err(StoreError::Closed);
+        };
+        if let Err(refused) = queue.try_send(queued) {
             self.shared.left_queue();
             return Err(match refused {
                 TrySendError::Full(_) => StoreError::Busy,

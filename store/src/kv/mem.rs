@@ -4,12 +4,12 @@ use super::{Batch, Each, Kv};
 use crate::error::StoreError;
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
-/// A sorted map behind a lock; a batch is applied under one write lock.
-#[derive(Default)]
+/// A sorted map behind a lock; a batch is applied under one write lock. Clones are the same map.
+#[derive(Clone, Default)]
 pub(crate) struct MemKv {
-    map: RwLock<BTreeMap<Vec<u8>, Vec<u8>>>,
+    map: Arc<RwLock<BTreeMap<Vec<u8>, Vec<u8>>>>,
 }
 
 impl Kv for MemKv {

@@ -321,3 +321,31 @@ fn an_older_copy_put_back_does_not_bring_an_erased_key_back() {
         assert_ne!(copy.bytes(&dir().join(name)).unwrap(), old);
     }
 }
+
+#[test]
+fn several_subjects_are_erased_in_one_rewrite_and_none_in_no_rewrite() {
+    let disk = SimVfs::new();
+    let (vault, _) = open(&disk).unwrap();
+    let sealed = ["cus_1", "cus_2", "cus_3"].map(|subject| vault.seal(subject, b"", b"x").unwrap());
+    vault.sync_new_keys().unwrap();
+    assert_eq!(
+        vault
+            .erase_all(["cus_1", "cus_9", "cus_3", "cus_1"])
+            .unwrap(),
+        2
+    );
+    let generation = disk.bytes(&dir().join("keys.a")).unwrap()[32];
+    assert_eq!(generation, 2);
+    let operations = disk.operations();
+    assert_eq!(vault.erase_all(["cus_1", "cus_9"]).unwrap(), 0);
+    assert_eq!(disk.operations(), operations);
+    let found = sealed.map(|sealed| vault.unseal(b"", &sealed));
+    assert_eq!(
+        found,
+        [
+            Err(UnsealError::Erased),
+            Ok(b"x".to_vec()),
+            Err(UnsealError::Erased)
+        ]
+    );
+}
