@@ -120,6 +120,18 @@ pub struct Addresses {
     pub return_origins: Vec<String>,
 }
 
+impl Addresses {
+    /// The addresses of a server that is only reached on this machine, once its real port is known.
+    pub fn on_this_machine(bound: SocketAddr) -> Self {
+        let app = BaseUrl::of_socket(bound);
+        Self {
+            return_origins: vec![app.origin()],
+            client: app.clone(),
+            app,
+        }
+    }
+}
+
 /// Who may call.
 #[derive(Debug, Clone)]
 pub struct Access {
@@ -229,6 +241,8 @@ pub struct Mail {
     pub admin_emails: Vec<String>,
     /// Which receipts go to the owner.
     pub receipts: Receipts,
+    /// Folder with the operator's own mail texts.
+    pub templates_dir: Option<PathBuf>,
     /// Name shown in mails.
     pub brand_name: Option<String>,
     /// Where customers may write.

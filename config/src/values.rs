@@ -216,6 +216,22 @@ impl BaseUrl {
         })
     }
 
+    /// Plain http to a socket; an unspecified address is reached as loopback.
+    pub(crate) fn of_socket(socket: SocketAddr) -> Self {
+        let host = match socket.ip() {
+            ip if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        let port = Some(socket.port()).filter(|port| *port != 80);
+        Self {
+            https: false,
+            host,
+            port,
+            path: String::new(),
+        }
+    }
+
     /// Whether the scheme is `https`.
     pub fn is_https(&self) -> bool {
         self.https

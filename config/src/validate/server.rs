@@ -244,6 +244,7 @@ pub(super) fn retention(checker: &mut Checker<'_>) -> Retention {
 }
 
 pub(super) fn limits(checker: &mut Checker<'_>) -> Limits {
+    let problems_before = checker.problems.0.len();
     let mut number = |path: &str, min: i64, max: i64| {
         usize::try_from(checker.integer(path, min..=max)).expect("the range is checked")
     };
@@ -251,7 +252,8 @@ pub(super) fn limits(checker: &mut Checker<'_>) -> Limits {
     let connections_per_address = number("limits.connections_per_address", 1, 65_536);
     let command_body_bytes = number("limits.command_body_bytes", 1_024, 16 << 20);
     let body_memory_bytes = number("limits.body_memory_bytes", 1 << 20, 1 << 40);
-    if connections_per_address > connections {
+    let each_fits = checker.problems.0.len() == problems_before;
+    if each_fits && connections_per_address > connections {
         let text = format!(
             "{connections_per_address} from one address, but limits.connections allows \
              {connections} in all"
@@ -259,7 +261,7 @@ pub(super) fn limits(checker: &mut Checker<'_>) -> Limits {
         checker.problem("limits.connections_per_address", text);
     }
     let longest = command_body_bytes.max(WEBHOOK_BODY_BYTES_MAX);
-    if body_memory_bytes < longest {
+    if each_fits && body_memory_bytes < longest {
         let text = format!(
             "{body_memory_bytes} bytes for all bodies together, but a single one may have {longest}"
         );

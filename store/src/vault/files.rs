@@ -138,7 +138,7 @@ fn decode_entry(bytes: &[u8], at: usize) -> Result<(Entry, usize), (u64, DamageK
     Ok((decoded, at + end))
 }
 
-fn encode_header(installation: InstallationId, generation: u64) -> [u8; HEADER_BYTES] {
+pub(super) fn encode_header(installation: InstallationId, generation: u64) -> [u8; HEADER_BYTES] {
     let mut out = [0; HEADER_BYTES];
     out[0..8].copy_from_slice(MAGIC);
     out[8..12].copy_from_slice(&1_u32.to_le_bytes());

@@ -38,6 +38,7 @@
 //! **Source**: NIST SP 800-38D section 8.3 (random nonces, at most 2^32 per key).
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -73,13 +74,12 @@ pub struct VaultReport {
 }
 
 /// The key of one subject.
-#[derive(Debug)]
 struct Key {
     secret: SecretBox<[u8; 32]>,
     subject: Arc<str>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Keys {
     by_subject: HashMap<Arc<str>, u64>,
     by_id: BTreeMap<u64, Key>,
@@ -91,7 +91,6 @@ struct Keys {
 }
 
 /// The open vault. Sealing and unsealing may happen on any number of threads.
-#[derive(Debug)]
 pub struct Vault {
     installation: InstallationId,
     keys: RwLock<Keys>,
@@ -214,27 +213,48 @@ impl Vault {
 
     /// Erases the subject's key; everything sealed with it answers [`UnsealError::Erased`] from here on.
     ///
-    /// Both files are durable without it when this returns. A later seal for the subject makes a new key. Gives
-    /// whether there was a key.
+    /// Gives whether there was a key. Otherwise as [`Vault::erase_all`].
     ///
     /// # Errors
-    /// [`JournalError::Io`]; the key is gone from memory, and the vault is poisoned. Opening it again may bring the
-    /// key back: erase again then.
+    /// As [`Vault::erase_all`].
     pub fn erase(&self, subject: &str) -> Result<bool, JournalError> {
+        Ok(self.erase_all([subject])? > 0)
+    }
+
+    /// Erases the keys of several subjects in one rewrite, and gives how many there were.
+    ///
+    /// Both files are durable without them when this returns. A later seal for a subject makes a new key. Costs two
+    /// files' worth of writing when there is anything to erase, nothing otherwise.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`]; the keys are gone from memory, and the vault is poisoned. Opening it again may bring
+    /// them back: erase again then.
+    pub fn erase_all<'a>(
+        &self,
+        subjects: impl IntoIterator<Item = &'a str>,
+    ) -> Result<usize, JournalError> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         files.check_poison()?;
-        let hash = subject_hash(self.installation, subject);
+        let mut count = 0;
         {
             let keys = &mut *self.write();
-            let Some(id) = keys.by_subject.remove(subject) else {
-                return Ok(false);
-            };
-            keys.by_id.remove(&id);
-            keys.erased.insert(id, hash);
+            for subject in subjects {
+                let Some(id) = keys.by_subject.remove(subject) else {
+                    continue;
+                };
+                keys.by_id.remove(&id);
+                let hash = subject_hash(self.installation, subject);
+                keys.erased.insert(id, hash);
+                count += 1;
+            }
+            if count == 0 {
+                return Ok(0);
+            }
+            // The rewrite below holds every key there is.
             keys.unsynced.clear();
         }
         files.rewrite(|bytes| self.read().encode(bytes))?;
-        Ok(true)
+        Ok(count)
     }
 
     /// Tells whether a key of this subject was ever erased.
@@ -242,6 +262,15 @@ impl Vault {
     pub fn was_erased(&self, subject: &str) -> bool {
         let hash = subject_hash(self.installation, subject);
         self.read().erased.values().any(|erased| *erased == hash)
+    }
+}
+
+impl fmt::Debug for Vault {
+    /// Counts only: subjects are customers' ids and keys are keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault")
+            .field("keys", &self.read().by_id.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 mod real;
 mod sim;
+#[cfg(test)]
+mod tests;
 
 pub use real::RealVfs;
 pub use sim::{Errno, Fault, SimVfs};

@@ -11,6 +11,7 @@
 //! **Not here**: directories themselves; creating one is durable at once. Links and devices cannot be expressed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +21,7 @@ use super::{Access, Vfs, VfsFile};
 const SECTOR: usize = 512;
 
 /// An in-memory disk; clones share it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct SimVfs(Arc<Mutex<Disk>>);
 
 /// An error code a simulated disk can give.
@@ -55,7 +56,7 @@ pub struct Fault {
     pub lasting: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Disk {
     files: BTreeMap<u64, SimFile>,
     names: BTreeMap<PathBuf, u64>,
@@ -69,7 +70,7 @@ struct Disk {
     fault: Option<Fault>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct SimFile {
     bytes: Vec<u8>,
     durable: Vec<u8>,
@@ -77,7 +78,7 @@ struct SimFile {
     locked_by: Option<u64>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum NameChange {
     Create(PathBuf, u64),
     Rename(PathBuf, PathBuf, u64),
@@ -175,6 +176,12 @@ impl SimFile {
         }
         self.bytes = self.durable.clone();
         self.locked_by = None;
+    }
+}
+
+impl fmt::Debug for SimVfs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SimVfs")
     }
 }
 

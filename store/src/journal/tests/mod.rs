@@ -9,6 +9,7 @@ use crate::vfs::{SimVfs, Vfs};
 mod basics;
 mod damage;
 mod flips;
+mod golden;
 mod power_cut;
 
 /// A simulated disk with a lock on the data directory.

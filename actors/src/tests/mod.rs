@@ -1,0 +1,7 @@
+//! The whole tree over a fake store, on paused time.
+
+mod fake_store;
+mod lanes;
+mod life;
+mod poison;
+mod world;
