@@ -212,6 +212,12 @@ impl ObserverState {
             "bursar_intake_in_flight",
             self.args.intake.in_flight() as u64,
         );
+        let last = self.args.intake.last_accepted_at();
+        let last = last.and_then(|at| u64::try_from(at.seconds()).ok());
+        metrics::gauge(
+            "bursar_webhook_last_accepted_timestamp_seconds",
+            last.unwrap_or(0),
+        );
         let (wall, uptime) = (env.clock.now(), env.clock.uptime());
         for (core, at) in env.beats.all() {
             let ago = i64::try_from(uptime.saturating_sub(at).as_millis()).unwrap_or(i64::MAX);

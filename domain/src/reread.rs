@@ -59,7 +59,10 @@ impl Reread {
             RereadTarget::PaymentIntent(id) => {
                 format!("/v1/payment_intents/{}", escape(id.as_str()))
             }
-            RereadTarget::Charge(id) => format!("/v1/charges/{}", escape(id.as_str())),
+            // With its refunds, which a charge no longer carries unasked since 2022-11-15.
+            RereadTarget::Charge(id) => {
+                format!("/v1/charges/{}?expand%5B%5D=refunds", escape(id.as_str()))
+            }
             RereadTarget::Refund(id) => format!("/v1/refunds/{}", escape(id.as_str())),
             RereadTarget::Dispute(id) => format!("/v1/disputes/{}", escape(id.as_str())),
             RereadTarget::Session(id) => format!("/v1/checkout/sessions/{}", escape(id.as_str())),

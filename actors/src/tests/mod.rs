@@ -1,5 +1,6 @@
 //! The whole tree over a fake store, on paused time.
 
+mod engine;
 mod fake_store;
 mod lanes;
 mod life;

@@ -111,7 +111,7 @@ async fn quiet_latency(noise: bool) -> (Duration, u32) {
     if noise {
         world.store.state().panics_for.insert(payment(900));
         world.send(&payment(900), "ok").await.unwrap();
-        let mut flood: Vec<_> = (0..300)
+        let mut flood: Vec<_> = (0..150)
             .map(|_| world.inbound(&payment(901), "panic poisoned"))
             .collect();
         for n in 0..2_000 {

@@ -4,8 +4,9 @@
 //! posted or sent is a function of it (`totals`, `rows`, `books`). What contradicts itself is shown
 //! with `needsReview`, alerted and re-read, never refused. Nothing here is personal data.
 //! Whose it is: the least of its own claims (metadata, the sessions that adopt it) and of what its
-//! customer, account, invoices, subscriptions and command are linked to. References not linked yet
-//! send it a message that waits for their link, so it decides again in the commit that makes one.
+//! customer, account, invoices, subscriptions and command are linked to (`ownership`). Customer and
+//! account know it and say when they change hands; for the others, not linked yet, it leaves itself
+//! a message that waits for their link, so it decides again in the commit that makes one.
 //! Not here: the grant itself (session), credits left (tenant), invoices (invoice).
 //! Source: contract §4; reliability notes b.4; Stripe API reference of the parts.
 
@@ -22,18 +23,17 @@ mod totals;
 mod watch;
 
 use crate::aggregate::AggregateKey;
-use crate::claims::{Claims, metadata_claims, resolve};
 use crate::decide::{Outcome, Reducer};
 use crate::decision::EffectIntent;
 use crate::fact::Fact;
-use crate::ids::{CommandId, IdError, PaymentId, Scope, TenantId, Timestamp};
+use crate::ids::{IdError, PaymentId, Scope, Timestamp};
 use crate::input::Ctx;
 use crate::link::{LinkKey, LinkTarget};
 use crate::message::{Cause, Message, PaymentOutcome, Sums};
+use crate::ownership::Ownership;
 use crate::project::Projection;
 use crate::register::{Joined, Origin};
 use crate::reread::{Answer, RereadTarget};
-use crate::route::command_of;
 use crate::rows::RowKind;
 use crate::settings::Settings;
 use crate::stripe_wire::{self, Event, Metadata, Object, WireObject, read_object};
@@ -45,24 +45,15 @@ use state::{Fact as Said, Payment};
 use std::collections::{BTreeMap, BTreeSet};
 use watch::{ReviewSaid, WarningSaid};
 
-/// Most commands of ours remembered of one payment.
-const COMMANDS_MAX: usize = 8;
-
 /// A payment and whose it is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct PaymentState {
     /// What Stripe said.
     payment: Payment,
-    /// Words on whose it is.
-    claims: Claims,
-    /// Commands of ours it carries.
-    commands: BTreeSet<CommandId>,
     /// Whose it is.
-    tenant: Option<TenantId>,
-    /// Tenants its references name, when more than one.
-    conflict: BTreeSet<TenantId>,
-    /// References that are not linked yet.
+    owner: Ownership,
+    /// References other than customer and account that are not linked yet.
     unlinked: BTreeSet<LinkKey>,
     /// What is waited for before Stripe is asked, and what was asked.
     missing: missing::Missing,
@@ -123,7 +114,7 @@ fn embedded_refunds(json: &str) -> Vec<stripe_wire::Refund> {
 }
 
 impl PaymentState {
-    /// Joins what an object's metadata says of whose it is.
+    /// Joins what an object's metadata says of whose it is; says whether that is news.
     fn learn_metadata(
         &mut self,
         metadata: &Metadata,
@@ -131,18 +122,11 @@ impl PaymentState {
         id: Option<&str>,
         settings: &Settings,
     ) -> bool {
+        let before = self.owner.clone();
         let created = Timestamp::from_seconds(created.unwrap_or_default());
-        let mut learnt = false;
-        for claim in metadata_claims(metadata, created, id.unwrap_or_default(), settings) {
-            learnt |= self.claims.join(claim);
-        }
-        if let Some(command) = command_of(metadata) {
-            learnt |= self.commands.insert(command);
-            while self.commands.len() > COMMANDS_MAX {
-                self.commands.pop_last();
-            }
-        }
-        learnt
+        let id = id.unwrap_or_default();
+        self.owner.read_metadata(metadata, created, id, settings);
+        before != self.owner
     }
 
     fn join_event(&mut self, event: &Event, settings: &Settings) -> Outcome {
@@ -207,9 +191,10 @@ impl PaymentState {
     }
 
     fn join_message(&mut self, message: &Message) -> Outcome {
+        if let Some(news) = self.owner.hear(message) {
+            return Outcome::of(if news { Joined::Kept } else { Joined::Same }, "");
+        }
         let news = match message {
-            Message::Claim { claim } => self.claims.join(claim.clone()),
-            Message::Relinked { .. } => true,
             Message::PaysInvoice {
                 invoice,
                 subscription,
@@ -223,25 +208,22 @@ impl PaymentState {
         Outcome::of(if news { Joined::Kept } else { Joined::Same }, "")
     }
 
-    /// Everything the payment refers to that may be linked; tenants it names apart.
-    fn references_of(&self, scope: &Scope) -> Vec<LinkKey> {
-        let payment = &self.payment;
-        let mut keys: Vec<LinkKey> = Vec::new();
-        keys.extend(scope.0.clone().map(LinkKey::Merchant));
-        let customer = payment.customer();
-        keys.extend(customer.map(|id| LinkKey::Customer(scope.clone(), id)));
-        for (invoice, subscription) in &payment.invoices {
-            keys.push(LinkKey::Invoice(scope.clone(), invoice.clone()));
-            let of = subscription.clone();
-            keys.extend(of.map(|id| LinkKey::Subscription(scope.clone(), id)));
+    /// Refers to everything its parts name that may be linked.
+    fn refer(&mut self, scope: &Scope) {
+        if let Some(account) = &scope.0 {
+            self.owner.refer(LinkKey::Merchant(account.clone()));
         }
-        keys.extend(self.commands.iter().cloned().map(LinkKey::Command));
-        keys
-    }
-
-    fn tenants_named(&self) -> impl Iterator<Item = LinkKey> {
-        let named = self.claims.iter().map(|claim| claim.tenant.clone());
-        named.map(LinkKey::Tenant)
+        if let Some(customer) = self.payment.customer() {
+            self.owner.refer(LinkKey::Customer(scope.clone(), customer));
+        }
+        for (invoice, subscription) in &self.payment.invoices {
+            let invoice = LinkKey::Invoice(scope.clone(), invoice.clone());
+            self.owner.refer(invoice);
+            if let Some(subscription) = subscription {
+                let subscription = LinkKey::Subscription(scope.clone(), subscription.clone());
+                self.owner.refer(subscription);
+            }
+        }
     }
 
     /// What is told to others.
@@ -254,13 +236,18 @@ impl PaymentState {
     ) {
         let payment = &self.payment;
         for waiting in &self.unlinked {
-            // To itself: delivered by the commit that links what it waits for.
             let message = Message::Relinked {
                 key: waiting.clone(),
                 tenant: None,
             };
             let park = vec![waiting.clone()];
             projection.tell_when(key.clone(), waiting.to_string(), message, park);
+        }
+        if let Some(account) = &scope.0 {
+            // An account is never claimed by what is sold on it: its merchant writes that metadata.
+            let tenant = self.owner.tenant.clone();
+            let to = AggregateKey::Merchant(account.clone());
+            projection.tell(to, "", Message::Hello { tenant });
         }
         if payment.refunds.is_empty() && payment.disputes.is_empty() {
             return;
@@ -277,9 +264,7 @@ impl PaymentState {
             projection.tell(to, id.to_string(), message.clone());
         }
         for (session, grant) in &payment.grants {
-            let to = AggregateKey::Session(scope.clone(), session.clone());
-            projection.tell(to, id.to_string(), message.clone());
-            let Some(tenant) = grant.tenant.as_ref().or(self.tenant.as_ref()) else {
+            let Some(tenant) = grant.tenant.as_ref().or(self.owner.tenant.as_ref()) else {
                 continue;
             };
             let new = Sums {
@@ -292,22 +277,6 @@ impl PaymentState {
                 let to = AggregateKey::Tenant(tenant.clone());
                 projection.tell(to, session.to_string(), Message::CreditSums { old, new });
             }
-        }
-    }
-
-    /// The claims of its own metadata, for the customer it names.
-    fn claims_for_customer(&self, projection: &mut Projection, scope: &Scope, id: &PaymentId) {
-        let Some(customer) = self.payment.customer() else {
-            return;
-        };
-        for claim in self.claims.iter() {
-            let to = AggregateKey::Customer(scope.clone(), customer.clone());
-            let park = vec![LinkKey::Tenant(claim.tenant.clone())];
-            let distinct = format!("{id}:{}", claim.tenant);
-            let message = Message::Claim {
-                claim: claim.clone(),
-            };
-            projection.tell_when(to, distinct, message, park);
         }
     }
 
@@ -342,9 +311,8 @@ impl Reducer for PaymentState {
             }
             Fact::Timer(_) | Fact::Order(_) => {}
         }
-        let mut keys = after.references_of(scope);
-        keys.extend(after.tenants_named());
-        keys
+        after.refer(scope);
+        after.owner.lookups()
     }
 
     fn join(&mut self, key: &AggregateKey, fact: &Fact, _: &Cause, ctx: &Ctx<'_>) -> Outcome {
@@ -368,22 +336,15 @@ impl Reducer for PaymentState {
         let Some((scope, id)) = parts(key) else {
             return;
         };
-        let references = self.references_of(scope);
-        self.tenant = resolve(&self.claims, &references, ctx, false);
-        let named = |key: &LinkKey| ctx.links.get(key).and_then(|link| link.tenant.clone());
-        let claimed = self.claims.iter().filter(|claim| {
-            let tenant = LinkKey::Tenant(claim.tenant.clone());
-            ctx.links.contains_key(&tenant)
-        });
-        let mut tenants: BTreeSet<TenantId> = claimed.map(|claim| claim.tenant.clone()).collect();
-        tenants.extend(references.iter().filter_map(named));
-        self.conflict = if tenants.len() > 1 {
-            tenants
-        } else {
-            BTreeSet::new()
-        };
-        let all = references.into_iter().chain(self.tenants_named());
-        self.unlinked = all.filter(|key| !ctx.links.contains_key(key)).collect();
+        self.refer(scope);
+        self.owner.settle(ctx, false);
+        let told_otherwise =
+            |key: &&LinkKey| matches!(key, LinkKey::Customer(..) | LinkKey::Merchant(_));
+        let references = self.owner.references.iter();
+        let missing = references
+            .filter(|key| !told_otherwise(key))
+            .filter(|key| !ctx.links.contains_key(key));
+        self.unlinked = missing.cloned().collect();
         self.missing.update(&self.payment, id, ctx.now);
     }
 
@@ -403,12 +364,15 @@ impl Reducer for PaymentState {
                 projection.aliases.insert(alias, id.to_string());
             }
         }
-        projection.postings = books::postings(payment, scope, id, self.tenant.as_ref());
+        projection.postings = books::postings(payment, scope, id, self.owner.tenant.as_ref());
+        let customer = payment.customer();
+        let customer = customer.map(|id| AggregateKey::Customer(scope.clone(), id));
+        let parents: Vec<AggregateKey> = customer.into_iter().collect();
+        self.owner.project(&mut projection, key, &parents);
         self.messages(&mut projection, key, scope, id);
-        self.claims_for_customer(&mut projection, scope, id);
         if payment.is_known() {
             let target = LinkTarget {
-                tenant: self.tenant.clone(),
+                tenant: self.owner.tenant.clone(),
             };
             let charges = payment.named_charges.iter().cloned();
             let mut keys: Vec<LinkKey> = charges
@@ -420,7 +384,6 @@ impl Reducer for PaymentState {
         }
         let timer = self.missing.due().map(|at| (missing::TIMER.to_owned(), at));
         projection.timers.extend(timer);
-        projection.tenant = self.tenant.clone();
         projection.payment = Some(LinkKey::Payment(scope.clone(), id.clone()));
         projection.ids = self.ids(id);
         projection
@@ -436,11 +399,17 @@ impl Reducer for PaymentState {
         let Some((scope, id)) = parts(key) else {
             return Vec::new();
         };
+        if old == self {
+            return Vec::new();
+        }
+        let object_id = id.as_str();
+        let conflict = self.owner.conflict(&old.owner, key, object_id, ctx.now);
         let told = notices::intents(old, key, scope, id, cause, ctx.now);
         let all = notices::intents(self, key, scope, id, cause, ctx.now);
         all.into_iter()
             .filter(|(id, _)| !told.contains_key(id))
             .map(|(_, intent)| intent)
+            .chain(conflict)
             .collect()
     }
 }

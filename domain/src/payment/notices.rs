@@ -69,7 +69,7 @@ impl Notices<'_> {
     }
 
     fn notify(&mut self, kind: &str, business_key: &str, row: Option<&Row>) {
-        let (Some(tenant), Some(row)) = (&self.state.tenant, row) else {
+        let (Some(tenant), Some(row)) = (&self.state.owner.tenant, row) else {
             return;
         };
         let object = serde_json::from_slice(&row.value).unwrap_or(serde_json::Value::Null);
@@ -85,7 +85,7 @@ impl Notices<'_> {
     fn alert(&mut self, code: &str, object_id: &str, business_key: &str, text: String) {
         let alert = Alert {
             code: code.to_owned(),
-            tenant: self.state.tenant.clone(),
+            tenant: self.state.owner.tenant.clone(),
             object_id: object_id.to_owned(),
             text,
         };
@@ -181,12 +181,6 @@ impl Notices<'_> {
                 let business_key = format!("{word}:{}", self.amounts());
                 self.reread(target, &business_key);
             }
-        }
-        if !self.state.conflict.is_empty() {
-            let tenants: Vec<&str> = self.state.conflict.iter().map(|t| t.as_str()).collect();
-            let tenants = tenants.join(", ");
-            let text = format!("payment {} is claimed for {tenants}", self.id);
-            self.alert("link_conflict", self.id.as_str(), &tenants, text);
         }
         if let Some(at) = payment.intent.register.at()
             && payment.intent.register.is_tied()

@@ -47,7 +47,7 @@ impl Frame<'_> {
     ) -> Row {
         let payment = &self.state.payment;
         let intent = payment.has_intent.then(|| self.id.as_str());
-        let tenant = self.state.tenant.as_ref();
+        let tenant = self.state.owner.tenant.as_ref();
         let shared = json!({
             "id": id,
             "stripeCustomerId": payment.customer().map(String::from),
@@ -69,7 +69,7 @@ impl Frame<'_> {
             kind,
             scope: self.scope.clone(),
             id: id.to_owned(),
-            tenant: self.state.tenant.clone(),
+            tenant: self.state.owner.tenant.clone(),
             created_at,
             status: status.to_owned(),
             hidden: false,
@@ -157,7 +157,7 @@ impl Frame<'_> {
             if reversed == 0 {
                 continue;
             }
-            let id = format!("{session}:reversal");
+            let id = format!("reversal_{session}");
             let own = json!({
                 "kind": "reversal",
                 "amount": -reversed,
@@ -170,6 +170,7 @@ impl Frame<'_> {
             let created_at = Some(grant.paid_at);
             let mut row = self.row(RowKind::CreditEntry, &id, "reversal", created_at, own);
             row.tenant = grant.tenant.clone().or(row.tenant);
+            row.scope = Scope::PLATFORM;
             rows.push(row);
         }
         rows

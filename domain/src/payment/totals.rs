@@ -233,22 +233,24 @@ impl Payment {
         self.intent.created_at().or_else(of_charges)
     }
 
-    /// Why the last attempt failed; empty once it succeeded.
+    /// Why the last attempt failed, by the intent; before it is seen, by the charge that stands for
+    /// the payment. Empty once an attempt holds.
     pub(super) fn failure(&self) -> Failure {
-        if self.status().as_deref() == Some("succeeded") {
-            return Failure::default();
+        if let Some(intent) = self.intent.current() {
+            let failure = Failure {
+                code: intent.failure_code.clone(),
+                decline_code: intent.decline_code.clone(),
+                message: intent.failure_message.clone(),
+            };
+            return if self.intent.ended_paid() {
+                Failure::default()
+            } else {
+                failure
+            };
         }
-        let of_intent = self.intent.current().map(|intent| Failure {
-            code: intent.failure_code.clone(),
-            decline_code: intent.decline_code.clone(),
-            message: intent.failure_message.clone(),
-        });
-        if let Some(failure) = of_intent.filter(|failure| *failure != Failure::default()) {
-            return failure;
-        }
-        let failed = self.charges.values().filter(|c| c.best.status == "failed");
-        let last = failed.max_by_key(|c| (c.best.created_at, &c.best.id));
-        last.map_or_else(Failure::default, |charge| Failure {
+        let charge = self.leading_charge();
+        let failed = charge.filter(|charge| charge.best.status == "failed");
+        failed.map_or_else(Failure::default, |charge| Failure {
             code: charge.best.failure_code.clone(),
             decline_code: charge.best.decline_code.clone(),
             message: charge.best.failure_message.clone(),

@@ -1,0 +1,11 @@
+//! Payments, refunds, disputes, merchants: every order of what Stripe says ends in one true state.
+
+#![allow(clippy::unwrap_used)] // a test that cannot unwrap has failed
+
+mod build;
+mod histories;
+mod lives;
+mod merchants;
+mod orders;
+mod purchases;
+mod told;

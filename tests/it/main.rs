@@ -1,0 +1,7 @@
+//! The running service, asked from outside: real sockets, real signatures, the real tree of actors.
+
+mod agreement;
+mod api;
+mod app;
+mod framing;
+mod webhook;
