@@ -158,6 +158,16 @@ impl Tree {
     }
 
     #[cfg(test)]
+    pub(crate) fn children(&self) -> usize {
+        self.root.get_cell().get_children().len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn identity(&self, core: Core) -> Option<ractor::ActorId> {
+        Some(self.env.directory.core(core)?.get_id())
+    }
+
+    #[cfg(test)]
     pub(crate) fn kill(&self, core: Core) {
         if let Some(cell) = self.env.directory.core(core) {
             cell.kill();

@@ -156,6 +156,22 @@ async fn a_core_actor_that_dies_is_replaced_and_work_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_uses_a_dead_core_actor_is_replaced_with_it_and_what_it_uses_is_not() {
+    let world = World::start(Limits::default()).await;
+    let before = Core::ALL.map(|core| world.tree.identity(core));
+    world.tree.kill(Core::Outbound);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let after = Core::ALL.map(|core| world.tree.identity(core));
+    let kept: Vec<_> = (0..6).map(|n| before[n] == after[n]).collect();
+    assert_eq!(kept, [true, true, false, false, false, false]);
+    assert_eq!(
+        world.tree.children(),
+        6,
+        "no old one stays beside a new one"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_core_actor_that_keeps_dying_ends_the_process_with_code_70() {
     let world = World::start(Limits::default()).await;
     let mut exit = world.tree.exit();
