@@ -63,7 +63,6 @@ impl Server {
             .env("STRIPE_API_KEY", "sk_test_crash_suite_0123456789")
             .env("STRIPE_API_BASE", "http://127.0.0.1:9")
             .env("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET)
-            .env("PAYMENTS_CREDITS_10_PLAN_ID", "price_credits_10")
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
@@ -133,6 +132,22 @@ impl Server {
             .json()
             .await
             .expect("answers are JSON")
+    }
+
+    /// Creates a tenant as the operator.
+    pub(crate) async fn create_tenant(&self, id: &str) {
+        let order = serde_json::json!({"tenantId": id});
+        let sent = self
+            .client
+            .post(format!("{}/api/v1/tenants", self.url))
+            .bearer_auth(ADMIN_KEY)
+            .json(&order);
+        let answer = sent.send().await.expect("the server answers");
+        assert!(
+            answer.status().is_success(),
+            "tenant {id}: {}",
+            answer.text().await.unwrap_or_default()
+        );
     }
 
     /// `kill -9`.
