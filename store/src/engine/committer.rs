@@ -38,6 +38,9 @@ use std::time::{Duration, Instant};
 const GROUP_COMMITS_MAX: usize = 256;
 /// A group takes no further commit once its records have this many bytes.
 const GROUP_BYTES_MAX: usize = 1 << 20;
+/// Rows go to the operating system this often, in a quiet moment: a flush takes milliseconds, and a
+/// killed process only has that much more to fold again.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// How many groups pass between two slices of the recount while there is no quiet moment.
 const GROUPS_PER_SLICE: u64 = 8;
 /// How often a quiet committer looks around (disk space, mark).
@@ -61,6 +64,7 @@ pub(super) struct Committer {
     pub(super) unfreed: VecDeque<LinkKey>,
     /// The last record whose rows were flushed.
     pub(super) flushed: u64,
+    pub(super) flushed_at: Instant,
     /// The walk over all rows, until it is through.
     pub(super) recount: Option<Recount>,
     pub(super) doubt: Option<Doubt>,
@@ -168,9 +172,10 @@ impl Committer {
             return;
         }
         let mut done = self.log.idle();
-        if self.folded.record != self.flushed {
+        if self.folded.record != self.flushed && self.flushed_at.elapsed() >= FLUSH_EVERY {
             done = done.and_then(|()| self.shared.kv.flush());
             self.flushed = self.folded.record;
+            self.flushed_at = Instant::now();
         }
         if let Err(error) = done {
             self.shared.poison(&error);

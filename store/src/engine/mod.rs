@@ -107,6 +107,7 @@ impl Engine {
             log: parts.log,
             keys: parts.keys,
             flushed: folded.record,
+            flushed_at: Instant::now(),
             recount: parts.recount.is_some().then(recount::Recount::start),
             doubt: parts.recount,
             groups: 0,
