@@ -5,3 +5,4 @@ mod corpus;
 mod flows;
 mod histories;
 mod orders;
+mod random;
