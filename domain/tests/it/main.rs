@@ -6,3 +6,4 @@ mod flows;
 mod histories;
 mod orders;
 mod random;
+mod shapes;
