@@ -1,6 +1,6 @@
 //! Bursar, the payment back office between Stripe and a product.
 
-mod adapters;
+pub mod adapters;
 pub mod app;
 pub mod bench;
 pub mod cli;

@@ -292,6 +292,17 @@ impl Admission {
             .shared
             .last_accepted_ms
             .store(now.0, Ordering::Relaxed);
+        if let Accepted::Duplicate {
+            seq,
+            same_body: false,
+        } = &accepted
+        {
+            tracing::warn!(
+                input.seq = seq,
+                kind,
+                "a repeated delivery has another body: the first one stays"
+            );
+        }
         if let Accepted::New { status, to, .. } = &accepted {
             if let Some(created) = created_at {
                 metrics::age("received", created, now);

@@ -21,7 +21,6 @@ use clap::{ArgAction, Args, Parser, Subcommand};
     name = "bursar",
     before_help = "Example: bursar init && bursar check-config --config bursar.toml",
     disable_version_flag = true,
-    disable_help_subcommand = true,
     subcommand_precedence_over_arg = true
 )]
 pub struct Cli {

@@ -262,6 +262,28 @@ fn attempt(method: &'static str, outcome: &'static str) {
         .increment(1);
 }
 
+/// Who is behind a proxy that is trusted: the last address of `X-Forwarded-For` that no trusted
+/// proxy wrote. Without such a proxy the header is a stranger's word and counts for nothing.
+pub fn behind_proxy(headers: &HeaderMap, peer: Peer, trusted: &[Cidr]) -> Peer {
+    let trusts = |address| trusted.iter().any(|range| range.contains(address));
+    let Peer::Address(mut address) = peer else {
+        return peer;
+    };
+    let lines = headers.get_all("x-forwarded-for").iter();
+    let lines: Vec<&str> = lines.map(|value| value.to_str().unwrap_or("")).collect();
+    for hop in lines.iter().flat_map(|line| line.split(',')).rev() {
+        if !trusts(address) {
+            break;
+        }
+        match hop.trim().parse() {
+            Ok(before) => address = before,
+            // What cannot be read hides whoever is behind it: the proxy itself is all we know.
+            Err(_) => break,
+        }
+    }
+    Peer::Address(address)
+}
+
 /// The tenant the `X-Tenant-Id` header picks. # Errors: 400 for two headers or a malformed one.
 pub fn selected_tenant(headers: &HeaderMap) -> Result<Option<TenantId>, Problem> {
     let mut values = headers.get_all("x-tenant-id").iter();
@@ -301,6 +323,29 @@ mod tests {
         for key in ["sk_bursar_a_b", "sk_live", "", "live_sk_1"] {
             assert!(!is_stripe_shaped(key), "{key}");
         }
+    }
+
+    #[test]
+    fn only_trusted_proxies_say_who_is_behind_them() {
+        let trusted = [Cidr::parse("10.0.0.0/8").unwrap()];
+        let seen = |peer: &str, lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-for", line.parse().unwrap());
+            }
+            match behind_proxy(&headers, Peer::Address(peer.parse().unwrap()), &trusted) {
+                Peer::Address(address) => address.to_string(),
+                Peer::ControlSocket => String::new(),
+            }
+        };
+        assert_eq!(seen("192.0.2.1", &["127.0.0.1"]), "192.0.2.1");
+        assert_eq!(seen("10.0.0.1", &["127.0.0.1, 192.0.2.1"]), "192.0.2.1");
+        assert_eq!(
+            seen("10.0.0.1", &["127.0.0.1", "192.0.2.1, 10.0.0.2"]),
+            "192.0.2.1"
+        );
+        assert_eq!(seen("10.0.0.1", &["unknown"]), "10.0.0.1");
+        assert_eq!(seen("10.0.0.1", &[]), "10.0.0.1");
     }
 
     #[test]

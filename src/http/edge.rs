@@ -10,6 +10,7 @@ use crate::http::limits::Limits;
 use crate::http::server::{BoxFuture, Peer};
 use crate::stripe::signature::{Refusal, SecretSet};
 use bursar_actors::clock::Clock;
+use bursar_config::Cidr;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::ids::Timestamp;
 use bursar_domain::settings::Settings;
@@ -100,6 +101,8 @@ pub struct EdgeSettings {
     pub admin: AdminAccess,
     /// Bounds of the listener.
     pub limits: Limits,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trust_proxy: Vec<Cidr>,
     /// This build, as answered by health and the OpenAPI document.
     pub version: &'static str,
 }

@@ -10,18 +10,17 @@ use crate::http::route::Call;
 use crate::http::server::BoxFuture;
 use bursar_domain::plans::{Catalogue, Limit, PlanEffect};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Every feature any plan has.
 fn known_features(catalogue: &Catalogue) -> BTreeSet<&str> {
-    let of_plan = |effect| match effect {
-        &PlanEffect::Free {
-            ref features,
-            ref limits,
-        } => Some((features, limits)),
-        PlanEffect::Subscription(terms) => Some((&terms.features, &terms.limits)),
-        PlanEffect::Credits(_) => None,
-    };
+    fn of_plan(effect: &PlanEffect) -> Option<(&BTreeSet<String>, &BTreeMap<String, Limit>)> {
+        match effect {
+            PlanEffect::Free { features, limits } => Some((features, limits)),
+            PlanEffect::Subscription(terms) => Some((&terms.features, &terms.limits)),
+            PlanEffect::Credits(_) => None,
+        }
+    }
     let plans = catalogue.plans.iter();
     plans
         .filter_map(|plan| of_plan(&plan.effect))

@@ -24,6 +24,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, Version};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -33,6 +34,9 @@ pub struct Router {
     paths: matchit::Router<usize>,
     entries: Vec<Vec<&'static Route>>,
 }
+
+/// Parameters of a path, decoded.
+type PathParams = Vec<(&'static str, String)>;
 
 /// What answered, for metrics and logs.
 struct Served {
@@ -46,17 +50,17 @@ impl Router {
     pub fn new(edge: Arc<Edge>) -> Self {
         let mut paths: matchit::Router<usize> = matchit::Router::new();
         let mut entries: Vec<Vec<&'static Route>> = Vec::new();
+        let mut known: BTreeMap<&'static str, usize> = BTreeMap::new();
         for (path, route) in routes::every_path() {
-            let known = entries.iter().position(|rows| rows_hold(rows, path));
-            match known {
-                Some(index) => entries[index].push(route),
-                None => {
-                    paths
-                        .insert(path, entries.len())
-                        .expect("the paths of the table do not collide");
-                    entries.push(vec![route]);
-                }
+            if let Some(index) = known.get(path) {
+                entries[*index].push(route);
+                continue;
             }
+            paths
+                .insert(path, entries.len())
+                .expect("the paths of the table do not collide");
+            known.insert(path, entries.len());
+            entries.push(vec![route]);
         }
         Self {
             edge,
@@ -115,10 +119,7 @@ impl Router {
             Err(problem) => refused(label, problem),
         }
     }
-    fn find(
-        &self,
-        request: &Request<Incoming>,
-    ) -> Result<(&'static Route, Vec<(&'static str, String)>), Problem> {
+    fn find(&self, request: &Request<Incoming>) -> Result<(&'static Route, PathParams), Problem> {
         let verb = verb(request.method());
         let matched = self.paths.at(request.uri().path());
         let rows = match (&matched, verb) {
@@ -144,12 +145,13 @@ impl Router {
     async fn handle(
         &self,
         route: &'static Route,
-        path: Vec<(&'static str, String)>,
+        path: PathParams,
         peer: Peer,
         request: Request<Incoming>,
         request_id: &str,
     ) -> Result<Answer, Problem> {
         let (parts, incoming) = request.into_parts();
+        let peer = auth::behind_proxy(&parts.headers, peer, &self.edge.settings.trust_proxy);
         let (caller, selected) = match route.auth {
             Auth::Public | Auth::Stripe => (anonymous(), None),
             Auth::Operator | Auth::Scopes(_) => {
@@ -239,11 +241,6 @@ impl Service for Router {
     fn connections(&self, open: usize) {
         metrics::gauge!("bursar_http_connections").set(u32::try_from(open).unwrap_or(u32::MAX));
     }
-}
-
-fn rows_hold(rows: &[&'static Route], path: &str) -> bool {
-    rows.iter()
-        .any(|route| route.path == path || route.aliases.contains(&path))
 }
 
 fn anonymous() -> Caller {

@@ -168,10 +168,10 @@ fn parse(header: &[u8]) -> Result<Parsed<'_>, Refusal> {
                 return Err(Refusal::Malformed("the header has two timestamps"));
             }
             "t" => timestamp = Some(value),
-            "v1" if value.len() == V1_DIGITS => {
-                if hex::decode_to_slice(value, &mut candidates[candidate_count]).is_ok() {
-                    candidate_count += 1;
-                }
+            "v1" if value.len() == V1_DIGITS
+                && hex::decode_to_slice(value, &mut candidates[candidate_count]).is_ok() =>
+            {
+                candidate_count += 1;
             }
             _ => {}
         }

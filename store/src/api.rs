@@ -343,7 +343,11 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets the keys of these subjects; their personal fields become unreadable for good.
     fn erase(&self, subjects: Vec<Subject>, at: Timestamp) -> Fut<'_, u64>;
 
-    /// The aggregate's snapshot.
+    /// Aggregates whose snapshot is sealed under this subject's key. Each must write one without
+    /// personal fields before the key is erased: an erased snapshot cannot be decided over.
+    fn holders(&self, subject: Subject, limit: usize) -> Fut<'_, Vec<AggregateKey>>;
+
+    /// The aggregate's snapshot. # Errors: `Invalid` if its subject was erased.
     fn load(&self, aggregate: AggregateKey) -> Fut<'_, Option<Snapshot>>;
     /// Its inputs still to apply, oldest first. An erased body comes back empty with kind kept.
     fn pending(&self, aggregate: AggregateKey, limit: usize) -> Fut<'_, Vec<StoredInput>>;

@@ -61,7 +61,17 @@ impl Log for JournalLog {
         let now_ms = self.now_ms();
         let journal = self.journal()?;
         let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
-        let places = journal.append_group(&records)?;
+        let places = match journal.append_group(&records) {
+            Ok(places) => places,
+            // No room was noticed before anything was written: the journal goes on if it says so.
+            Err(JournalError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::StorageFull
+                    && journal.sync(now_ms).is_ok() =>
+            {
+                return Err(StoreError::Full { free_bytes: 0 });
+            }
+            Err(error) => return Err(error.into()),
+        };
         journal.sync(now_ms)?;
         Ok(places
             .iter()
@@ -73,7 +83,11 @@ impl Log for JournalLog {
         let now_ms = self.now_ms();
         let journal = self.journal()?;
         journal.sync(now_ms)?;
-        Ok(journal.prepare_room()?)
+        // A failure changes nothing and comes back when room is needed.
+        if let Err(error) = journal.prepare_room() {
+            tracing::warn!(%error, "no room could be made ahead");
+        }
+        Ok(())
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
@@ -154,5 +168,49 @@ impl Sealer for Vault {
             gone += u64::from(Self::erase(self, &subject.0)?);
         }
         Ok(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{DirLock, JournalSettings};
+    use crate::vfs::{Errno, Fault, SimVfs, Vfs};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_full_disk_refuses_a_group_and_goes_on_once_there_is_room() {
+        let disk = SimVfs::new();
+        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+        let dir = Path::new("/data");
+        let lock = DirLock::acquire(&*vfs, dir, 1, dir).unwrap();
+        let settings = JournalSettings {
+            zero_chunk_bytes: 64 << 10,
+            ..JournalSettings::default()
+        };
+        let (journal, _) = Journal::open(vfs, &dir.join("journal"), &lock, settings).unwrap();
+        let reads = JournalRecords::new(journal.reads());
+        let mut log = JournalLog::new(journal);
+        log.append(&[vec![1; 60_000]]).unwrap();
+        let before = reads.head();
+        disk.fail(Fault {
+            at: disk.operations(),
+            errno: Errno::Enospc,
+            lasting: true,
+        });
+        // The next group needs room that is not there: noticed before a byte of it is written.
+        for _ in 0..3 {
+            let refused = log.append(&[vec![2; 60_000]]);
+            assert!(
+                matches!(refused, Err(StoreError::Full { .. })),
+                "{refused:?}"
+            );
+        }
+        disk.heal();
+        assert_eq!(reads.head(), before);
+        let places = log.append(&[vec![3; 60_000]]).unwrap();
+        assert_eq!(reads.read(&places[0]).unwrap(), vec![3; 60_000]);
+        assert_eq!(reads.head().0, before.0 + 1);
     }
 }

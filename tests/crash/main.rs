@@ -2,9 +2,9 @@
 //!
 //! Goal: every event answered 2xx is found after any number of kills, and the money it stands for is
 //! counted exactly once. Method: a child `bursar serve` on a real data folder is killed at a random
-//! moment while signed Checkout sessions (10 credits each, some sent twice) arrive; it is started
-//! again on the same folder; at the end every acknowledged event is looked up and the credits of all
-//! tenants are compared with the number of events stored.
+//! moment while signed charges (10.00 usd each, some sent twice) arrive; it is started again on the
+//! same folder; at the end every acknowledged event is looked up, and the ledger's Stripe balance is
+//! compared with the number of events stored, over all tenants and tenant by tenant.
 //!
 //! `BURSAR_KILLS` sets the rounds (5), `BURSAR_BIN` the binary (this build's), `BURSAR_SEED` the seed.
 
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const TENANTS: u64 = 20;
-const CREDITS_EACH: i64 = 10;
+const CHARGED_MINOR: i64 = 1_000;
 const SENDERS: u64 = 8;
 
 /// A small deterministic generator (xorshift64*), so that a seed repeats a schedule.
@@ -41,23 +41,22 @@ fn env_number(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
-/// A paid one-time Checkout of `credits-10` by tenant `n % TENANTS`.
-fn credits_session(n: u64, created: i64) -> Vec<u8> {
-    serde_json::json!({
-        "id": format!("evt_kill_{n}"), "object": "event", "api_version": "2025-04-30.basil",
-        "created": created, "livemode": false, "pending_webhooks": 1,
-        "request": {"id": null, "idempotency_key": null}, "type": "checkout.session.completed",
-        "data": {"object": {
-            "id": format!("cs_test_kill_{n}"), "object": "checkout.session", "created": created,
-            "livemode": false, "mode": "payment", "status": "complete", "payment_status": "paid",
-            "client_reference_id": format!("tenant-{}", n % TENANTS), "customer": null,
-            "customer_details": null, "subscription": null, "payment_intent": format!("pi_kill_{n}"),
-            "payment_link": null, "invoice": null, "amount_total": 1000, "currency": "usd",
-            "metadata": {"plan_id": "credits-10"},
-        }},
-    })
-    .to_string()
-    .into_bytes()
+/// A charge of 10.00 usd that names tenant `n % TENANTS` in its metadata.
+fn charge_succeeded(n: u64) -> Vec<u8> {
+    let sample = bursar::samples::sample("charge.succeeded").expect("the corpus has one");
+    let mut event: serde_json::Value = serde_json::from_str(sample).expect("samples are JSON");
+    event["id"] = format!("evt_kill_{n}").into();
+    let charge = &mut event["data"]["object"];
+    charge["id"] = format!("ch_kill_{n}").into();
+    charge["payment_intent"] = serde_json::Value::Null;
+    charge["customer"] = serde_json::Value::Null;
+    charge["balance_transaction"] = format!("txn_kill_{n}").into();
+    charge["metadata"] = serde_json::json!({"tenant_id": format!("tenant-{}", n % TENANTS)});
+    charge["currency"] = "usd".into();
+    for field in ["amount", "amount_captured"] {
+        charge[field] = CHARGED_MINOR.into();
+    }
+    event.to_string().into_bytes()
 }
 
 /// Sends events until told to stop; remembers which were acknowledged.
@@ -78,7 +77,7 @@ async fn sender(
             fresh
         };
         let created = server::unix_now();
-        let body = credits_session(n, 1_747_044_000);
+        let body = charge_succeeded(n);
         let signature = bursar::stripe::signature::sign(server::WEBHOOK_SECRET, &body, created);
         let sent = client
             .post(&url)
@@ -116,9 +115,14 @@ async fn kill_loop(kills: u64, mut rng: Rng) {
     let next = Arc::new(AtomicU64::new(0));
     let acked = Arc::new(Mutex::new(BTreeSet::new()));
     let mut ready_ms = Vec::new();
-    for _ in 0..kills {
+    for round in 0..kills {
         let mut server = Server::start(&settings);
         ready_ms.push(server.wait_ready().await);
+        if round == 0 {
+            for n in 0..TENANTS {
+                server.create_tenant(&format!("tenant-{n}")).await;
+            }
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))
@@ -149,8 +153,8 @@ async fn kill_loop(kills: u64, mut rng: Rng) {
     ready_ms.push(server.wait_ready().await);
     let acked = acked.lock().unwrap().clone();
     let (lost, stored) = settle_and_count(&server, &acked, next.load(Ordering::Relaxed)).await;
-    let credits = total_credits(&server).await;
-    let double = credits - i64::try_from(stored).unwrap() * CREDITS_EACH;
+    let charged = stripe_balance(&server).await;
+    let double = charged - i64::try_from(stored).unwrap() * CHARGED_MINOR;
     ready_ms.sort_unstable();
     let p99 = ready_ms[(ready_ms.len() * 99 / 100).min(ready_ms.len() - 1)];
     println!(
@@ -196,11 +200,23 @@ async fn settle_and_count(server: &Server, acked: &BTreeSet<u64>, sent: u64) -> 
     (lost, stored)
 }
 
-async fn total_credits(server: &Server) -> i64 {
-    let mut total = 0;
-    for n in 0..TENANTS {
-        let tenant = server.get(&format!("/api/v1/tenants/tenant-{n}")).await;
-        total += tenant["credits"].as_i64().unwrap_or(0);
+/// What the ledger says Stripe holds: the sum over all tenants.
+async fn stripe_balance(server: &Server) -> i64 {
+    let (mut total, mut cursor) = (0, String::new());
+    loop {
+        let page = server
+            .get(&format!(
+                "/api/v1/ledger?account=stripe_balance&limit=100{cursor}"
+            ))
+            .await;
+        let lines = page["data"].as_array().expect("a page of the ledger");
+        total += lines
+            .iter()
+            .map(|line| line["amount"].as_i64().expect("amounts are integers"))
+            .sum::<i64>();
+        match page["nextCursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return total,
+        }
     }
-    total
 }

@@ -6,11 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The secret events are signed with.
-pub const WEBHOOK_SECRET: &str = "whsec_crash_suite_0123456789abcdef";
+pub(crate) const WEBHOOK_SECRET: &str = "whsec_crash_suite_0123456789abcdef";
 const ADMIN_KEY: &str = "crash-suite-operator-key-0123456789abcdef";
 
 /// Wall-clock seconds: signatures carry them.
-pub fn unix_now() -> i64 {
+pub(crate) fn unix_now() -> i64 {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
@@ -18,12 +18,12 @@ pub fn unix_now() -> i64 {
 }
 
 /// How the child is started.
-pub struct Settings {
+pub(crate) struct Settings {
     folder: PathBuf,
 }
 
 impl Settings {
-    pub fn in_folder(folder: &Path) -> Self {
+    pub(crate) fn in_folder(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
         }
@@ -31,7 +31,7 @@ impl Settings {
 }
 
 /// The child. Killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     url: String,
     started: Instant,
@@ -40,7 +40,7 @@ pub struct Server {
 
 impl Server {
     /// Starts the binary and reads its address off the banner.
-    pub fn start(settings: &Settings) -> Self {
+    pub(crate) fn start(settings: &Settings) -> Self {
         let binary =
             std::env::var("BURSAR_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_bursar").to_owned());
         let started = Instant::now();
@@ -63,7 +63,6 @@ impl Server {
             .env("STRIPE_API_KEY", "sk_test_crash_suite_0123456789")
             .env("STRIPE_API_BASE", "http://127.0.0.1:9")
             .env("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET)
-            .env("PAYMENTS_CREDITS_10_PLAN_ID", "price_credits_10")
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
@@ -98,12 +97,12 @@ impl Server {
     }
 
     /// The base address.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// Waits for `/readyz`; answers the milliseconds since the start of the process.
-    pub async fn wait_ready(&mut self) -> u128 {
+    pub(crate) async fn wait_ready(&mut self) -> u128 {
         loop {
             let ready = self.client.get(format!("{}/readyz", self.url)).send().await;
             if ready.is_ok_and(|answer| answer.status().is_success()) {
@@ -121,7 +120,7 @@ impl Server {
     }
 
     /// Asks as the operator; answers the JSON whatever the status.
-    pub async fn get(&self, path: &str) -> serde_json::Value {
+    pub(crate) async fn get(&self, path: &str) -> serde_json::Value {
         let answer = self
             .client
             .get(format!("{}{path}", self.url))
@@ -135,14 +134,30 @@ impl Server {
             .expect("answers are JSON")
     }
 
+    /// Creates a tenant as the operator.
+    pub(crate) async fn create_tenant(&self, id: &str) {
+        let order = serde_json::json!({"tenantId": id});
+        let sent = self
+            .client
+            .post(format!("{}/api/v1/tenants", self.url))
+            .bearer_auth(ADMIN_KEY)
+            .json(&order);
+        let answer = sent.send().await.expect("the server answers");
+        assert!(
+            answer.status().is_success(),
+            "tenant {id}: {}",
+            answer.text().await.unwrap_or_default()
+        );
+    }
+
     /// `kill -9`.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("the child runs");
         self.child.wait().expect("the child ends");
     }
 
     /// SIGTERM; answers the exit code.
-    pub fn terminate(&mut self) -> Option<i32> {
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
         let pid = self.child.id().to_string();
         Command::new("kill")
             .args(["-TERM", &pid])

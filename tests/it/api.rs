@@ -330,7 +330,7 @@ async fn pages_of_a_list_go_on_by_cursor_and_only_for_their_own_query() {
     }
 }
 
-fn charge_of_nobody(id: &str) -> Value {
+fn price_event(id: &str) -> Value {
     json!({
         "id": id, "object": "event", "api_version": "2025-04-30.basil",
         "created": START_SECONDS, "livemode": false, "pending_webhooks": 1,
@@ -342,7 +342,7 @@ fn charge_of_nobody(id: &str) -> Value {
 #[tokio::test]
 async fn a_replay_tells_first_and_leaves_what_would_not_change() {
     let app = App::start().await;
-    let ignored = charge_of_nobody("evt_ignored").to_string();
+    let ignored = price_event("evt_ignored").to_string();
     app.deliver(ignored.as_bytes()).await;
     app.deliver(b"no event").await;
     app.settle().await;
@@ -378,22 +378,20 @@ async fn a_replay_tells_first_and_leaves_what_would_not_change() {
 }
 
 #[tokio::test]
-async fn a_closed_store_is_503_and_says_when_to_come_back() {
+async fn what_a_closed_store_cannot_keep_is_503_and_says_when_to_come_back() {
     let app = App::start().await;
     app.store.close().await.unwrap();
-    for line in [
-        "GET /api/v1/tenants",
-        "POST /api/v1/tenants",
-        "GET /api/v1/audit",
+    let key = r#"{"name":"a","scopes":["billing"]}"#;
+    for (line, body) in [
+        ("POST /api/v1/tenants", ""),
+        ("POST /api/v1/service-keys", key),
     ] {
-        let reply = app.operator(line, "").await;
+        let reply = app.operator(line, body).await;
         reply.is_problem(503);
         assert_eq!(reply.code(), "store_unavailable");
         assert!(reply.header("retry-after").is_some());
     }
     assert_eq!(app.send("GET /livez", &[], b"").await.status, 200);
-    let delivery = app
-        .deliver(charge_of_nobody("evt_1").to_string().as_bytes())
-        .await;
-    delivery.is_problem(503);
+    let delivery = price_event("evt_1").to_string();
+    app.deliver(delivery.as_bytes()).await.is_problem(503);
 }

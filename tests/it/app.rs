@@ -176,6 +176,7 @@ impl App {
             domain: settings,
             admin: AdminAccess::new(ADMIN_KEY.to_owned().into(), here),
             limits: limits.clone(),
+            trust_proxy: Vec::new(),
             version: "0.0.0-test",
         };
         let secrets = SecretSet::new([SECRET, OLD_SECRET]);

@@ -4,5 +4,6 @@ mod engine;
 mod fake_store;
 mod lanes;
 mod life;
+mod metering;
 mod poison;
 mod world;

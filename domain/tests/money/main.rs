@@ -8,4 +8,5 @@ mod lives;
 mod merchants;
 mod orders;
 mod purchases;
+mod samples;
 mod told;

@@ -131,7 +131,7 @@ fn walks_all() -> bool {
 pub(crate) struct Walk<'h> {
     history: &'h History,
     /// Full states already followed, by what was delivered. Two orders that led to the very same
-    /// snapshots, links, rows, books and effects cannot differ any more: they are followed once.
+    /// snapshots, links, rows, books and questions cannot differ any more: they are followed once.
     seen: BTreeMap<(Vec<usize>, String), u64>,
     ends: BTreeMap<String, World>,
     steps: u64,
@@ -153,7 +153,12 @@ impl<'h> Walk<'h> {
             .iter()
             .map(|(key, (bytes, _))| (key.to_string(), String::from_utf8_lossy(bytes).into()))
             .collect();
-        let effects: Vec<&str> = world.effects.keys().map(|id| id.0.as_str()).collect();
+        // Only questions come back; other effects leave no trace in what follows.
+        let asked = world
+            .effects
+            .values()
+            .filter(|effect| effect.kind == "reread");
+        let effects: Vec<&str> = asked.map(|effect| effect.id.0.as_str()).collect();
         format!("{snapshots:?}{:?}{effects:?}{}", world.links, world.state())
     }
 

@@ -86,6 +86,7 @@ macro_rules! store_suite {
                 the_audit_trail_is_read_newest_first,
                 an_installation_is_bound_to_one_account_and_mode,
                 an_erased_body_is_gone_and_its_input_is_not,
+                a_snapshot_without_personal_fields_outlives_an_erasure,
                 commits_raise_the_watched_number,
                 a_closed_store_takes_nothing,
             }

@@ -374,6 +374,8 @@ pub(crate) async fn an_erased_body_is_gone_and_its_input_is_not(store: &dyn Stor
     secret.snapshot_subject = Some(Subject("customer:/cus_1".to_owned()));
     decide(store, "evt_3", "customer:/cus_1", secret).await;
     let subject = Subject("customer:/cus_1".to_owned());
+    let holders = store.holders(subject.clone(), 10).await.unwrap();
+    assert_eq!(holders, [key("customer:/cus_1")]);
     assert_eq!(store.erase(vec![subject], NOW).await.unwrap(), 1);
     assert_eq!(store.input_body(seq).await.unwrap(), None);
     assert!(store.input_body(kept).await.unwrap().is_some());
@@ -393,6 +395,23 @@ pub(crate) async fn an_erased_body_is_gone_and_its_input_is_not(store: &dyn Stor
     assert!(
         !inbox[2].body.is_empty(),
         "who comes back gets a key of their own"
+    );
+}
+
+pub(crate) async fn a_snapshot_without_personal_fields_outlives_an_erasure(store: &dyn Store) {
+    let subject = || Subject("customer:/cus_1".to_owned());
+    let mut secret = snapshot("{\"email\":\"ann@example.com\"}");
+    secret.snapshot_subject = Some(subject());
+    decide(store, "evt_1", "customer:/cus_1", secret).await;
+    decide(store, "evt_2", "customer:/cus_1", snapshot("{}")).await;
+    assert!(store.holders(subject(), 10).await.unwrap().is_empty());
+    store.erase(vec![subject()], NOW).await.unwrap();
+    let loaded = store.load(key("customer:/cus_1")).await.unwrap().unwrap();
+    assert_eq!((loaded.version, loaded.bytes), (2, b"{}".to_vec()));
+    let past = store.applied(0, 10).await.unwrap();
+    assert_eq!(
+        past[0].steps[0].snapshot, None,
+        "nor can the old one be read"
     );
 }
 

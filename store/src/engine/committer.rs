@@ -9,6 +9,7 @@
 //! Not here: what a commit may do (`accept`, `apply`, `orders`), how rows follow from it (`fold`).
 //! Failure: the first error of journal, keys or rows poisons the store: the group and everything
 //! after it is answered with that error, and the process is expected to end. A panic here likewise.
+//! A full disk noticed before anything was written refuses the group and nothing more.
 
 use super::accept;
 use super::apply;
@@ -17,7 +18,7 @@ use super::fold::{State, broken, fold};
 use super::orders;
 use super::port::{Log, Sealer};
 use super::shared::Shared;
-use crate::error::StoreError;
+use crate::error::{ErrorClass, StoreError};
 use crate::keys;
 use crate::kv::{Overlay, Tally, end_of};
 use crate::metrics::observe;
@@ -178,7 +179,9 @@ impl Committer {
         self.unfreed.append(&mut group.unfreed.drain(..).collect());
         let done = self.shared.poisoned().map_or(Ok(()), Err);
         let done = done.and_then(|()| self.make_durable(state, &mut group));
-        if let Err(error) = &done {
+        if let Err(error) = &done
+            && error.class() == ErrorClass::Fatal
+        {
             self.shared.poison(error);
         }
         for member in group.members {
@@ -223,7 +226,7 @@ impl Committer {
             Ok(planned.answer)
         });
         if let Err(error) = &came_to
-            && error.class() == crate::error::ErrorClass::Fatal
+            && error.class() == ErrorClass::Fatal
         {
             self.shared.poison(error);
         }

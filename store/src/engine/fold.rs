@@ -173,7 +173,7 @@ pub(super) fn insert(
             state.kv.put_new(keys::named(id, input.seq), Vec::new());
         }
     }
-    enter(state, input.seq, &row)?;
+    enter(state, input.seq, &row, true)?;
     state.kv.put_new(keys::input(input.seq), pack(&row)?);
     Ok(())
 }
@@ -226,7 +226,7 @@ pub(super) fn change(
     let mut row = state.input(seq)?;
     leave(state, seq, &row)?;
     how(&mut row);
-    enter(state, seq, &row)?;
+    enter(state, seq, &row, false)?;
     state.kv.put(keys::input(seq), pack(&row)?)
 }
 
@@ -236,22 +236,30 @@ fn inbox(row: &InputRow) -> Result<&AggregateKey, StoreError> {
         .ok_or_else(|| broken("a pending input without an inbox".to_owned()))
 }
 
-fn enter(state: &mut State<'_>, seq: u64, row: &InputRow) -> Result<(), StoreError> {
+/// `is_new`: nothing was ever filed under this number, so nothing needs to be looked for.
+fn enter(state: &mut State<'_>, seq: u64, row: &InputRow, is_new: bool) -> Result<(), StoreError> {
+    let file = |state: &mut State<'_>, key| {
+        if is_new {
+            state.kv.put_new(key, Vec::new());
+            Ok(())
+        } else {
+            state.kv.put(key, Vec::new())
+        }
+    };
     let listed = row.status != InputStatus::Applied;
     if listed {
-        let key = keys::status(row.status as u8, seq);
-        state.kv.put(key, Vec::new())?;
+        file(state, keys::status(row.status as u8, seq))?;
     }
     match row.status {
         InputStatus::Received => {
             let to = inbox(row)?.clone();
-            state.kv.put(keys::pending(&to, seq), Vec::new())?;
+            file(state, keys::pending(&to, seq))?;
             count_ready(state, &to, 1)?;
             state.counters.pending += 1;
         }
         InputStatus::Parked => {
             for link in &row.parked_on {
-                state.kv.put(keys::parked(link, seq), Vec::new())?;
+                file(state, keys::parked(link, seq))?;
             }
             state.counters.parked += 1;
         }
@@ -266,7 +274,7 @@ fn enter(state: &mut State<'_>, seq: u64, row: &InputRow) -> Result<(), StoreErr
     if let Some(tenant) = &row.tenant
         && is_deduplicated(&row.source)
     {
-        state.kv.put(keys::of_tenant(tenant, seq), Vec::new())?;
+        file(state, keys::of_tenant(tenant, seq))?;
     }
     Ok(())
 }

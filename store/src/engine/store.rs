@@ -252,6 +252,9 @@ impl Store for Engine {
         })
     }
 
+    fn holders(&self, subject: Subject, limit: usize) -> Fut<'_, Vec<AggregateKey>> {
+        Box::pin(self.read(move |shared| work::holders(shared, &subject, limit)))
+    }
     fn load(&self, aggregate: AggregateKey) -> Fut<'_, Option<Snapshot>> {
         Box::pin(self.read(move |shared| work::load(shared, &aggregate)))
     }

@@ -1,7 +1,7 @@
 //! Moves the metrics of the catalogue; the only place that names them to the facade.
 
 use super::{CATALOGUE, MetricKind};
-use crate::error::{ErrorClass, StoreError};
+use crate::error::StoreError;
 use std::time::Instant;
 
 /// Registers every series of the catalogue at 0, so that a rate starts at 0 and not at nothing.
@@ -47,7 +47,6 @@ pub(crate) fn commit<T: Outcome>(
     let outcome = match came_to {
         Ok(answer) if answer.is_stale() => "stale",
         Ok(_) => "ok",
-        Err(error) if error.class() == ErrorClass::Permanent => "stale",
         Err(_) => "error",
     };
     metrics::counter!("bursar_store_commits_total", "commit" => label, "outcome" => outcome)
@@ -85,5 +84,42 @@ pub(crate) fn gauges(queue_depth: u64, disk_bytes: u64, disk_free_bytes: u64, bl
         ("bursar_store_blob_files", blob_files),
     ] {
         metrics::gauge!(name).set(value as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    /// A dashboard shows what is registered, and a test of ours what is moved: both are the catalogue.
+    #[test]
+    fn every_series_of_the_catalogue_starts_at_zero() {
+        let recorder = DebuggingRecorder::new();
+        let seen = recorder.snapshotter();
+        metrics::with_local_recorder(&recorder, register);
+        let mut names = std::collections::BTreeMap::new();
+        for (key, _, _, value) in seen.snapshot().into_vec() {
+            *names.entry(key.key().name().to_owned()).or_insert(0) += 1;
+            match value {
+                DebugValue::Counter(count) => assert_eq!(count, 0),
+                DebugValue::Gauge(level) => assert!(level == 0.0),
+                DebugValue::Histogram(samples) => assert!(samples.is_empty()),
+            }
+        }
+        for metric in CATALOGUE {
+            let combinations: usize = metric
+                .labels
+                .iter()
+                .map(|(_, values)| values.len())
+                .product();
+            assert_eq!(
+                names.remove(metric.name),
+                Some(combinations),
+                "{}",
+                metric.name
+            );
+        }
+        assert!(names.is_empty(), "{names:?} is not in the catalogue");
     }
 }

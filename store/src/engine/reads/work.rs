@@ -13,6 +13,7 @@ use bursar_domain::decision::{EffectId, Lane};
 use bursar_domain::ids::Timestamp;
 use bursar_domain::input::StoredInput;
 use bursar_domain::link::{LinkKey, LinkTarget};
+use bursar_domain::rows::Subject;
 
 /// Most items of one answer, whatever was asked for.
 const ANSWER_MAX: usize = 1_000;
@@ -31,6 +32,22 @@ pub(in crate::engine) fn load(
         version: row.version,
         bytes,
     }))
+}
+
+pub(in crate::engine) fn holders(
+    shared: &Shared,
+    subject: &Subject,
+    limit: usize,
+) -> Result<Vec<AggregateKey>, StoreError> {
+    let prefix = Key::new(keys::HOLDER).text(&subject.0).done();
+    let limit = limit.min(ANSWER_MAX);
+    let mut out = Vec::new();
+    for (key, _) in first(shared.kv.as_ref(), &prefix, &end_of(&prefix), limit)? {
+        let mut fields = Fields::of(&key);
+        let _ = fields.text();
+        out.push(aggregate_of(&mut fields)?);
+    }
+    Ok(out)
 }
 
 pub(in crate::engine) fn pending(
