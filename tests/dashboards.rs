@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use bursar_store::metrics::{Buckets, Label, Metric, MetricKind};
+use bursar::telemetry::catalogue::every_catalogue;
+use bursar_store::metrics::{Label, Metric, MetricKind};
 use serde_json::Value;
 
 /// Not registered by a catalogue of ours: the standard names of metrics-process.
@@ -32,66 +33,8 @@ const fn metric(name: &'static str, kind: MetricKind, labels: &'static [Label]) 
     }
 }
 
-/// What the server registers, until its catalogue is a constant that can be read here.
-const PENDING: &[Metric] = &[
-    metric("bursar_build_info", MetricKind::Gauge, &[("version", &[])]),
-    metric(
-        "bursar_http_requests_total",
-        MetricKind::Counter,
-        &[("route", &[]), ("method", &[]), ("code", &[])],
-    ),
-    metric(
-        "bursar_http_request_duration_seconds",
-        MetricKind::Histogram(Buckets::Http),
-        &[("route", &[]), ("method", &[])],
-    ),
-    metric("bursar_http_requests_in_flight", MetricKind::Gauge, &[]),
-    metric("bursar_http_connections", MetricKind::Gauge, &[]),
-    metric(
-        "bursar_http_rejections_total",
-        MetricKind::Counter,
-        &[("reason", &[])],
-    ),
-    metric("bursar_http_panics_total", MetricKind::Counter, &[]),
-    metric(
-        "bursar_auth_attempts_total",
-        MetricKind::Counter,
-        &[("method", &[]), ("outcome", &[])],
-    ),
-    metric(
-        "bursar_idempotency_total",
-        MetricKind::Counter,
-        &[("result", &[])],
-    ),
-    metric(
-        "bursar_replays_total",
-        MetricKind::Counter,
-        &[("outcome", &[])],
-    ),
-    metric(
-        "bursar_webhook_requests_total",
-        MetricKind::Counter,
-        &[("outcome", &[])],
-    ),
-    metric(
-        "bursar_webhook_ack_duration_seconds",
-        MetricKind::Histogram(Buckets::Fast),
-        &[],
-    ),
-    metric(
-        "bursar_webhook_signature_matches_total",
-        MetricKind::Counter,
-        &[("secret", &[])],
-    ),
-];
-
 fn catalogue() -> Vec<&'static Metric> {
-    bursar_store::metrics::CATALOGUE
-        .iter()
-        .chain(bursar_actors::metrics::CATALOGUE)
-        .chain(PROCESS)
-        .chain(PENDING)
-        .collect()
+    every_catalogue().chain(PROCESS).collect()
 }
 
 fn dashboards() -> Vec<(String, Value)> {
@@ -188,6 +131,18 @@ fn lookup(name: &str) -> Option<(&'static Metric, bool)> {
         })
 }
 
+/// The values a selector asks of a label: `["a", "b"]` for `label=~"a|b"`, none for a variable.
+fn label_values<'a>(selector: &'a str, label: &str) -> Vec<&'a str> {
+    let matcher = selector
+        .split(", ")
+        .find_map(|matcher| matcher.strip_prefix(label));
+    let Some(values) = matcher.map(|rest| rest.trim_start_matches(['=', '~', '!'])) else {
+        return Vec::new();
+    };
+    let values = values.trim_matches('"').split('|');
+    values.filter(|value| !value.starts_with('$')).collect()
+}
+
 fn label_names(selector: &str) -> Vec<&str> {
     let matchers = selector
         .split(',')
@@ -232,6 +187,16 @@ fn wrong_query(query: &str) -> Vec<String> {
         for label in label_names(used.selector) {
             if !["job", "instance"].contains(&label) && !labels.clone().any(|own| own == label) {
                 wrong.push(format!("{} has no label {label}", used.name));
+            }
+        }
+        for (label, values) in metric
+            .labels
+            .iter()
+            .filter(|(_, values)| !values.is_empty())
+        {
+            let asked = label_values(used.selector, label);
+            for value in asked.iter().filter(|value| !values.contains(value)) {
+                wrong.push(format!("{} never has {label}={value}", used.name));
             }
         }
         let counts = is_series || metric.kind == MetricKind::Counter;
@@ -311,14 +276,6 @@ fn every_metric_is_on_a_dashboard_or_listed_with_a_reason() {
                     .map(|m| m.0.name),
             );
         }
-        // A variable may be the only user of an info metric.
-        let variables = dashboard["templating"].to_string();
-        charted.extend(
-            catalogue()
-                .iter()
-                .map(|m| m.name)
-                .filter(|name| variables.contains(name)),
-        );
     }
     for metric in catalogue() {
         let excused = NOT_CHARTED.iter().any(|(name, _)| *name == metric.name);
@@ -364,6 +321,15 @@ fn the_data_source_is_always_the_variable() {
             assert_eq!(
                 variable["datasource"]["uid"], "${datasource}",
                 "{file} {name}"
+            );
+            let query = variable["query"]["query"].as_str().expect("a query");
+            let metric = query
+                .trim_start_matches("label_values(")
+                .split([',', '{'])
+                .next();
+            assert!(
+                lookup(metric.unwrap_or_default()).is_some(),
+                "{file} {name}: {query}"
             );
         }
         for (name, panel) in charts(&dashboard) {
@@ -468,6 +434,10 @@ fn the_rules_see_what_they_forbid() {
         1
     );
     assert_eq!(wrong("bursar_store_queue_depth{SEL, commit=\"apply\"}"), 1);
+    let committed =
+        "sum(rate(bursar_store_commits_total{SEL, commit=~\"apply|COMMIT\"}[$__rate_interval]))";
+    assert_eq!(wrong(&committed.replace("COMMIT", "accept")), 0);
+    assert_eq!(wrong(&committed.replace("COMMIT", "undo")), 1);
     assert_eq!(wrong("sum by (tenant) (bursar_store_queue_depth{SEL})"), 1);
     assert_eq!(wrong("time()"), 1);
     assert!(overlap([0, 0, 12, 8], [11, 7, 24, 8]) && !overlap([0, 0, 12, 8], [12, 0, 24, 8]));

@@ -15,7 +15,7 @@ use crate::directory::{Cell, Directory};
 use crate::env::{Core, EXIT_STORE, Env};
 use crate::fair::Group;
 use crate::metrics;
-use bursar_domain::ids::Scope;
+use bursar_domain::ids::{Scope, Timestamp};
 use bursar_domain::input::InputSource;
 use bursar_store::api::{Accepted, Inbound, InputStatus};
 use bursar_store::error::{ErrorClass, StoreError};
@@ -222,6 +222,14 @@ impl Intake {
         max.saturating_sub(self.shared.items.available_permits())
     }
 
+    /// When a delivery was last made durable; `None`: not since the start.
+    pub fn last_accepted_at(&self) -> Option<Timestamp> {
+        match self.shared.last_accepted_ms.load(Ordering::Relaxed) {
+            0 => None,
+            ms => Some(Timestamp(ms)),
+        }
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.shared.open.load(Ordering::SeqCst)
     }
@@ -284,6 +292,17 @@ impl Admission {
             .shared
             .last_accepted_ms
             .store(now.0, Ordering::Relaxed);
+        if let Accepted::Duplicate {
+            seq,
+            same_body: false,
+        } = &accepted
+        {
+            tracing::warn!(
+                input.seq = seq,
+                kind,
+                "a repeated delivery has another body: the first one stays"
+            );
+        }
         if let Accepted::New { status, to, .. } = &accepted {
             if let Some(created) = created_at {
                 metrics::age("received", created, now);
@@ -326,6 +345,7 @@ pub(crate) struct IntakeState {
     intake: Intake,
     bad: BTreeMap<String, u64>,
     bad_total: u64,
+    last_accepted_ms: i64,
     silent_since: Duration,
     warned: bool,
 }
@@ -348,6 +368,7 @@ impl Actor for IntakeActor {
         env.alive(Core::Intake);
         myself.send_after(SUM_EVERY, || IntakeMsg::Tick);
         Ok(IntakeState {
+            last_accepted_ms: 0,
             silent_since: env.clock.uptime(),
             intake,
             bad: BTreeMap::new(),
@@ -400,11 +421,10 @@ impl IntakeState {
             self.bad_total = 0;
         }
         let shared = &self.intake.shared;
-        let last = shared.last_accepted_ms.swap(0, Ordering::Relaxed);
+        let last = shared.last_accepted_ms.load(Ordering::Relaxed);
         let now = shared.env.clock.uptime();
-        if last != 0 {
-            let seconds = u64::try_from(last / 1_000).unwrap_or(0);
-            metrics::gauge("bursar_webhook_last_accepted_timestamp_seconds", seconds);
+        if last != self.last_accepted_ms {
+            self.last_accepted_ms = last;
             self.silent_since = now;
             self.warned = false;
         } else if !self.warned

@@ -10,6 +10,7 @@
 
 mod boot;
 pub mod bounded;
+pub mod breaker;
 pub mod clock;
 mod clock_actor;
 pub mod core_reducer;

@@ -2,6 +2,7 @@
 //!
 //! Invariants: labels are closed sets, never ids; every series exists at 0 from the start.
 
+use crate::breaker::Circuit;
 use crate::env::Core;
 use crate::policy::ExitReason;
 use crate::ports::Outcome;
@@ -91,6 +92,7 @@ const LANE: Label = (
         "alert",
     ],
 );
+const CIRCUIT: Label = ("circuit", LANE.1);
 const AGGREGATE: Label = (
     "aggregate",
     &[
@@ -233,6 +235,18 @@ pub const CATALOGUE: &[Metric] = &[
         MetricKind::Histogram(Buckets::Remote),
         &[LANE],
         "Time of one attempt at an effect.",
+    ),
+    metric(
+        "bursar_circuit_state",
+        MetricKind::Gauge,
+        &[CIRCUIT, ("state", &["closed", "half_open", "open"])],
+        "1 for the present state of a lane's breaker.",
+    ),
+    metric(
+        "bursar_circuit_transitions_total",
+        MetricKind::Counter,
+        &[CIRCUIT, ("to", &["closed", "half_open", "open"])],
+        "Changes of state of a lane's breaker.",
     ),
     metric(
         "bursar_alerts_total",
@@ -394,6 +408,20 @@ pub(crate) fn attempt(lane: Lane, outcome: &Outcome, took: Duration) {
     metrics::counter!("bursar_outbox_attempts_total", "lane" => lane, "outcome" => word)
         .increment(1);
     metrics::histogram!("bursar_outbox_attempt_duration_seconds", "lane" => lane).record(took);
+}
+
+pub(crate) fn circuit(lane: Lane, present: Circuit, changed: bool) {
+    let lane = lane.as_str();
+    for state in Circuit::ALL {
+        let is = if state == present { 1.0 } else { 0.0 };
+        metrics::gauge!("bursar_circuit_state", "circuit" => lane, "state" => state.as_str())
+            .set(is);
+    }
+    if changed {
+        let to = present.as_str();
+        metrics::counter!("bursar_circuit_transitions_total", "circuit" => lane, "to" => to)
+            .increment(1);
+    }
 }
 
 pub(crate) fn alert_logged() {

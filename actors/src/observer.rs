@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// One named check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub(crate) struct ObserverState {
     probe_next: Duration,
     probing: bool,
     asking: bool,
+    // Ends with the observer, so that nothing holds the store after the tree is gone.
+    questions: JoinSet<()>,
     stats: Result<Stats, String>,
     draining: bool,
 }
@@ -94,6 +97,7 @@ impl Actor for ObserverActor {
             probe_next: Duration::ZERO,
             probing: false,
             asking: false,
+            questions: JoinSet::new(),
             stats: Err("not asked yet".into()),
             draining: false,
         })
@@ -170,12 +174,13 @@ impl ObserverState {
 
     /// Asks the store beside the mailbox; each question at most once at a time.
     fn ask(&mut self, myself: &ActorRef<ObserverMsg>, now: Duration) {
+        while self.questions.try_join_next().is_some() {}
         let env = &self.args.env;
         if !self.probing && now >= self.probe_next {
             self.probing = true;
             self.probe_next = now.saturating_add(env.limits.probe_every);
             let (env, me) = (Arc::clone(env), myself.clone());
-            tokio::spawn(async move {
+            self.questions.spawn(async move {
                 let within = env.limits.probe_age_max;
                 let probed = match tokio::time::timeout(within, env.store.probe()).await {
                     Ok(result) => result.map_err(|error| error.to_string()),
@@ -187,7 +192,7 @@ impl ObserverState {
         if !self.asking {
             self.asking = true;
             let (env, me) = (Arc::clone(env), myself.clone());
-            tokio::spawn(async move {
+            self.questions.spawn(async move {
                 let within = env.limits.probe_age_max;
                 let stats = match tokio::time::timeout(within, env.store.stats()).await {
                     Ok(result) => result.map_err(|error| error.to_string()),
@@ -211,6 +216,12 @@ impl ObserverState {
         metrics::gauge(
             "bursar_intake_in_flight",
             self.args.intake.in_flight() as u64,
+        );
+        let last = self.args.intake.last_accepted_at();
+        let last = last.and_then(|at| u64::try_from(at.seconds()).ok());
+        metrics::gauge(
+            "bursar_webhook_last_accepted_timestamp_seconds",
+            last.unwrap_or(0),
         );
         let (wall, uptime) = (env.clock.now(), env.clock.uptime());
         for (core, at) in env.beats.all() {

@@ -373,27 +373,23 @@ impl<R: Clone> Slots<R> {
         });
     }
 
+    /// One for one: a draining actor still counts until it is gone.
     fn make_room(&mut self) {
-        while self.slots.len() >= self.limits.entities_live_max {
-            let Some((_, (key, _))) = self.idle.pop_first() else {
-                return;
-            };
-            if !self.drain_one(&key) {
-                return;
-            }
-            // A draining slot still counts: one for one is enough.
-            break;
+        if self.slots.len() >= self.limits.entities_live_max
+            && let Some((_, (key, _))) = self.idle.pop_first()
+        {
+            self.drain_one(&key);
         }
     }
 
-    fn drain_one(&mut self, key: &AggregateKey) -> bool {
+    fn drain_one(&mut self, key: &AggregateKey) {
         let Some(Slot::Live {
             actor: Some(actor),
             generation,
             ..
         }) = self.slots.get(key)
         else {
-            return false;
+            return;
         };
         let (actor, generation) = (actor.clone(), *generation);
         self.drains.push(actor);
@@ -404,7 +400,6 @@ impl<R: Clone> Slots<R> {
                 dirty: false,
             },
         );
-        true
     }
 
     /// Actors to drain now.

@@ -192,12 +192,12 @@ proptest! {
         let limits = Limits { entities_live_max: 3, entities_busy_max: 2, group_busy_max: 2, ..Limits::default() };
         let mut slots = slots(limits);
         let mut pending: BTreeMap<AggregateKey, u32> = BTreeMap::new();
-        let mut working: Vec<(AggregateKey, u64)> = Vec::new();
+        let mut working: Vec<(AggregateKey, u64, u32)> = Vec::new();
         let mut draining: VecDeque<u64> = VecDeque::new();
         let mut owner: BTreeMap<u64, AggregateKey> = BTreeMap::new();
         let mut now = Duration::ZERO;
         let step = |op: Op, slots: &mut Slots<u64>, pending: &mut BTreeMap<AggregateKey, u32>,
-                        working: &mut Vec<(AggregateKey, u64)>, draining: &mut VecDeque<u64>,
+                        working: &mut Vec<(AggregateKey, u64, u32)>, draining: &mut VecDeque<u64>,
                         owner: &mut BTreeMap<u64, AggregateKey>, now: &mut Duration| {
             match op {
                 Op::Accept(n) => {
@@ -207,16 +207,21 @@ proptest! {
                 Op::Start => {
                     if let Some((k, generation)) = start(slots, *now) {
                         owner.insert(generation, k.clone());
-                        working.push((k, generation));
+                        let pulled = pending.get(&k).copied().unwrap_or(0);
+                        working.push((k, generation, pulled));
                     }
                 }
                 Op::End(n, how) if !working.is_empty() => {
-                    let (k, generation) = working.swap_remove(n % working.len());
+                    let (k, generation, pulled) = working.swap_remove(n % working.len());
                     match how {
                         0 => slots.turned(&k, generation, &Turn::Trouble, *now),
                         1 => slots.exited(&k, generation, true, *now),
                         _ => {
-                            pending.remove(&k);
+                            // What came after the pull is still there.
+                            let left = pending.remove(&k).unwrap_or(0) - pulled;
+                            if left > 0 {
+                                pending.insert(k.clone(), left);
+                            }
                             slots.turned(&k, generation, &Turn::Idle, *now);
                         }
                     }
@@ -238,7 +243,7 @@ proptest! {
             step(op, &mut slots, &mut pending, &mut working, &mut draining, &mut owner, &mut now);
             prop_assert!(working.len() <= 2);
             prop_assert_eq!(slots.busy(), working.len());
-            let distinct: BTreeSet<_> = working.iter().map(|(k, _)| k).collect();
+            let distinct: BTreeSet<_> = working.iter().map(|(k, _, _)| k).collect();
             prop_assert_eq!(distinct.len(), working.len());
         }
         for _ in 0..40 {

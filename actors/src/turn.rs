@@ -88,7 +88,9 @@ async fn try_take(
             }
         }
     }
-    Ok(Turn::More)
+    // Races end; one that does not is a defect somewhere and must not become a busy loop.
+    tracing::warn!(aggregate.id = %key, "an entity keeps losing races, trying again later");
+    Ok(Turn::Trouble)
 }
 
 /// Whether this input was in hand at so many crashes that it is set aside.

@@ -90,6 +90,8 @@ pub struct ToolConfig {
     pub plans: Catalogue,
     /// How events are read.
     pub events: EventRules,
+    /// Which receipts go to the owner; part of what a reducer decides by.
+    pub receipts: Receipts,
     /// The mode of the Stripe key, if one is given.
     pub mode: Option<Mode>,
 }

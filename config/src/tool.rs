@@ -23,12 +23,14 @@ impl Config {
             metrics_listen: ([127, 0, 0, 1], 0).into(),
             data_dir: tool.store.data_dir().to_owned(),
             stripe_api_base: NOWHERE.to_owned(),
-            plans_toml: Some(String::new()),
+            // Replaced below.
+            plans_toml: None,
         };
         let mut config = Self::for_demo(&args)?;
         config.plans = tool.plans.clone();
         config.events = tool.events.clone();
         config.log = tool.log.clone();
+        config.mail.receipts = tool.receipts;
         if let Some(mode) = tool.mode {
             config.stripe.mode = mode;
         }

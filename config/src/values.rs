@@ -91,7 +91,8 @@ impl Cidr {
         self.prefix == 0
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads `10.0.0.0/8`, or one address. # Errors: what is wrong, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),

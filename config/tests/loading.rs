@@ -1,6 +1,6 @@
 //! How loading behaves whatever the values are: precedence, tools, text that is no text, and redaction.
 
-use bursar_config::{LoadArgs, MapEnv, Override, load, load_for_tool};
+use bursar_config::{Config, LoadArgs, MapEnv, Override, load, load_for_tool};
 
 fn valid() -> MapEnv {
     MapEnv::of([
@@ -40,6 +40,30 @@ fn a_tool_needs_no_secret_but_checks_those_it_finds() {
     assert!(load_for_tool(&LoadArgs::default(), &env).is_err());
     let loaded = load_for_tool(&LoadArgs::default(), &valid()).unwrap();
     assert!(loaded.config.admin_key.is_some() && loaded.config.mode.is_some());
+}
+
+#[test]
+fn a_tool_decides_by_the_settings_of_the_service() {
+    let env = valid()
+        .with("STRIPE_API_KEY", "sk_live_51Nx7Qw2eZvKYlo2C")
+        .with("BURSAR_STORE", "sled:/srv/bursar")
+        .with("MAIL_RECEIPTS", "first")
+        .with("TENANT_METADATA_KEYS", "org")
+        .with("PAYMENT_LINK_CHECKOUTS", "hold")
+        .with("PAYMENTS_PRO_SUBSCRIPTION_PLAN_ID", "price_pro");
+    let service = load(&LoadArgs::default(), &env).unwrap().config;
+    let tool = load_for_tool(&LoadArgs::default(), &env).unwrap().config;
+    let opened = Config::for_tool(&tool).unwrap();
+    assert_eq!(opened.store, service.store);
+    assert_eq!(
+        opened.reducer_settings("acct_1"),
+        service.reducer_settings("acct_1")
+    );
+    // Without any plan, as a tool without a catalogue has it.
+    let bare = load_for_tool(&LoadArgs::default(), &MapEnv::default())
+        .unwrap()
+        .config;
+    assert!(Config::for_tool(&bare).unwrap().plans.plans.is_empty());
 }
 
 #[cfg(unix)]

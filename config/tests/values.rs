@@ -368,10 +368,13 @@ fn public_addresses_are_https_outside_this_machine() {
         &[("ALLOWED_RETURN_ORIGINS", "https://a.test/path")],
         "has a path",
     );
+    let live = ("STRIPE_API_KEY", "sk_live_51Nx7Qw2eZvKYlo2C");
+    let origins = ("ALLOWED_RETURN_ORIGINS", "https://a.test,http://b.test");
     check(
-        &[("ALLOWED_RETURN_ORIGINS", "https://a.test,http://b.test")],
-        "ALLOWED_RETURN_ORIGINS[1]",
+        &[live, origins],
+        "ALLOWED_RETURN_ORIGINS[1] (environment): customers return there",
     );
+    warned(&[origins], "return over plain http to http://b.test");
     warned(
         &[("CLIENT_BASE_URL", "http://192.168.1.20:3000")],
         "return over plain http",

@@ -132,9 +132,9 @@ pub struct TenantNamed {
     pub at: Timestamp,
     /// The session.
     pub session: SessionId,
-    /// Name and address the payer gave, for a tenant made by it (Payment Links).
+    /// Name the payer gave, for a tenant made by the session (Payment Links).
     pub name: Option<String>,
-    /// Likewise.
+    /// Address the payer gave: shown until an order gives one.
     pub email: Option<String>,
 }
 

@@ -49,3 +49,41 @@ fn log(effect: &DueEffect) -> Outcome {
         result: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bursar_domain::aggregate::AggregateKey;
+    use bursar_domain::decision::{EffectId, Lane};
+    use bursar_domain::effect::Alert;
+    use bursar_domain::ids::Timestamp;
+
+    fn due(payload: Vec<u8>) -> DueEffect {
+        DueEffect {
+            id: EffectId("e1".into()),
+            aggregate: AggregateKey::parse("tenant:acme").unwrap(),
+            lane: Lane::Alert,
+            kind: "alert.dispute".into(),
+            attempts: 0,
+            decided_at: Timestamp(0),
+            payload: Some(payload),
+        }
+    }
+
+    #[test]
+    fn an_alert_is_logged_once_and_what_is_none_fails_with_a_reason() {
+        let alert = Effect::Alert(Alert {
+            code: "dispute".into(),
+            tenant: None,
+            object_id: "du_1".into(),
+            text: "a dispute was opened".into(),
+        });
+        let outcome = log(&due(serde_json::to_vec(&alert).unwrap()));
+        let done = Outcome::Done {
+            note: "logged dispute".into(),
+            result: None,
+        };
+        assert_eq!(outcome, done);
+        assert!(matches!(log(&due(b"{}".to_vec())), Outcome::Failed { .. }));
+    }
+}

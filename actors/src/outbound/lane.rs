@@ -1,10 +1,14 @@
 //! The shell every lane shares: takes due effects, has them performed, settles or puts them off.
 //!
-//! Invariants: at most `lane_tasks_max` effects in the making, none twice at once; the handler never
-//! waits for the network; attempts are counted in the store.
+//! Invariants:
+//! - at most `lane_tasks_max` effects in the making, none twice at once;
+//! - the handler never waits for the network; attempts are counted in the store;
+//! - while a lane's breaker is open only probes are begun; the rest waits in the store, unattempted.
+//!
 //! Failure: a panicking or hanging performer is a failed attempt. If the process dies during an
 //! attempt the effect is still pending and is performed again: at least once.
 
+use crate::breaker::{Breaker, Circuit};
 use crate::env::Env;
 use crate::metrics;
 use crate::ports::{Outcome, Performer};
@@ -28,8 +32,11 @@ pub(crate) enum LaneMsg {
     Hint,
     /// Time passes.
     Tick,
-    /// An attempt is over.
-    Ended(EffectId),
+    /// An attempt is over; whether the far side worked, if it showed.
+    Ended {
+        id: EffectId,
+        far_side: Option<bool>,
+    },
     /// Begin nothing more; answer when nothing is in the making.
     Drain(oneshot::Sender<()>),
 }
@@ -47,6 +54,8 @@ pub(crate) struct LaneState {
     myself: ActorRef<LaneMsg>,
     in_hand: BTreeSet<EffectId>,
     tasks: JoinSet<()>,
+    breaker: Breaker,
+    circuit: Circuit,
     draining: bool,
     drained: Vec<oneshot::Sender<()>>,
 }
@@ -66,7 +75,10 @@ impl Actor for LaneActor {
             cell.seen();
         }
         drop(myself.cast(LaneMsg::Tick));
+        metrics::circuit(args.lane, Circuit::Closed, false);
         Ok(LaneState {
+            breaker: Breaker::new(args.lane.as_str()),
+            circuit: Circuit::Closed,
             args,
             myself,
             in_hand: BTreeSet::new(),
@@ -91,8 +103,11 @@ impl Actor for LaneActor {
             LaneMsg::Tick => {
                 myself.send_after(state.args.env.limits.tick, || LaneMsg::Tick);
             }
-            LaneMsg::Ended(id) => {
+            LaneMsg::Ended { id, far_side } => {
                 state.in_hand.remove(&id);
+                if let Some(ok) = far_side {
+                    state.breaker.on(ok, state.args.env.clock.uptime());
+                }
             }
             LaneMsg::Drain(reply) => {
                 state.draining = true;
@@ -100,6 +115,7 @@ impl Actor for LaneActor {
             }
         }
         while state.tasks.try_join_next().is_some() {}
+        state.show_circuit();
         state.begin_due().await;
         if state.draining && state.in_hand.is_empty() {
             for reply in state.drained.drain(..) {
@@ -111,19 +127,32 @@ impl Actor for LaneActor {
 }
 
 impl LaneState {
+    fn show_circuit(&mut self) {
+        let circuit = self.breaker.circuit(self.args.env.clock.uptime());
+        if circuit != self.circuit {
+            let lane = self.args.lane;
+            tracing::warn!(
+                lane = lane.as_str(),
+                from = self.circuit.as_str(),
+                to = circuit.as_str(),
+                "circuit"
+            );
+            self.circuit = circuit;
+            metrics::circuit(lane, circuit, true);
+        }
+    }
+
     async fn begin_due(&mut self) {
-        let free = self
-            .args
-            .env
-            .limits
-            .lane_tasks_max
-            .saturating_sub(self.in_hand.len());
+        let running = self.in_hand.len();
+        let room = self.breaker.room(self.args.env.clock.uptime(), running);
+        let most = self.args.env.limits.lane_tasks_max;
+        let free = most.saturating_sub(running).min(room);
         if self.draining || free == 0 {
             return;
         }
         let env = &self.args.env;
         // Those in hand are still due in the store, so ask for as many more.
-        let limit = free + self.in_hand.len();
+        let limit = free + running;
         let lane = self.args.lane;
         let due = match env.store.due_effects(lane, env.clock.now(), limit).await {
             Ok(due) => due,
@@ -142,13 +171,13 @@ impl LaneState {
             let ended = Ended {
                 lane: self.myself.clone(),
                 id: effect.id.clone(),
+                far_side: None,
             };
             let env = Arc::clone(&self.args.env);
             let performer = Arc::clone(&self.args.performer);
             self.tasks.spawn(async move {
-                let ended = ended;
-                attempt(&env, performer, effect).await;
-                drop(ended);
+                let mut ended = ended;
+                ended.far_side = attempt(&env, performer, effect).await;
             });
         }
     }
@@ -158,21 +187,25 @@ impl LaneState {
 struct Ended {
     lane: ActorRef<LaneMsg>,
     id: EffectId,
+    far_side: Option<bool>,
 }
 
 impl Drop for Ended {
     fn drop(&mut self) {
         // A lane that is gone has no list to keep.
-        drop(self.lane.cast(LaneMsg::Ended(self.id.clone())));
+        drop(self.lane.cast(LaneMsg::Ended {
+            id: self.id.clone(),
+            far_side: self.far_side,
+        }));
     }
 }
 
-async fn attempt(env: &Env, performer: Arc<dyn Performer>, effect: DueEffect) {
+/// Makes one attempt and writes down its end; answers whether the far side worked, if it showed.
+async fn attempt(env: &Env, performer: Arc<dyn Performer>, effect: DueEffect) -> Option<bool> {
     let began = env.clock.uptime();
-    let outcome = if effect.payload.is_none() {
-        Outcome::Skipped {
-            note: "its personal data was erased".into(),
-        }
+    let (outcome, far_side) = if effect.payload.is_none() {
+        let note = "its personal data was erased".into();
+        (Outcome::Skipped { note }, None)
     } else {
         perform(performer, effect.clone(), env.limits.attempt_max).await
     };
@@ -182,22 +215,41 @@ async fn attempt(env: &Env, performer: Arc<dyn Performer>, effect: DueEffect) {
         env.clock.uptime().saturating_sub(began),
     );
     conclude(env, &effect, outcome).await;
+    far_side
 }
 
-/// One attempt with a deadline, its panics caught.
-async fn perform(performer: Arc<dyn Performer>, effect: DueEffect, within: Duration) -> Outcome {
+/// One attempt with a deadline, its panics caught, and whether the far side worked.
+async fn perform(
+    performer: Arc<dyn Performer>,
+    effect: DueEffect,
+    within: Duration,
+) -> (Outcome, Option<bool>) {
     let mut task = JoinSet::new();
     task.spawn(async move { performer.perform(effect).await });
-    let error = match tokio::time::timeout(within, task.join_next()).await {
-        Ok(Some(Ok(outcome))) => return outcome,
-        Ok(Some(Err(error))) => format!("the performer failed: {error}"),
-        Ok(None) => "the performer did not run".to_owned(),
-        Err(_) => format!("no end after {} s", within.as_secs()),
+    let (error, far_side) = match tokio::time::timeout(within, task.join_next()).await {
+        Ok(Some(Ok(outcome))) => {
+            let far_side = shown_by(&outcome);
+            return (outcome, far_side);
+        }
+        // A defect of ours says nothing about the far side.
+        Ok(Some(Err(error))) => (format!("the performer failed: {error}"), None),
+        Ok(None) => ("the performer did not run".to_owned(), None),
+        Err(_) => (format!("no end after {} s", within.as_secs()), Some(false)),
     };
-    Outcome::Retry {
+    let retry = Outcome::Retry {
         after: None,
         error,
         counts: true,
+    };
+    (retry, far_side)
+}
+
+fn shown_by(outcome: &Outcome) -> Option<bool> {
+    match outcome {
+        Outcome::Done { .. } | Outcome::Failed { .. } => Some(true),
+        Outcome::Retry { counts: true, .. } => Some(false),
+        // Our own key or a limit of ours says nothing about the far side.
+        Outcome::Retry { counts: false, .. } | Outcome::Skipped { .. } => None,
     }
 }
 

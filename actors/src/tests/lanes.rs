@@ -5,11 +5,27 @@ use super::world::{World, answer, payment};
 use crate::limits::Limits;
 use crate::outbound::Performers;
 use crate::ports::{Outcome, Performer, PortFuture, ReadError};
+use crate::retry::{RetryPolicy, RetryShape};
 use bursar_domain::decision::Lane;
 use bursar_store::api::{DueEffect, EffectStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+/// Few attempts, close together: the sequence itself is tested in `retry`.
+fn limits() -> Limits {
+    let effect_retry = RetryPolicy::new(RetryShape {
+        delay: Duration::from_secs(2),
+        factor: 2,
+        delay_max: Duration::from_secs(60),
+        attempts_max: 6,
+        jitter_percent: 20,
+    });
+    Limits {
+        effect_retry: effect_retry.unwrap(),
+        ..Limits::default()
+    }
+}
 
 fn outcome(world: &World) -> (EffectStatus, u32, String) {
     let state = world.store.state();
@@ -74,8 +90,7 @@ async fn a_reread_of_what_stripe_does_not_know_is_an_answer_too() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_count_survives_the_process() {
-    let limits = Limits::default();
-    let mut world = World::start(limits.clone()).await;
+    let mut world = World::start(limits()).await;
     let failing = (0..100).map(|_| Err(ReadError::Timeout));
     world.stripe.answers.lock().unwrap().extend(failing);
     world.send(&payment(1), "effect stripe_read").await.unwrap();
@@ -87,16 +102,16 @@ async fn an_attempt_count_survives_the_process() {
         .await;
     let store = Arc::clone(&world.store);
     drop(world);
-    let world = World::over(store, limits, Performers::new()).await;
+    let world = World::over(store, limits(), Performers::new()).await;
     let failing = (0..100).map(|_| Err(ReadError::Timeout));
     world.stripe.answers.lock().unwrap().extend(failing);
     // The new clock starts again at the same time, so the effect is due later than it was.
     world.clock.step(3_600_000);
     effects_settled(&world).await;
     let (status, attempts, note) = outcome(&world);
-    assert_eq!((status, attempts), (EffectStatus::Dead, 19));
-    assert!(note.contains("gave up after 20 attempts"), "{note}");
-    assert_eq!(world.stripe.asked.lock().unwrap().len(), 17);
+    assert_eq!((status, attempts), (EffectStatus::Dead, 5));
+    assert!(note.contains("gave up after 6 attempts"), "{note}");
+    assert_eq!(world.stripe.asked.lock().unwrap().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +163,7 @@ async fn odd(how: &'static str) -> (World, Arc<Odd>) {
     });
     let performers = Performers::from([(Lane::Mail, Arc::clone(&odd) as Arc<dyn Performer>)]);
     let store = Arc::new(FakeStore::new());
-    (World::over(store, Limits::default(), performers).await, odd)
+    (World::over(store, limits(), performers).await, odd)
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,14 +171,10 @@ async fn a_performer_that_panics_or_hangs_uses_up_attempts_and_leaves_the_lane_a
     for (how, said) in [("panic", "the performer failed"), ("hang", "no end after")] {
         let (mut world, _) = odd(how).await;
         world.send(&payment(1), "effect mail").await.unwrap();
-        // Twenty attempts span hours.
-        let mut ended = false;
-        for _ in 0..8 {
-            tokio::time::sleep(Duration::from_secs(3_000)).await;
-            ended |= outcome(&world).0 == EffectStatus::Dead;
-        }
-        assert!(ended, "{:?}", outcome(&world));
-        assert!(outcome(&world).2.contains(said), "{how}");
+        effects_settled(&world).await;
+        let (status, attempts, note) = outcome(&world);
+        assert_eq!((status, attempts), (EffectStatus::Dead, 5), "{how}");
+        assert!(note.contains(said), "{how}: {note}");
         assert_eq!(*world.tree.exit().borrow(), None);
     }
 }
@@ -214,4 +225,27 @@ async fn a_store_that_refuses_a_settle_for_a_while_is_asked_again_and_nothing_is
     assert_eq!(outcome(&world).0, EffectStatus::Done);
     assert_eq!(odd.most.load(Ordering::SeqCst), 1);
     assert_eq!(odd.running.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_stripe_is_down_only_probes_reach_it_and_all_is_read_afterwards() {
+    let mut world = World::start(Limits::default()).await;
+    let failing = (0..10_000).map(|_| Err(ReadError::Server(503)));
+    world.stripe.answers.lock().unwrap().extend(failing);
+    for n in 0..200 {
+        world.send(&payment(n), "effect stripe_read").await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let asked = world.stripe.asked.lock().unwrap().len();
+    // Ten to open it and those under way with them, then one probe per open interval.
+    assert!((20..=45).contains(&asked), "{asked} calls in ten minutes");
+    world.stripe.answers.lock().unwrap().clear();
+    effects_settled(&world).await;
+    let state = world.store.state();
+    assert!(
+        state
+            .effects
+            .values()
+            .all(|e| e.status == EffectStatus::Done)
+    );
 }

@@ -61,9 +61,7 @@ async fn a_store_that_fails_for_thirty_seconds_causes_no_storm_and_loses_nothing
     let refused = world.send(&payment(0), "ok").await;
     assert!(matches!(refused, Err(Refused::Busy { .. })), "{refused:?}");
     tokio::time::sleep(Duration::from_secs(30)).await;
-    let state = world.store.state();
-    let pulls = state.calls("pending");
-    drop(state);
+    let pulls = world.store.state().calls("pending");
     // Six pauses of five seconds with at most a full set of busy entities between them.
     assert!(pulls <= 256 * 8, "{pulls} pulls");
     assert_eq!(world.tree.figure(|gauges| &gauges.entity_failures), 0);
@@ -315,8 +313,8 @@ async fn trace_of_a_run() -> Vec<String> {
         world.send(&to, text).await.unwrap();
     }
     world.settled().await;
-    let trace = world.store.state().trace.clone();
-    trace
+    let state = world.store.state();
+    state.trace.clone()
 }
 
 #[tokio::test(start_paused = true)]

@@ -58,6 +58,18 @@ async fn a_lost_race_is_decided_again_from_what_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_aggregate_that_only_loses_races_rests_between_tries() {
+    let mut world = World::start(Limits::default()).await;
+    world.store.state().races = u32::MAX;
+    world.send(&payment(1), "ok").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let tries = world.store.state().calls("apply");
+    assert!((10..=150).contains(&tries), "{tries}");
+    world.store.state().races = 0;
+    world.settled().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_link_written_earlier_in_a_batch_is_seen_later_in_it() {
     let mut world = World::start(Limits::default()).await;
     let one = payment(1);
@@ -111,7 +123,7 @@ async fn quiet_latency(noise: bool) -> (Duration, u32) {
     if noise {
         world.store.state().panics_for.insert(payment(900));
         world.send(&payment(900), "ok").await.unwrap();
-        let mut flood: Vec<_> = (0..300)
+        let mut flood: Vec<_> = (0..150)
             .map(|_| world.inbound(&payment(901), "panic poisoned"))
             .collect();
         for n in 0..2_000 {

@@ -477,7 +477,7 @@ impl Reducer for SessionState {
                     at: self.created(),
                     session: id.clone(),
                     name: session.name.clone().filter(|_| is_made),
-                    email: session.email.clone().filter(|_| is_made),
+                    email: session.email.clone(),
                 };
                 let to = AggregateKey::Tenant(claim.tenant.clone());
                 projection.tell(to, id.as_str(), Message::TenantNamed(named));

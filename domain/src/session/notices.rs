@@ -6,7 +6,6 @@ use crate::decision::EffectIntent;
 use crate::effect::{Alert, Effect, Mail, Notify, Provision};
 use crate::ids::Scope;
 use crate::input::Ctx;
-use crate::link::ClaimSource;
 use crate::message::Cause;
 use crate::money::Money;
 use crate::reread::{Reread, RereadTarget};
@@ -65,15 +64,13 @@ pub(super) fn effects(
     let was_owned = old.owner.tenant.is_some();
     let became_paid = new.paid_at.is_some() && (old.paid_at.is_none() || !was_owned);
     if became_paid {
-        let least = new.owner.claims.least();
-        let is_made = least.is_some_and(|claim| claim.source == ClaimSource::PaymentLink);
         let provision = Effect::Provision(Provision {
             tenant: tenant.clone(),
             session: id.clone(),
-            email: session.email.clone().filter(|_| is_made),
+            email: session.email.clone(),
         });
-        let subject = is_made.then(|| super::subject(scope, id, session));
-        effects.push(provision.intent(key, "paid", now, subject));
+        let subject = super::subject(scope, id, session);
+        effects.push(provision.intent(key, "paid", now, Some(subject)));
     }
     // A session with an invoice gets the invoice's receipt.
     let costs = session.amount_total.unwrap_or_default().minor() > 0;

@@ -44,10 +44,7 @@ pub fn probe(dir: &Path, rounds: u32) -> Result<Probe, JournalError> {
         raw.write_at(&[0; 4096], slot * 4096).map_err(raw_error())?;
     }
     raw.sync_data().map_err(raw_error())?;
-    let settings = JournalSettings {
-        zero_chunk_bytes: 64 << 20,
-        ..JournalSettings::default()
-    };
+    let settings = JournalSettings::default();
     let (mut journal, _) = Journal::open(
         Arc::new(vfs) as Arc<dyn Vfs>,
         &dir.join("journal"),

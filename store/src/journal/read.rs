@@ -102,10 +102,12 @@ impl Shared {
         if let Some((_, file)) = handles.iter().find(|(number, _)| *number == segment) {
             return Ok(Arc::clone(file));
         }
-        let file = self
-            .vfs
-            .open(path, Access::Read)
-            .map_err(io_error("opening", path))?;
+        let file = match self.vfs.open(path, Access::Read) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(self.gone(segment, path));
+            }
+            opened => opened.map_err(io_error("opening", path))?,
+        };
         if handles.len() == HANDLES_MAX {
             handles.pop_front();
         }
@@ -113,7 +115,19 @@ impl Shared {
         Ok(file)
     }
 
-    /// Checks that a record is synced and still there; gives the first record and the synced head.
+    /// Says why a segment is not there: its retention ended meanwhile, or somebody took it.
+    fn gone(&self, segment: u64, path: &Path) -> JournalError {
+        let state = self.state();
+        match state.spans.first() {
+            Some(first) if segment < first.segment => {
+                let (record, first) = (first.first_record - 1, first.first_record);
+                JournalError::Dropped { record, first }
+            }
+            _ => damage(path, 0, DamageKind::Missing),
+        }
+    }
+
+    /// Checks that a record is synced and still there.
     fn check_there(&self, record: u64) -> Result<(), JournalError> {
         let state = self.state();
         let first = state.spans.first().map_or(1, |span| span.first_record);

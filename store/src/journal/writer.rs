@@ -108,6 +108,8 @@ impl Journal {
 
     /// Checks the journal in `dir` and changes nothing; the report says what opening would cut or repair.
     ///
+    /// Nobody may write meanwhile: a group on its way would look like a torn tail.
+    ///
     /// # Errors
     /// As [`Journal::open`]; [`JournalError::Damage`] of kind `Missing` when there is no journal.
     pub fn check(
@@ -273,6 +275,7 @@ impl Journal {
     /// Makes everything appended so far durable, moves the mark, and gives the new synced head.
     ///
     /// `now_ms` is any monotonic clock in milliseconds; the mark is synced when 100 ms passed since the last time.
+    /// Called with nothing appended it only does that, so an idle caller should call once more after 100 ms.
     ///
     /// # Errors
     /// [`JournalError::Io`]: whether the records are durable is unknown, and the journal is poisoned.

@@ -213,27 +213,48 @@ impl Vault {
 
     /// Erases the subject's key; everything sealed with it answers [`UnsealError::Erased`] from here on.
     ///
-    /// Both files are durable without it when this returns. A later seal for the subject makes a new key. Gives
-    /// whether there was a key.
+    /// Gives whether there was a key. Otherwise as [`Vault::erase_all`].
     ///
     /// # Errors
-    /// [`JournalError::Io`]; the key is gone from memory, and the vault is poisoned. Opening it again may bring the
-    /// key back: erase again then.
+    /// As [`Vault::erase_all`].
     pub fn erase(&self, subject: &str) -> Result<bool, JournalError> {
+        Ok(self.erase_all([subject])? > 0)
+    }
+
+    /// Erases the keys of several subjects in one rewrite, and gives how many there were.
+    ///
+    /// Both files are durable without them when this returns. A later seal for a subject makes a new key. Costs two
+    /// files' worth of writing when there is anything to erase, nothing otherwise.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`]; the keys are gone from memory, and the vault is poisoned. Opening it again may bring
+    /// them back: erase again then.
+    pub fn erase_all<'a>(
+        &self,
+        subjects: impl IntoIterator<Item = &'a str>,
+    ) -> Result<usize, JournalError> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         files.check_poison()?;
-        let hash = subject_hash(self.installation, subject);
+        let mut count = 0;
         {
             let keys = &mut *self.write();
-            let Some(id) = keys.by_subject.remove(subject) else {
-                return Ok(false);
-            };
-            keys.by_id.remove(&id);
-            keys.erased.insert(id, hash);
+            for subject in subjects {
+                let Some(id) = keys.by_subject.remove(subject) else {
+                    continue;
+                };
+                keys.by_id.remove(&id);
+                let hash = subject_hash(self.installation, subject);
+                keys.erased.insert(id, hash);
+                count += 1;
+            }
+            if count == 0 {
+                return Ok(0);
+            }
+            // The rewrite below holds every key there is.
             keys.unsynced.clear();
         }
         files.rewrite(|bytes| self.read().encode(bytes))?;
-        Ok(true)
+        Ok(count)
     }
 
     /// Tells whether a key of this subject was ever erased.

@@ -300,3 +300,52 @@ fn one_subject_gets_one_key_however_many_threads_seal() {
     drop(vault);
     assert_eq!(open(&disk).unwrap().1.keys, 10);
 }
+
+#[test]
+fn an_older_copy_put_back_does_not_bring_an_erased_key_back() {
+    let disk = SimVfs::new();
+    let (vault, _) = open(&disk).unwrap();
+    let sealed = vault.seal("cus_with_a_long_name", b"", b"x").unwrap();
+    vault.sync_new_keys().unwrap();
+    for name in files::NAMES {
+        let old = disk.bytes(&dir().join(name)).unwrap();
+        let copy = disk.copy();
+        let (vault, _) = open(&copy).unwrap();
+        vault.erase("cus_with_a_long_name").unwrap();
+        assert!(copy.bytes(&dir().join(name)).unwrap().len() < old.len());
+        copy.plant(&dir().join(name), &old);
+        drop(vault);
+        let (vault, report) = open(&copy).unwrap();
+        assert_eq!(vault.unseal(b"", &sealed), Err(UnsealError::Erased));
+        assert_eq!(report.repaired.len(), 1);
+        assert_ne!(copy.bytes(&dir().join(name)).unwrap(), old);
+    }
+}
+
+#[test]
+fn several_subjects_are_erased_in_one_rewrite_and_none_in_no_rewrite() {
+    let disk = SimVfs::new();
+    let (vault, _) = open(&disk).unwrap();
+    let sealed = ["cus_1", "cus_2", "cus_3"].map(|subject| vault.seal(subject, b"", b"x").unwrap());
+    vault.sync_new_keys().unwrap();
+    assert_eq!(
+        vault
+            .erase_all(["cus_1", "cus_9", "cus_3", "cus_1"])
+            .unwrap(),
+        2
+    );
+    let generation = disk.bytes(&dir().join("keys.a")).unwrap()[32];
+    assert_eq!(generation, 2);
+    let operations = disk.operations();
+    assert_eq!(vault.erase_all(["cus_1", "cus_9"]).unwrap(), 0);
+    assert_eq!(disk.operations(), operations);
+    let found = sealed.map(|sealed| vault.unseal(b"", &sealed));
+    assert_eq!(
+        found,
+        [
+            Err(UnsealError::Erased),
+            Ok(b"x".to_vec()),
+            Err(UnsealError::Erased)
+        ]
+    );
+}

@@ -181,6 +181,8 @@ fn retention_drops_only_what_a_checkpoint_covers_and_the_rest_stays_verifiable()
         refusal,
         Err(JournalError::NotCovered { covered: 0, .. })
     ));
+    // A reader that began before the drop is told, too.
+    let mut slow = journal.reads().records_from(1).unwrap();
     let position = journal
         .reads()
         .records_from(1)
@@ -205,6 +207,11 @@ fn retention_drops_only_what_a_checkpoint_covers_and_the_rest_stays_verifiable()
     ] {
         assert!(matches!(gone, Err(JournalError::Dropped { .. })));
     }
+    assert!(matches!(
+        slow.next(),
+        Some(Err(JournalError::Dropped { .. }))
+    ));
+    assert!(slow.next().is_none());
     journal.close().unwrap();
     let (journal, report) = site.open().unwrap();
     assert_eq!((report.first_record, report.last_record), (first, 24));

@@ -134,3 +134,64 @@ fn a_flip_after_an_old_mark_is_damage_when_a_later_group_knew_the_record_as_sync
     assert_eq!(journal.head().record, 3);
     assert!(report.cut.is_some_and(|cut| cut.bytes > 64));
 }
+
+#[test]
+fn the_slot_that_was_synced_last_is_not_the_one_being_rewritten() {
+    let site = Site::new();
+    let (mut journal, _) = site.open().unwrap();
+    let path = dir().join("mark");
+    let mut now_ms = 0;
+    for round in 0..6_u8 {
+        now_ms += 1_000;
+        journal.append_group(&[&[round; 20]]).unwrap();
+        journal.sync(now_ms).unwrap();
+        let synced = site.vfs.bytes(&path).unwrap();
+        for _ in 0..3 {
+            journal.append_group(&[&[round; 20]]).unwrap();
+            journal.sync(now_ms + 1).unwrap();
+        }
+        let rewritten = site.vfs.bytes(&path).unwrap();
+        let differs = |range: std::ops::Range<usize>| synced[range.clone()] != rewritten[range];
+        assert!(
+            differs(0..512) != differs(4096..4608),
+            "exactly one slot was written"
+        );
+        // However that slot is torn, the other one still holds the mark that was synced.
+        let slot = if differs(0..512) { 0 } else { 4096 };
+        let mut torn = rewritten.clone();
+        torn[slot + 100..slot + 512].fill(0xEE);
+        let copy = site.vfs.copy();
+        copy.plant(&path, &torn);
+        let (journal, report) = Site::on(copy).open().unwrap();
+        assert_eq!(journal.head().record, (u64::from(round) + 1) * 4);
+        assert_eq!(report.repaired.len(), 1);
+    }
+}
+
+#[test]
+fn a_group_from_another_history_breaks_the_chain() {
+    let history = |first: &[u8]| {
+        let site = Site::new();
+        let (mut journal, _) = site.open().unwrap();
+        for payload in [first, b"the same", b"in both"] {
+            journal.append_group(&[payload]).unwrap();
+            journal.sync(0).unwrap();
+        }
+        journal.close().unwrap();
+        site.vfs.clone()
+    };
+    let (ours, other) = (history(b"10 EUR"), history(b"99 EUR"));
+    let path = dir().join("0000000001.segment");
+    let mut bytes = ours.bytes(&path).unwrap();
+    let group = 512..512 + 64 + 16 + 8;
+    // Same place, same number, every checksum right: only what follows can tell.
+    bytes[group.clone()].copy_from_slice(&other.bytes(&path).unwrap()[group.clone()]);
+    ours.plant(&path, &bytes);
+    let Err(JournalError::Damage(damage)) = Site::on(ours).open() else {
+        panic!("was opened")
+    };
+    assert_eq!(
+        (damage.offset, damage.kind),
+        (group.end as u64, DamageKind::Chain)
+    );
+}
