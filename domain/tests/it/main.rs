@@ -5,3 +5,5 @@ mod corpus;
 mod flows;
 mod histories;
 mod orders;
+mod random;
+mod shapes;
