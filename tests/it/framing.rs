@@ -23,7 +23,7 @@ fn webhook(extra: &str, body: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn framing_two_readers_could_read_differently_is_refused() {
-    let app = App::start().await;
+    let app = App::with(quick_limits()).await;
     let many = (0..200).fold(String::new(), |all, n| all + &format!("X-{n}: 1\r\n"));
     let long = format!("X-Long: {}\r\n", "a".repeat(100 << 10));
     let path = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(70 << 10));
