@@ -110,7 +110,16 @@ pub(crate) fn catalogue() -> Catalogue {
         effect: PlanEffect::Subscription(terms),
         revoke_on: [].into(),
     };
-    Catalogue { plans: vec![plan] }
+    let credits = Plan {
+        id: "credits-10".to_owned(),
+        name: "Ten credits".to_owned(),
+        price_ids: vec![bursar_domain::ids::PriceId::parse("price_credits").unwrap()],
+        effect: PlanEffect::Credits(10),
+        revoke_on: [].into(),
+    };
+    Catalogue {
+        plans: vec![plan, credits],
+    }
 }
 
 pub(crate) struct App {

@@ -181,6 +181,38 @@ async fn credits_are_debited_once_per_reference_and_never_below_zero() {
     ] {
         app.operator(debit, body).await.is_problem(400);
     }
+    let mut events = scenario("one_time_payment_checkout");
+    let session = events.last_mut().unwrap();
+    session["data"]["object"]["client_reference_id"] = "acme".into();
+    session["data"]["object"]["metadata"] = json!({"plan_id": "credits-10"});
+    for event in &events[3..] {
+        app.deliver(event.to_string().as_bytes()).await;
+    }
+    app.settle().await;
+    let first = app
+        .operator(debit, r#"{"amount":4,"reference":"job-1"}"#)
+        .await;
+    assert_eq!(first.status, 200, "{first:?}");
+    assert_eq!(first.json()["credits"], 6);
+    let again = app
+        .operator(debit, r#"{"amount":4,"reference":"job-1"}"#)
+        .await;
+    assert_eq!(again.json(), first.json(), "the same reference counts once");
+    let more = app
+        .operator(debit, r#"{"amount":7,"reference":"job-2"}"#)
+        .await;
+    assert_eq!(more.code(), "insufficient_credits");
+    let entries = get(&app, "/api/v1/tenants/acme/credits/entries").await;
+    let amounts: Vec<_> = entries["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| &e["amount"])
+        .collect();
+    assert!(
+        amounts.contains(&&json!(10)) && amounts.contains(&&json!(-4)),
+        "{amounts:?}"
+    );
     let nobody = "POST /api/v1/tenants/nobody/credits/debits";
     app.operator(nobody, r#"{"amount":5,"reference":"a"}"#)
         .await
@@ -236,4 +268,35 @@ async fn erasing_takes_personal_data_out_of_every_answer_and_leaves_amounts() {
     }
     let ledger = get(&app, "/api/v1/ledger?tenantId=ws_42&account=revenue").await;
     assert_eq!(ledger["data"][0]["amount"], -2_000);
+}
+
+#[tokio::test]
+async fn what_waits_unclaimed_is_given_to_a_tenant_once() {
+    let app = App::start().await;
+    let mut session = scenario("one_time_payment_checkout").pop().unwrap();
+    session["data"]["object"]["client_reference_id"] = "no tenant of ours!".into();
+    session["data"]["object"]["metadata"] = json!({});
+    app.deliver(session.to_string().as_bytes()).await;
+    app.settle().await;
+    let waiting = get(&app, "/api/v1/unclaimed").await;
+    let id = waiting["data"][0]["id"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{waiting}"))
+        .to_owned();
+    let claim = format!("POST /api/v1/unclaimed/{id}/claim?tenantId=acme");
+    app.operator(&claim, "").await.is_problem(404);
+    app.operator("POST /api/v1/tenants", r#"{"tenantId":"acme"}"#)
+        .await;
+    let claimed = app.operator(&claim, "").await;
+    assert_eq!(claimed.status, 200, "{claimed:?}");
+    app.settle().await;
+    assert!(
+        get(&app, "/api/v1/unclaimed").await["data"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+    app.operator(&claim, "").await.is_problem(404);
+    let session = get(&app, &format!("/api/v1/checkout-sessions/{id}")).await;
+    assert_eq!(session["tenantId"], "acme");
 }

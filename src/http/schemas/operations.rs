@@ -162,4 +162,41 @@ pub(super) const SCHEMAS: &[Schema] = &[
             said(has("key", Shape::Text), "Only in the answer that made it."),
         ],
     ),
+    schema(
+        "Digest",
+        "What the state and the journal come to.",
+        &[
+            said(
+                has("stateDigest", Shape::Text),
+                "The same for any order of arrival.",
+            ),
+            said(
+                has("chainHead", Shape::Text),
+                "Number and hash of the journal's last record.",
+            ),
+        ],
+    ),
+    schema(
+        "Verification",
+        "The stored inputs folded again.",
+        &[
+            has("applies", Shape::Integer),
+            has("inputs", Shape::Integer),
+            has("compared", Shape::Integer),
+            said(
+                has("notCompared", Shape::Integer),
+                "Decided by other reducers or settings.",
+            ),
+            said(has("erased", Shape::Integer), "Bodies that are gone."),
+            has("aggregates", Shape::Integer),
+            has("ledgerEntries", Shape::Integer),
+            said(
+                has("mismatches", Shape::Integer),
+                "Anything but 0 is a defect.",
+            ),
+            has("findings", Shape::Texts),
+            has("stateDigest", Shape::Text),
+            has("chainHead", Shape::Text),
+        ],
+    ),
 ];
