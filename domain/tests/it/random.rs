@@ -8,7 +8,8 @@
 use crate::build::{MONTH, Story, customer, invoice, session, subscription, with};
 use crate::corpus::{T0, settings};
 use crate::histories::{HOBBY, PRO};
-use bursar_domain::ids::Timestamp;
+use bursar_domain::ids::{Scope, SubscriptionId, Timestamp};
+use bursar_domain::reread::{Reread, RereadTarget};
 use bursar_domain::rows::RowKind;
 use bursar_domain::testing::World;
 use serde_json::{Value, json};
@@ -65,6 +66,9 @@ struct Life {
     credits_paid_at: Option<i64>,
     invoices: BTreeMap<String, &'static str>,
     sessions: u32,
+    changes: i64,
+    /// Whether Stripe answers re-reads in this life.
+    answers: bool,
 }
 
 impl Life {
@@ -210,7 +214,17 @@ impl Life {
 
     fn burst(&mut self) {
         for n in 0..2 + self.dice.below(2) as i64 {
-            let quantity = 10 * n + 1 + self.dice.below(9) as i64;
+            // Told apart by its changes alone, a second may not cross itself in a circle; where
+            // Stripe answers it may do anything.
+            let quantity = if self.answers {
+                1 + self.dice.below(3) as i64
+            } else {
+                self.changes += 1;
+                10 * self.changes + n
+            };
+            if quantity == self.quantity {
+                continue;
+            }
             self.updated(|life| life.quantity = quantity);
         }
         if self.dice.one_in(2) {
@@ -263,6 +277,8 @@ impl Life {
             credits_paid_at: None,
             invoices: BTreeMap::new(),
             sessions: 0,
+            changes: 0,
+            answers: seed.is_multiple_of(2),
         };
         life.begin();
         for _ in 0..life.dice.below(5) {
@@ -303,7 +319,7 @@ impl Life {
         };
         let checked = valid_until.unwrap() + 3 * HOUR;
         let pays = matches!(self.status, "active" | "trialing");
-        let stale = pays && checked <= self.now && self.word_at < checked;
+        let stale = !self.answers && pays && checked <= self.now && self.word_at < checked;
         let plan = if self.price == PRO { "pro" } else { "hobby" };
         vec![
             ("/status", json!(status)),
@@ -326,12 +342,22 @@ impl Life {
 fn tell(life: &Life, order: &[usize], bodies: &[Vec<u8>]) -> World {
     // Told late (the clock at the end) or as it happened, by the order's first number.
     let end = Timestamp::from_seconds(life.now);
-    let start = if order[0] % 2 == 0 {
+    let start = if order[0].is_multiple_of(2) {
         end
     } else {
         Timestamp::from_seconds(T0)
     };
     let mut world = World::new(settings(), start);
+    if life.answers {
+        let id = SubscriptionId::parse("sub_1").unwrap();
+        let target = RereadTarget::Subscription(id);
+        let reread = Reread {
+            scope: Scope::PLATFORM,
+            target,
+        };
+        world.truth.insert(reread, (200, life.object().to_string()));
+        world.truth_at = Some(end);
+    }
     for &n in order {
         world.deliver(&bodies[n]);
     }

@@ -315,3 +315,29 @@ fn cut_and_flipped_bodies_never_panic() {
         let _ = route(&flipped, &settings(), Timestamp(0));
     }
 }
+
+#[test]
+fn impossible_times_give_way_to_any_possible_one() {
+    for at in [0, 5, 4_102_444_800_i64, i64::MAX, -1] {
+        let good = event("customer.subscription.created");
+        let absurd = changed("customer.subscription.updated.past_due", |e| {
+            e["created"] = json!(at);
+            e["id"] = json!("evt_absurd");
+        });
+        let mut states = Vec::new();
+        for order in [[&good, &absurd], [&absurd, &good]] {
+            let mut world = known_world(created(&good));
+            for event in order {
+                world.deliver_json(event);
+            }
+            let id = good["data"]["object"]["id"].as_str().unwrap();
+            assert_eq!(
+                world.row(RowKind::Subscription, id).unwrap()["status"],
+                "active",
+                "{at}"
+            );
+            states.push(world.state());
+        }
+        assert_eq!(states[0], states[1], "{at}");
+    }
+}
