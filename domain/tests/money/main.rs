@@ -4,6 +4,7 @@
 
 mod build;
 mod histories;
+mod inputs;
 mod lives;
 mod merchants;
 mod orders;
