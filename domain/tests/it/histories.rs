@@ -853,7 +853,60 @@ fn purchases() -> Vec<History> {
             bought("cs_c", T0 + day(8), Some("cus_1"), Some("t1"), "1"),
         );
 
+    let mut moved = Story::default();
+    moved
+        .tell(
+            "checkout.session.completed",
+            T0 + 5,
+            bought("cs_1", T0, Some("cus_1"), Some("t2"), "2"),
+        )
+        .tell(
+            "checkout.session.completed",
+            T0 - 5,
+            with(
+                session("cs_0", T0 - 60, "setup", Some("cus_1"), Some("t1")),
+                json!({"payment_status": "no_payment_required"}),
+            ),
+        )
+        .tell(
+            "customer.created",
+            T0 - 90,
+            customer("cus_1", T0 - 90, Some("t3")),
+        )
+        .tell(
+            "customer.updated",
+            T0 + 1,
+            with(
+                customer("cus_1", T0 - 90, Some("t3")),
+                json!({"name": "New"}),
+            ),
+        )
+        .tell(
+            "checkout.session.completed",
+            T0 + 7,
+            bought("cs_2", T0 + 1, None, Some("t2"), "1"),
+        )
+        .tell(
+            "customer.subscription.created",
+            T0 + 2,
+            sub("active", PRO, T0, m1),
+        );
+
     vec![
+        History {
+            name: "credits move with their customer to another tenant",
+            events: moved.events,
+            end: T0 + day(1),
+            tenants: vec!["t3"],
+            truth: vec![
+                ("tenant", "t1", "/credits", json!(20)),
+                ("tenant", "t1", "/status", json!("active")),
+                ("tenant", "t2", "/credits", json!(10)),
+                ("tenant", "t2", "/subscriptions", json!([])),
+                ("tenant", "t3", "/status", json!("pending")),
+                ("customer", "cus_1", "/name", json!("New")),
+            ],
+        },
         History {
             name: "credits: paid later, at once, expired, failed",
             events: credits.events,
