@@ -402,6 +402,9 @@ impl Store for FakeStore {
     fn erase(&self, _: Vec<Subject>, _: Timestamp) -> Fut<'_, u64> {
         unasked()
     }
+    fn holders(&self, _subject: Subject, _limit: usize) -> Fut<'_, Vec<AggregateKey>> {
+        unasked()
+    }
     fn load(&self, aggregate: AggregateKey) -> Fut<'_, Option<Snapshot>> {
         self.read("load", move |s| s.snapshots.get(&aggregate).cloned())
     }
@@ -517,6 +520,9 @@ impl Store for FakeStore {
         _: Option<String>,
         _: usize,
     ) -> Fut<'_, Vec<(String, Vec<u8>)>> {
+        unasked()
+    }
+    fn holders(&self, _: Subject, _: usize) -> Fut<'_, Vec<AggregateKey>> {
         unasked()
     }
     fn applied(&self, _: u64, _: usize) -> Fut<'_, Vec<VerifyItem>> {

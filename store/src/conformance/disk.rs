@@ -57,7 +57,7 @@ fn a_store_opened_again_is_the_same_and_replays_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let before = filled(dir.path()).await;
         let report = same_as(dir.path(), &before).await;
-        assert_eq!((report.rows, report.replayed), (RowsFound::Trusted, 0));
+        assert_eq!((report.rows, report.replayed), (RowsFound::Checked, 0));
         let options = OpenOptions {
             check_rows: true,
             ..OpenOptions::small()
@@ -79,7 +79,7 @@ fn rows_that_were_deleted_are_folded_again_to_the_same_digest() {
         assert!(matches!(report.rows, RowsFound::Rebuilt { .. }));
         assert_eq!(report.replayed, before.1.0);
         let report = same_as(dir.path(), &before).await;
-        assert_eq!(report.rows, RowsFound::Trusted);
+        assert_eq!(report.rows, RowsFound::Checked);
     });
 }
 
@@ -160,6 +160,19 @@ fn rows_that_vanished_without_a_trace_are_noticed_by_counting() {
             assert_eq!(store.state_digest().await.unwrap(), before.0);
             store.close().await.unwrap();
         }
+    });
+}
+
+#[test]
+fn rows_doubted_while_they_were_used_are_folded_again_once() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let before = filled(dir.path()).await;
+        std::fs::write(dir.path().join("rows.doubted"), b"").unwrap();
+        let report = same_as(dir.path(), &before).await;
+        assert!(matches!(report.rows, RowsFound::Rebuilt { reason } if reason.contains("missing")));
+        let report = same_as(dir.path(), &before).await;
+        assert_eq!(report.rows, RowsFound::Checked);
     });
 }
 
