@@ -16,6 +16,7 @@ pub mod view;
 
 pub use view::{
     Entitlement, EntitlementError, LicenseView, SubscriptionView, TenantView, entitlement,
+    features, features_now,
 };
 
 use crate::aggregate::AggregateKey;
