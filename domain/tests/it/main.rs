@@ -9,5 +9,6 @@ mod flows;
 mod histories;
 mod orders;
 mod random;
+mod revocation;
 mod shapes;
 mod tenants;
