@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Up to this many rows are counted before anything is served; more, in the background.
-const ROWS_CHECKED_AT_ONCE: u64 = 200_000;
+const ROWS_CHECKED_AT_ONCE: u64 = 500_000;
 /// Says that the rows were found wanting: they are folded again, whatever they say.
 const DOUBTED: &str = "rows.doubted";
 
