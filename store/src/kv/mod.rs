@@ -151,13 +151,15 @@ mod tests {
         let kv = SledKv::open(dir.path(), 8 << 20).unwrap();
         let key = vec![1, 7];
         let write = |n: u16| {
-            let value = (n % 5 != 0).then(|| vec![n as u8; usize::from(n % 7) * 3_000 + 1]);
+            let value =
+                (!n.is_multiple_of(5)).then(|| vec![n as u8; usize::from(n % 7) * 3_000 + 1]);
             kv.apply_batch(&Batch::from([(key.clone(), value)]))
                 .unwrap();
         };
         let is_whole = |value: &[u8]| {
             let n = usize::from(value[0]);
-            value.iter().all(|byte| usize::from(*byte) == n) && (value.len() - 1) % 3_000 == 0
+            value.iter().all(|byte| usize::from(*byte) == n)
+                && (value.len() - 1).is_multiple_of(3_000)
         };
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| (0..250_u16).for_each(write));

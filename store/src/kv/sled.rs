@@ -68,9 +68,25 @@ fn guarded<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, S
     };
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(source))) => Err(io("using sled", source)),
+        Ok(Err(sled::Error::Io(source))) => Err(classified(source, damaged)),
         Ok(Err(other)) => Err(damaged(other.to_string())),
         Err(_) => Err(damaged("sled panicked".to_owned())),
+    }
+}
+
+/// sled tells of damage, and of its lock, as I/O errors too.
+fn classified(source: std::io::Error, damaged: impl Fn(String) -> StoreError) -> StoreError {
+    use std::io::ErrorKind;
+    let words = source.to_string();
+    match source.kind() {
+        ErrorKind::Other if words.contains("acquire lock") => StoreError::Locked {
+            pid: std::process::id(),
+        },
+        ErrorKind::Other
+        | ErrorKind::InvalidData
+        | ErrorKind::InvalidInput
+        | ErrorKind::UnexpectedEof => damaged(words),
+        _ => io("using sled", source),
     }
 }
 
