@@ -143,6 +143,7 @@ impl App {
                 config.access.admin_allow.clone(),
             ),
             limits: http_limits.clone(),
+            trust_proxy: config.trust_proxy.clone(),
             version: env!("CARGO_PKG_VERSION"),
         };
         let ports = Ports {

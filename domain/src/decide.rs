@@ -15,6 +15,7 @@ use crate::link::LinkKey;
 use crate::message::{Cause, Message};
 use crate::project::{Projection, write_difference};
 use crate::reread::RereadTarget;
+use crate::sentence;
 use crate::settings::Settings;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -234,12 +235,13 @@ pub(crate) fn decide_of<R: Reducer>(
     if is_told {
         decision
             .timeline
-            .push(entry(&cause, outcome, changed, &after));
+            .push(entry(key, &cause, outcome, changed, &after));
     }
     decision
 }
 
 fn entry(
+    key: &AggregateKey,
     cause: &Cause,
     outcome: Outcome,
     changed: Vec<crate::decision::Change>,
@@ -255,10 +257,7 @@ fn entry(
             Disposition::Applied if changed.is_empty() => {
                 format!("{}: nothing shown changed", cause.kind)
             }
-            Disposition::Applied => {
-                let fields: Vec<&str> = changed.iter().take(5).map(|c| c.field.as_str()).collect();
-                format!("{} changed {}", cause.kind, fields.join(", "))
-            }
+            Disposition::Applied => sentence::of(key, &cause.kind, &outcome.object_id, &changed),
             other => format!("{}: {} ({})", cause.kind, other.as_str(), outcome.reason),
         }
     } else {

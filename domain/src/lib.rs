@@ -28,6 +28,7 @@ pub mod register;
 pub mod reread;
 pub mod route;
 pub mod rows;
+mod sentence;
 mod session;
 pub mod settings;
 pub mod stripe_wire;

@@ -17,6 +17,7 @@ use crate::rows::Subject;
 use crate::settings::Settings;
 use crate::stripe_wire::{
     Envelope, Event, Metadata, Object, Session, check_json, read_envelope, read_event,
+    read_identity,
 };
 use sha2::{Digest, Sha256};
 
@@ -198,10 +199,17 @@ fn fate(envelope: &Envelope<'_>, settings: &Settings, routed: &mut Routed) -> Fa
     }
 }
 
+/// Dead under its own id where it has a good one, else under its hash.
 fn unreadable(body: &[u8], received_at: Timestamp, reason: String) -> Routed {
-    let hash = hex::encode(Sha256::digest(body));
+    let source = check_json(body)
+        .ok()
+        .and_then(|()| read_identity(body))
+        .map_or_else(
+            || InputSource::Raw(hex::encode(Sha256::digest(body))),
+            |(scope, id)| InputSource::Event(scope, id),
+        );
     Routed {
-        source: InputSource::Raw(hash),
+        source,
         kind: "unreadable".to_owned(),
         created_at: None,
         livemode: None,

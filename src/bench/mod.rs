@@ -26,7 +26,7 @@ const CEILING_CPU_MILLI: u64 = 7_500;
 
 /// Arguments of `bursar bench`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  bursar bench intake --rounds 3 --json")]
+#[command(before_help = "Example: bursar bench intake --rounds 3 --json")]
 pub struct BenchArgs {
     #[command(subcommand)]
     what: What,
@@ -47,6 +47,7 @@ enum What {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(before_help = "Example: bursar bench intake --conns 64 --gate")]
 struct IntakeArgs {
     /// Connections, each with one request in flight.
     #[arg(long, default_value_t = 64)]

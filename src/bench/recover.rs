@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Arguments of `bursar bench recover`.
 #[derive(Debug, clap::Args)]
+#[command(before_help = "Example: bursar bench recover")]
 pub(super) struct RecoverArgs {
     /// Events stored before the kill.
     #[arg(long, default_value_t = 100_000)]

@@ -66,6 +66,14 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
             drop(out);
             commands::serve::run(&args, &global)
         }
+        Command::Demo(args) => {
+            drop(out);
+            commands::demo::run(&args, &global)
+        }
+        Command::Sandbox(args) => {
+            drop(out);
+            commands::sandbox::run(&args, &global)
+        }
         Command::Explain(args) => commands::explain::run(&args, &global, &mut out),
         Command::Replay(args) => commands::replay::run(&args, &global, &mut out),
         Command::Verify(args) => commands::verify::run(&args, &global, &mut out),

@@ -522,6 +522,9 @@ impl Store for FakeStore {
     ) -> Fut<'_, Vec<(String, Vec<u8>)>> {
         unasked()
     }
+    fn holders(&self, _: Subject, _: usize) -> Fut<'_, Vec<AggregateKey>> {
+        unasked()
+    }
     fn applied(&self, _: u64, _: usize) -> Fut<'_, Vec<VerifyItem>> {
         unasked()
     }

@@ -228,6 +228,10 @@ impl Notices<'_> {
     }
 
     fn of_missing(&mut self) {
+        let elsewhere = &self.state.elsewhere;
+        for (business_key, target) in elsewhere.questions(&self.state.payment) {
+            self.reread(target, &business_key);
+        }
         let missing = &self.state.missing;
         for (question, target) in missing.questions(&self.state.payment, self.id) {
             self.reread(target, &format!("missing:{question}"));

@@ -22,7 +22,8 @@ pub(super) fn rows(state: &PaymentState, scope: &Scope, id: &PaymentId) -> Vec<R
     let frame = Frame { state, scope, id };
     let mut rows: Vec<Row> = Vec::new();
     let payment = &state.payment;
-    if payment.is_known() || !payment.refunds.is_empty() || !payment.disputes.is_empty() {
+    let heard = payment.is_known() || !payment.refunds.is_empty() || !payment.disputes.is_empty();
+    if heard && state.elsewhere.payment().is_none() {
         rows.push(frame.payment());
     }
     rows.extend(payment.refunds.values().map(|refund| frame.refund(refund)));

@@ -7,6 +7,7 @@ mod histories;
 mod lives;
 mod merchants;
 mod orders;
+mod owners;
 mod purchases;
 mod samples;
 mod told;

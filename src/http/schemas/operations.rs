@@ -71,11 +71,6 @@ pub(super) const SCHEMAS: &[Schema] = &[
         ],
     ),
     schema(
-        "Unclaimed",
-        "Something that waits for a tenant.",
-        &[has("id", Shape::Text), may("createdAt", Shape::Time)],
-    ),
-    schema(
         "Claimed",
         "Something that found its tenant.",
         &[
