@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Up to this many rows are counted before anything is served; more, in the background.
-const ROWS_CHECKED_AT_ONCE: u64 = 200_000;
+const ROWS_CHECKED_AT_ONCE: u64 = 500_000;
 /// Says that the rows were found wanting: they are folded again, whatever they say.
 const DOUBTED: &str = "rows.doubted";
 
@@ -253,7 +253,11 @@ fn doubt(
     }
     let record = replay::folded(kv)?.record;
     if record == 0 {
-        return Ok(Err("there are none".to_owned()));
+        if !crate::kv::first(kv, &[0], &[0xff], 1)?.is_empty() {
+            return Ok(Err("they do not say which record they are up to".to_owned()));
+        }
+        // Nothing to move out of the way: these are filled where they are.
+        return Ok(Ok(made_again(durable, "there were none".to_owned())));
     }
     if record > durable.records.head().0 {
         return Ok(Err("they are ahead of the journal".to_owned()));
@@ -308,13 +312,14 @@ fn open_rows(
             drop(kv);
             reason
         }
-        Err(error @ (StoreError::Incompatible(_) | StoreError::Io { .. })) => return Err(error),
+        Err(
+            error @ (StoreError::Incompatible(_)
+            | StoreError::Locked { .. }
+            | StoreError::Io { .. }),
+        ) => return Err(error),
         Err(error) => error.to_string(),
     };
-    let is_new = durable.journal_report.created;
-    if !is_new {
-        tracing::warn!(reason, "the rows are folded again from the journal");
-    }
+    tracing::warn!(reason, "the rows are folded again from the journal");
     set_aside(dir)?;
     match std::fs::remove_file(dir.join(DOUBTED)) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -329,12 +334,16 @@ fn open_rows(
     *replayed = catch_up(&kv, durable, options)?;
     sign(&kv, durable.installation)?;
     kv.flush()?;
-    let found = if is_new {
+    Ok((kv, made_again(durable, reason)))
+}
+
+/// Rows made from the first record: of a journal that is as new as they are, or of an old one.
+fn made_again(durable: &Durable, reason: String) -> RowsFound {
+    if durable.journal_report.created {
         RowsFound::New
     } else {
         RowsFound::Rebuilt { reason }
-    };
-    Ok((kv, found))
+    }
 }
 
 fn catch_up(kv: &dyn Kv, durable: &Durable, options: &OpenOptions) -> Result<u64, StoreError> {
