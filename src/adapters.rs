@@ -63,6 +63,15 @@ pub struct EdgeHealth(pub watch::Receiver<Health>);
 impl HttpHealth for EdgeHealth {
     fn checks(&self) -> BoxFuture<Vec<Check>> {
         let health = self.0.borrow().clone();
+        if health.checks.is_empty() {
+            // Nobody has looked yet: that is no reason to call it ready.
+            let starting = Check {
+                name: "actors",
+                ok: false,
+                detail: "still starting".to_owned(),
+            };
+            return Box::pin(std::future::ready(vec![starting]));
+        }
         Box::pin(async move {
             let checks = health.checks.into_iter();
             checks

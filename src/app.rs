@@ -11,6 +11,7 @@
 use crate::adapters::{EdgeHealth, EdgeIntake};
 use crate::http::auth::AdminAccess;
 use crate::http::edge::{Edge, EdgeSettings, Ports};
+use crate::http::idempotency::forget_hourly;
 use crate::http::limits::Limits as HttpLimits;
 use crate::http::router::Router;
 use crate::http::server::{ControlSocket, Peer, Server};
@@ -157,6 +158,7 @@ impl App {
             edge_settings,
             secret_set(&config.stripe.webhook_secrets),
         ));
+        tokio::spawn(forget_hourly(Arc::downgrade(&edge)));
         let router = Arc::new(Router::new(Arc::clone(&edge)));
         let stop = watch::Sender::new(false);
         Ok(Self {

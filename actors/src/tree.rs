@@ -158,6 +158,16 @@ impl Tree {
     }
 
     #[cfg(test)]
+    pub(crate) fn children(&self) -> usize {
+        self.root.get_cell().get_children().len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn identity(&self, core: Core) -> Option<ractor::ActorId> {
+        Some(self.env.directory.core(core)?.get_id())
+    }
+
+    #[cfg(test)]
     pub(crate) fn kill(&self, core: Core) {
         if let Some(cell) = self.env.directory.core(core) {
             cell.kill();
@@ -168,30 +178,36 @@ impl Tree {
     /// the turns, end the attempts, close the store. What is not done in time is done after the next
     /// start.
     pub async fn drain(self, within: Duration) -> Drained {
-        let deadline = Instant::now() + within;
-        let mut unfinished = Vec::new();
+        let mut stages = Stages {
+            deadline: Instant::now() + within,
+            unfinished: Vec::new(),
+        };
         let directory = &self.env.directory;
         let (told, heard) = oneshot::channel();
         drop(self.root.cast(RootMsg::Draining(told)));
-        stage(&mut unfinished, "root", deadline, heard).await;
+        stages.run("root", 1, heard).await;
         directory.observer.cast(ObserverMsg::Draining);
-        stage(&mut unfinished, "intake", deadline, self.intake.close()).await;
-        stage(&mut unfinished, "clock", deadline, async {
+        stages.run("intake", 2, self.intake.close()).await;
+        let timers = async {
             end(directory.core(Core::Sweeper)).await;
             end(directory.core(Core::Clock)).await;
-        })
-        .await;
+        };
+        stages.run("clock", 1, timers).await;
         let (done, entities) = oneshot::channel();
         directory.entities.cast(EntitiesMsg::Drain(done));
-        stage(&mut unfinished, "entities", deadline, entities).await;
+        stages.run("entities", 2, entities).await;
         let (done, lanes) = oneshot::channel();
         directory.outbound.cast(OutboundMsg::Drain(done));
-        stage(&mut unfinished, "outbound", deadline, lanes).await;
+        stages.run("outbound", 3, lanes).await;
         self.settling.abort();
-        let settled = self.env.boot.settle(self.env.store.as_ref());
-        stage(&mut unfinished, "boot", deadline, settled).await;
+        let store = self.env.store.as_ref();
+        let settled = async { say(self.env.boot.settle(store).await) };
+        stages.run("boot", 2, settled).await;
         self.root.kill();
-        stage(&mut unfinished, "store", deadline, self.env.store.close()).await;
+        stages
+            .run("store", 4, async { say(store.close().await) })
+            .await;
+        let unfinished = stages.unfinished;
         if unfinished.is_empty() {
             tracing::info!("drained");
         } else {
@@ -237,15 +253,27 @@ async fn settle_later(env: Arc<Env>) {
     }
 }
 
-/// Waits for a stage until the deadline; a stage whose actor is gone has ended.
-async fn stage<T>(
-    unfinished: &mut Vec<&'static str>,
-    name: &'static str,
+/// The stages of a drain and the time they share.
+struct Stages {
     deadline: Instant,
-    work: impl Future<Output = T>,
-) {
-    if tokio::time::timeout_at(deadline, work).await.is_err() {
-        unfinished.push(name);
+    unfinished: Vec<&'static str>,
+}
+
+impl Stages {
+    /// Waits for a stage, at most so many quarters of the time left, so that one that hangs does
+    /// not take the time of those after it. A stage whose actor is gone has ended.
+    async fn run<T>(&mut self, name: &'static str, quarters: u32, work: impl Future<Output = T>) {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let most = left.saturating_mul(quarters) / 4;
+        if tokio::time::timeout(most, work).await.is_err() {
+            self.unfinished.push(name);
+        }
+    }
+}
+
+fn say(ended: Result<(), StoreError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the store did not end cleanly");
     }
 }
 

@@ -294,8 +294,8 @@ async fn decide_one(
         links: &links,
     };
     let decided: Result<Decision, String> = guarded(|| reducer.decide(key, snapshot, input, &ctx));
-    let decided = bursar_domain::mutant!("M10", decided.or_else(mutants::vanish), decided);
-    Ok(decided.map(|decision| Step {
+    let came_to = bursar_domain::mutant!("M10", decided.or_else(mutants::vanish), decided);
+    Ok(came_to.map(|decision| Step {
         seq: input.seq,
         now,
         looked_up,

@@ -17,7 +17,7 @@ use crate::link::{Claim, ClaimSource, LinkKey, LinkTarget};
 use crate::message::{Cause, CustomerSummary, Message};
 use crate::ownership::Ownership;
 use crate::project::Projection;
-use crate::register::{Origin, Ranked, Register};
+use crate::register::{Origin, Ranked, Register, earliest};
 use crate::reread::{Reread, RereadTarget};
 use crate::route::customer_subject;
 use crate::rows::{Personal, Row, RowKind};
@@ -159,8 +159,7 @@ impl Reducer for CustomerState {
                     let mut customer = customer.clone();
                     if event.kind == "customer.deleted" || customer.deleted == Some(true) {
                         customer.deleted = Some(true);
-                        let at = event.created;
-                        self.deleted_at = Some(self.deleted_at.map_or(at, |known| known.min(at)));
+                        earliest(&mut self.deleted_at, event.created);
                     }
                     self.join_customer(&customer, Origin::of(event), ctx)
                 }
@@ -178,9 +177,7 @@ impl Reducer for CustomerState {
                                 deleted: Some(true),
                                 ..known
                             };
-                            let at = answer.at();
-                            self.deleted_at =
-                                Some(self.deleted_at.map_or(at, |known| known.min(at)));
+                            earliest(&mut self.deleted_at, answer.at());
                         }
                         self.join_customer(&customer, Origin::reread(answer.at()), ctx)
                     }

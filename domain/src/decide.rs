@@ -257,7 +257,7 @@ fn entry(
             Disposition::Applied if changed.is_empty() => {
                 format!("{}: nothing shown changed", cause.kind)
             }
-            Disposition::Applied => sentence::of(key, &outcome.object_id, &changed),
+            Disposition::Applied => sentence::of(key, &cause.kind, &outcome.object_id, &changed),
             other => format!("{}: {} ({})", cause.kind, other.as_str(), outcome.reason),
         }
     } else {

@@ -17,7 +17,7 @@ use crate::link::{LinkKey, LinkTarget};
 use crate::message::{Cause, InvoiceFact, Message};
 use crate::ownership::Ownership;
 use crate::project::Projection;
-use crate::register::{Origin, Ranked, Register};
+use crate::register::{Origin, Ranked, Register, earliest};
 use crate::reread::{Answer, Reread, RereadTarget};
 use crate::route::customer_subject;
 use crate::rows::{Personal, Row, RowKind};
@@ -59,12 +59,6 @@ pub(crate) struct InvoiceState {
     paid_seen_at: Option<Timestamp>,
     /// Derived: the due date passed.
     is_past_due: bool,
-}
-
-fn earliest(slot: &mut Option<Timestamp>, at: Timestamp) -> bool {
-    let before = *slot;
-    *slot = Some(before.map_or(at, |known| known.min(at)));
-    *slot != before
 }
 
 impl InvoiceState {

@@ -11,7 +11,7 @@
 //! | account | kind | holds |
 //! |---|---|---|
 //! | `stripe_balance` | asset | money at Stripe: the platform's own and, while Stripe holds it for them, its merchants' |
-//! | `receivable` | asset | open invoices: asked for, not yet paid |
+//! | `receivable` | asset | nothing: the books are kept on a cash basis (below) |
 //! | `revenue` | income | what the platform sold, gross |
 //! | `refunds` | contra income | what the platform gave back |
 //! | `disputes` | contra income | what cardholders took back and have not returned |
@@ -27,12 +27,16 @@
 //! | dispute withdrew | balance transaction | `disputes` / `stripe_balance` | `merchant` / `stripe_balance` |
 //! | dispute returned | balance transaction | `stripe_balance` / `disputes` | `stripe_balance` / `merchant` |
 //! | credits were bought: captured less refunded, nothing once a dispute is lost | session | `revenue` / `credits_liability` | none |
-//! | an invoice is open | invoice | `receivable` / `revenue` | none |
 //!
 //! So `stripe_balance` + `merchant` is the platform's own money, and `revenue`, `refunds`, `disputes`
 //! never mix its sales with its merchants'. An authorization moves nothing until it is captured, and
 //! moves nothing when it is released. Debits of credits move no money: the liability stands for what
 //! was paid and could still be claimed back, not for what was used.
+//!
+//! Cash basis: a sale is booked when its money is captured, not when it is asked for. What is owed is
+//! read from open invoices. Posting it as `receivable` against `revenue` as well would count a sale
+//! twice whenever its charge is heard of before its invoice is, since nothing but a later answer of
+//! Stripe links the two (since basil).
 //!
 //! Not here: fees and application fees (gross books; they come with the balance transaction),
 //! transfers of destination charges (their charge is the platform's own), payouts (they leave
@@ -113,12 +117,6 @@ pub fn credits_owed(amount_minor: i64, currency: Currency) -> Vec<LedgerEntry> {
     pair(LedgerAccount::Revenue, owed, amount_minor, currency)
 }
 
-/// An invoice is open: `amount_minor` is what remains to be paid of it.
-pub fn invoice_open(amount_minor: i64, currency: Currency) -> Vec<LedgerEntry> {
-    let asked = LedgerAccount::Receivable;
-    pair(asked, LedgerAccount::Revenue, amount_minor, currency)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,7 +131,6 @@ mod tests {
                     refunded(seller, amount, usd),
                     disputed(seller, amount, usd),
                     credits_owed(amount, usd),
-                    invoice_open(amount, usd),
                 ] {
                     assert_eq!(entries.iter().map(|e| e.amount_minor).sum::<i64>(), 0);
                     assert_eq!(entries.len(), if amount == 0 { 0 } else { 2 });

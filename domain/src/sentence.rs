@@ -11,9 +11,15 @@ use crate::decision::Change;
 const FIELDS_TOLD_MAX: usize = 4;
 
 /// What these changes mean for the aggregate.
-pub(crate) fn of(key: &AggregateKey, object_id: &str, changed: &[Change]) -> String {
+pub(crate) fn of(
+    key: &AggregateKey,
+    cause_kind: &str,
+    object_id: &str,
+    changed: &[Change],
+) -> String {
     let told = match key.kind() {
         AggregateKind::Tenant => tenant(changed),
+        AggregateKind::Payment => state_of(part_of_payment(cause_kind), object_id, changed),
         kind => state_of(noun(kind), object_id, changed),
     };
     if told.is_empty() {
@@ -28,6 +34,21 @@ const fn noun(kind: AggregateKind) -> &'static str {
         AggregateKind::Session => "checkout",
         other => other.as_str(),
     }
+}
+
+/// What of a payment an event is about.
+fn part_of_payment(cause_kind: &str) -> &'static str {
+    const PARTS: [(&str, &str); 5] = [
+        ("charge.dispute.", "dispute"),
+        ("charge.refund.", "refund"),
+        ("refund.", "refund"),
+        ("radar.", "fraud warning"),
+        ("review.", "review"),
+    ];
+    let part = PARTS
+        .iter()
+        .find(|(start, _)| cause_kind.starts_with(start));
+    part.map_or("payment", |(_, part)| part)
 }
 
 fn to<'a>(changed: &'a [Change], field: &str) -> Option<&'a str> {
@@ -145,6 +166,12 @@ fn state_of(noun: &str, object_id: &str, changed: &[Change]) -> Vec<String> {
             told.push(format!("{word}: {amount} minor units"));
         }
     }
+    if let Some(code) = to(changed, "failureCode").and_then(plain) {
+        told.push(format!("{noun} {object_id} failed: {code}"));
+    }
+    if to(changed, "overdue") == Some("true") {
+        told.push(format!("{noun} {object_id} is overdue"));
+    }
     if to(changed, "disputed") == Some("true") {
         told.push("disputed by the bank".to_owned());
     }
@@ -189,7 +216,7 @@ mod tests {
             change("status", "\"active\"", "\"past_due\""),
         ];
         assert_eq!(
-            of(&key, "sub_1", &changed),
+            of(&key, "customer.subscription.updated", "sub_1", &changed),
             "the tenant is past due; the licence is in grace until 2025-07-20T10:00:00Z"
         );
     }
@@ -202,7 +229,7 @@ mod tests {
             change("status", "\"processing\"", "\"succeeded\""),
         ];
         assert_eq!(
-            of(&key, "pi_1", &changed),
+            of(&key, "payment_intent.succeeded", "pi_1", &changed),
             "payment pi_1 is succeeded; captured: 1000 minor units"
         );
     }
@@ -212,7 +239,7 @@ mod tests {
         let key = AggregateKey::parse("merchant:acct_1").unwrap();
         let changed = [change("chargesEnabled", "false", "true")];
         assert_eq!(
-            of(&key, "acct_1", &changed),
+            of(&key, "account.updated", "acct_1", &changed),
             "merchant changed: chargesEnabled"
         );
     }

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use crate::bench::BenchArgs;
 use crate::commands::{
-    admin::AdminArgs, explain::ExplainArgs, replay::ReplayArgs, tail::EventsArgs,
-    trigger::TriggerArgs, verify::VerifyArgs,
+    admin::AdminArgs, demo::DemoArgs, explain::ExplainArgs, replay::ReplayArgs,
+    sandbox::SandboxArgs, tail::EventsArgs, trigger::TriggerArgs, verify::VerifyArgs,
 };
 use bursar_config::{LoadArgs, Override};
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -56,9 +56,13 @@ pub enum Command {
     Init(InitArgs),
     /// Check the configuration and show where each value comes from, secrets redacted.
     CheckConfig(CheckConfigArgs),
+    /// Play one tenant's whole life in front of you; needs no account and no configuration.
+    Demo(DemoArgs),
     /// Run the service.
     #[command(before_help = "Example: bursar serve --config bursar.toml")]
     Serve(ConfigArgs),
+    /// Run only the Stripe sandbox, for a team's own tests.
+    Sandbox(SandboxArgs),
     /// Say why the object with this id is in the state it is in.
     Explain(ExplainArgs),
     /// Do stored events again; without --yes only show what would change.

@@ -61,11 +61,9 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Init(args) => init::run(&args, &global, &mut out),
         Command::CheckConfig(args) => check_config::run(&args, &global, &ProcessEnv, &mut out),
         Command::Completions(args) => completions::run(&args, &mut out),
-        Command::Serve(args) => {
-            // The banner and nothing else goes to stdout; the lock would outlive it.
-            drop(out);
-            commands::serve::run(&args, &global)
-        }
+        Command::Serve(args) => commands::serve::run(&args, &global),
+        Command::Demo(args) => commands::demo::run(&args, &global),
+        Command::Sandbox(args) => commands::sandbox::run(&args, &global),
         Command::Explain(args) => commands::explain::run(&args, &global, &mut out),
         Command::Replay(args) => commands::replay::run(&args, &global, &mut out),
         Command::Verify(args) => commands::verify::run(&args, &global, &mut out),
@@ -73,10 +71,7 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Trigger(args) => commands::trigger::run(&args, &global, &mut out),
         Command::Events(args) => commands::tail::run(&args, &global, &mut out),
         Command::Openapi => openapi(&mut out),
-        Command::Bench(args) => {
-            drop(out);
-            commands::measured(args)
-        }
+        Command::Bench(args) => commands::measured(args),
     }
 }
 

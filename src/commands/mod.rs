@@ -1,9 +1,11 @@
 //! The commands' work, one module each. `cli` parses and dispatches; here is what is done.
 
 pub mod admin;
+pub mod demo;
 pub mod explain;
 pub mod reach;
 pub mod replay;
+pub mod sandbox;
 pub mod serve;
 pub mod tail;
 pub mod trigger;

@@ -7,14 +7,16 @@
 
 use crate::http::limits::{HEAD_BYTES_MAX, Limits};
 use std::collections::HashMap;
+use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 const IDLE: u8 = 0;
 const READING_HEAD: u8 = 1;
@@ -31,6 +33,8 @@ pub struct Connection {
     /// The head in hand gave its length twice. hyper drops an equal repetition before a service
     /// sees it, and two readers of one message must never be possible.
     repeated_length: AtomicBool,
+    /// The last request was answered before its body was read.
+    unread: AtomicBool,
     close: Notify,
 }
 
@@ -43,6 +47,7 @@ impl Connection {
             phase: AtomicU8::new(IDLE),
             since_ms: AtomicU64::new(0),
             repeated_length: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
             close: Notify::new(),
         }
     }
@@ -56,8 +61,9 @@ impl Connection {
         self.enter(BUSY);
         self.repeated_length.swap(false, Ordering::Relaxed)
     }
-    /// Its answer was handed over.
-    pub fn request_ended(&self) {
+    /// Its answer was handed over; `closes`: without having read the whole body.
+    pub fn request_ended(&self, closes: bool) {
+        self.unread.store(closes, Ordering::Relaxed);
         self.enter(IDLE);
     }
     /// Resolves when the registry wants the connection gone.
@@ -182,13 +188,21 @@ fn make_room(open: &mut HashMap<u64, Arc<Connection>>, fits: impl Fn(&Connection
     true
 }
 
-/// The socket, watched: notices when a head begins, and a head that gives its length twice.
+/// What a client may still send into a connection that was answered early.
+const LINGER_BYTES_MAX: usize = 8 << 20;
+/// How long it may take for that.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The socket, watched: notices when a head begins, and a head that gives its length twice. Closing
+/// a socket with unread bytes resets it, and the reset can overtake the answer; so what is left of a
+/// body nobody wants is thrown away for a moment before the end.
 #[derive(Debug)]
 pub struct Watched<I> {
     io: I,
     connection: Arc<Connection>,
     /// The head so far, while it is not whole.
     head: Vec<u8>,
+    lingering: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl<I> Watched<I> {
@@ -198,6 +212,7 @@ impl<I> Watched<I> {
             io,
             connection,
             head: Vec::new(),
+            lingering: None,
         }
     }
     fn saw(&mut self, bytes: &[u8]) {
@@ -273,7 +288,26 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
+impl<I: AsyncRead + Unpin> Watched<I> {
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let (sleep, left) = self
+            .lingering
+            .get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER)), LINGER_BYTES_MAX));
+        let mut scratch = [0; 8 << 10];
+        loop {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() && *left > 0 => {
+                    *left = left.saturating_sub(buf.filled().len());
+                }
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return sleep.as_mut().poll(cx).map(Ok),
+            }
+        }
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<I> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -285,7 +319,14 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         Pin::new(&mut self.get_mut().io).poll_flush(cx)
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.lingering.is_none() {
+            match Pin::new(&mut this.io).poll_shutdown(cx) {
+                Poll::Ready(Ok(())) if this.connection.unread.load(Ordering::Relaxed) => {}
+                other => return other,
+            }
+        }
+        this.poll_linger(cx)
     }
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()

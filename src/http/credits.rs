@@ -15,7 +15,8 @@ use bursar_domain::decision::Disposition;
 use bursar_domain::fact::Order;
 use bursar_domain::ids::TenantId;
 use bursar_domain::rows::RowKind;
-use bursar_store::query::{RowQuery, RowView};
+use bursar_domain::tenant::orders::debit_entry_id;
+use bursar_store::query::RowQuery;
 use serde_json::{Value, json};
 
 /// `POST /api/v1/tenants/{tenantId}/credits/debits`.
@@ -34,32 +35,18 @@ pub fn debit(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         let view = place(&call, &order, to, tenant.clone(), ids).await?;
         match view.disposition {
             Some(Disposition::Applied | Disposition::Duplicate) => {}
-            _ => return Err(Problem::new(Code::InsufficientCredits, view.reason)),
+            _ if view.reason == "insufficient_credits" => {
+                let detail = "the balance is smaller than the debit; nothing was taken";
+                return Err(Problem::new(Code::InsufficientCredits, detail));
+            }
+            _ => return Err(Problem::new(Code::Refused, view.reason)),
         }
         let row = tenant_row(&call.edge, &tenant).await?;
         let stored: Value = serde_json::from_slice(&row.value).unwrap_or(Value::Null);
-        let entry_id = entry_of(&call, &tenant, &reference).await?;
+        let entry_id = debit_entry_id(&tenant, &reference);
         let shown = json!({"credits": stored["credits"], "entryId": entry_id});
         Ok(Answer::json(&shown))
     })
-}
-
-/// The newest entries are where a debit just made is found.
-async fn entry_of(
-    call: &Call,
-    tenant: &TenantId,
-    reference: &str,
-) -> Result<Option<String>, Problem> {
-    let query = RowQuery {
-        limit: 100,
-        ..entries_of(tenant.clone())
-    };
-    let page = call.edge.store.rows(query).await?;
-    let named = |row: &RowView| {
-        let value: Value = serde_json::from_slice(&row.value).unwrap_or(Value::Null);
-        value["reference"].as_str() == Some(reference)
-    };
-    Ok(page.items.into_iter().find(named).map(|row| row.id))
 }
 
 fn entries_of(tenant: TenantId) -> RowQuery {

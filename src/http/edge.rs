@@ -18,6 +18,7 @@ use bursar_store::api::{Accepted, Inbound, Store};
 use bursar_store::error::StoreError;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Why something was not taken in. Nothing was written, or it may be asked again without harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,6 +129,8 @@ pub struct Edge {
     pub bodies: Budget,
     /// Places for long polls.
     pub waiters: Budget,
+    /// `true` once long polls should answer what is there.
+    pub draining: watch::Sender<bool>,
 }
 
 /// The ports an edge is made of.
@@ -155,6 +158,7 @@ impl Edge {
             running: Running::default(),
             bodies: Budget::new(settings.limits.bodies_bytes_max),
             waiters: Budget::new(settings.limits.waiters_max),
+            draining: watch::Sender::new(false),
             settings,
         }
     }

@@ -18,7 +18,8 @@ use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 /// Where answers are kept.
 pub const SPACE: &str = "http_answer";
@@ -216,6 +217,28 @@ async fn keep(
     };
     edge.store.administer(write).await?;
     Ok(())
+}
+
+/// Forgets old answers once an hour, until the edge is gone.
+pub async fn forget_hourly(edge: Weak<Edge>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(3_600));
+    loop {
+        ticks.tick().await;
+        let mut cursor = None;
+        loop {
+            let Some(edge) = edge.upgrade() else {
+                return;
+            };
+            match forget_old(&edge, cursor.take()).await {
+                Ok(Some(next)) => cursor = Some(next),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "old answers could not be forgotten; later");
+                    break;
+                }
+            }
+        }
+    }
 }
 
 /// Forgets answers older than [`KEPT_HOURS`], a page of them; answers the cursor for the next.

@@ -6,7 +6,6 @@
 //!
 //! Not here: what an event means (`bursar_domain`), who acts on it (`bursar_actors`).
 
-pub mod actors;
 pub mod answer;
 pub mod audits;
 pub mod auth;

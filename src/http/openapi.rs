@@ -226,6 +226,9 @@ fn responses(route: &Route) -> Value {
                 "schema": {"$ref": "#/components/schemas/Problem"},
             }},
         });
+        if status == 503 && matches!(route.label, "readyz" | "health") {
+            value["content"] = success(route)["content"].clone();
+        }
         if matches!(status, 429 | 503) {
             value["headers"] = json!({"Retry-After": {"schema": {"type": "integer"}}});
         }

@@ -17,6 +17,7 @@ use bursar_domain::input::InputSource;
 use bursar_domain::rows::{RowKind, Subject};
 use bursar_store::api::{Accepted, Administer, AuditEntry, Fate, Inbound, InputStatus};
 use bursar_store::query::{InputView, RowView};
+use sha2::{Digest, Sha256};
 use std::time::Duration;
 
 /// How long an order is waited for before the caller is told to ask again.
@@ -46,11 +47,7 @@ pub async fn place(
 ) -> Result<InputView, Problem> {
     let edge = &call.edge;
     let inbound = Inbound {
-        source: InputSource::Operator(format!(
-            "{}.{}",
-            idempotency::order_id(call),
-            to.kind().as_str()
-        )),
+        source: InputSource::Operator(order_id(call, &to)),
         kind: order.kind().to_owned(),
         fate: Fate::Pending {
             to,
@@ -67,6 +64,13 @@ pub async fn place(
         Accepted::New { seq, .. } | Accepted::Duplicate { seq, .. } => seq,
     };
     applied(edge, seq).await
+}
+
+/// One request may order several aggregates; each order is its own.
+fn order_id(call: &Call, to: &AggregateKey) -> String {
+    let address = Sha256::digest(to.to_string());
+    let request = idempotency::order_id(call);
+    format!("{request}_{}", hex::encode(&address[..16]))
 }
 
 async fn applied(edge: &Edge, seq: u64) -> Result<InputView, Problem> {

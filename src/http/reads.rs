@@ -9,10 +9,11 @@ use crate::http::auth::Reach;
 use crate::http::order::{tenant_row, visible_row};
 use crate::http::problem::{FieldCode, Problem};
 use crate::http::route::Call;
-use crate::http::server::BoxFuture;
+use crate::http::server::{BoxFuture, drained};
 use bursar_domain::rows::RowKind;
 use bursar_store::query::{Page, RowQuery, RowView};
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 const LIMIT_DEFAULT: i64 = 20;
@@ -187,11 +188,17 @@ where
     }
     let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     let deadline = tokio::time::Instant::now() + limit;
+    let mut draining = call.edge.draining.subscribe();
+    let mut stop = pin!(drained(&mut draining));
     loop {
-        match tokio::time::timeout_at(deadline, commits.changed()).await {
-            Ok(Ok(())) => latest = read().await,
-            // The time is over, or the store is closing.
-            Ok(Err(_)) | Err(_) => return latest,
+        tokio::select! {
+            biased;
+            () = &mut stop => return latest,
+            () = tokio::time::sleep_until(deadline) => return latest,
+            changed = commits.changed() => match changed {
+                Ok(()) => latest = read().await,
+                Err(_closing) => return latest,
+            },
         }
         if done(&latest) {
             return latest;

@@ -17,8 +17,8 @@ use crate::http::idempotency;
 use crate::http::limits::WEBHOOK_BODY_BYTES_MAX;
 use crate::http::problem::{Code, Problem};
 use crate::http::route::{Auth, Call, Route, Verb};
-use crate::http::routes;
 use crate::http::server::{BoxFuture, Peer, Service};
+use crate::http::{routes, webhook};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
@@ -176,7 +176,11 @@ impl Router {
                 _ => limits.command_body_bytes_max,
             };
             let reading = body::read(&parts.headers, incoming, most, limits.body_timeout, budget);
-            Some(reading.await?)
+            Some(reading.await.inspect_err(|problem| {
+                if route.auth == Auth::Stripe {
+                    webhook::unread(problem);
+                }
+            })?)
         };
         let bytes = read.as_ref().map_or_else(Bytes::new, |r| r.bytes.clone());
         let fields = if route.params.is_empty() && matches!(route.auth, Auth::Public | Auth::Stripe)
@@ -237,6 +241,9 @@ impl Service for Router {
         tracing::error!(request.id = request_id, "a request ended in a panic");
         let problem = Problem::new(Code::Internal, "a defect of ours; it was logged");
         with_request_id(problem.answer(&request_id), &request_id)
+    }
+    fn draining(&self) {
+        self.edge.draining.send_replace(true);
     }
     fn connections(&self, open: usize) {
         metrics::gauge!("bursar_http_connections").set(u32::try_from(open).unwrap_or(u32::MAX));

@@ -60,6 +60,8 @@ pub trait Service: Send + Sync + 'static {
     fn panicked(&self) -> Response<Full<Bytes>>;
     /// The number of open connections changed.
     fn connections(&self, _open: usize) {}
+    /// The server drains: nothing should be waited for any more.
+    fn draining(&self) {}
 }
 
 /// Serves one service with one set of limits. Cheap to clone.
@@ -176,7 +178,7 @@ impl<S: Service> Server<S> {
                     tracing::error!("a handler panicked");
                     service.panicked()
                 });
-                connection.request_ended();
+                connection.request_ended(closes(&response));
                 Ok::<_, Infallible>(response)
             }
         });
@@ -219,6 +221,7 @@ impl<S: Service> Server<S> {
         })
     }
     async fn drain(&self) {
+        self.service.draining();
         let emptied = self.registry.emptied();
         if tokio::time::timeout(self.limits.drain_timeout, emptied)
             .await
@@ -277,6 +280,12 @@ impl Drop for ControlSocket {
     fn drop(&mut self) {
         std::fs::remove_file(&self.path).ok();
     }
+}
+
+/// Refusals that leave the body unread say that the connection ends.
+fn closes(response: &Response<Full<Bytes>>) -> bool {
+    let connection = response.headers().get(hyper::header::CONNECTION);
+    connection.is_some_and(|value| value.as_bytes() == b"close")
 }
 
 /// Catches the panic of a future, so that one request cannot end in silence.

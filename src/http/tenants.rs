@@ -12,7 +12,7 @@ use crate::http::route::Call;
 use crate::http::server::BoxFuture;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::fact::Order;
-use bursar_domain::ids::TenantId;
+use bursar_domain::ids::{CustomerId, SessionId, TenantId};
 use bursar_domain::rows::{RowKind, Subject};
 use bursar_store::api::InputStatus;
 use bursar_store::query::{InputView, RowQuery, RowView, TimelineOf, TimelineQuery};
@@ -105,7 +105,9 @@ fn if_equal(call: &Call, row: &RowView) -> Result<Answer, Problem> {
             .text(name)
             .is_none_or(|given| stored[name].as_str() == Some(given))
     };
-    if equal("name") && equal("email") && equal("timezone") || row.erased {
+    let notes = metadata(call.fields.value("metadata"));
+    let same_notes = notes.is_none_or(|given| Some(given) == metadata(stored.get("metadata")));
+    if equal("name") && equal("email") && equal("timezone") && same_notes || row.erased {
         return Ok(shown(row, StatusCode::OK));
     }
     let detail = "a tenant of this id exists with another name or address; PATCH changes it";
@@ -160,7 +162,10 @@ pub fn patch(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         let order = Order::TenantPatch {
             name: text("name"),
             email: text("email"),
-            metadata: metadata(call.fields.value("metadata")),
+            metadata: match call.fields.value("metadata") {
+                Some(Value::Null) => Some(BTreeMap::new()),
+                given => metadata(given),
+            },
             timezone: text("timezone"),
             contract_reference: text("contract.reference"),
         };
@@ -284,32 +289,41 @@ async fn timeline_of(
 }
 
 /// `POST /api/v1/tenants/{tenantId}/erase`: personal data gone; ids, amounts and the ledger stay.
+///
+/// Orders go first, keys after: no reducer may write a personal field once its key is gone.
 pub fn erase(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let tenant = call.path_tenant("tenantId")?;
-        let row = tenant_row(&call.edge, &tenant).await?;
-        let stored: Value = serde_json::from_slice(&row.value).unwrap_or(Value::Null);
-        if !stored["subscription"].is_null() {
+        tenant_row(&call.edge, &tenant).await?;
+        let mut truncated = false;
+        let customers = rows_of(&call, RowKind::Customer, &tenant, &mut truncated).await?;
+        let sessions = rows_of(&call, RowKind::Session, &tenant, &mut truncated).await?;
+        let merchants = rows_of(&call, RowKind::Merchant, &tenant, &mut truncated).await?;
+        let own = AggregateKey::Tenant(tenant.clone());
+        let view = erase_one(&call, own, &tenant, tenant.as_str()).await?;
+        if view.status != InputStatus::Applied {
             let detail = "a subscription still lives: cancel it at once first";
             return Err(Problem::new(Code::SubscriptionExists, detail));
         }
         let mut subjects = vec![Subject(format!("tenant:{tenant}"))];
-        let mut truncated = false;
-        let customers = rows_of(&call, RowKind::Customer, &tenant, &mut truncated).await?;
-        for customer in customers {
-            let scope = customer.scope.as_str();
-            subjects.push(Subject(format!("customer:{scope}/{}", customer.id)));
+        for row in &customers {
+            if let Ok(id) = CustomerId::parse(&row.id) {
+                let to = AggregateKey::Customer(row.scope.clone(), id);
+                erase_one(&call, to, &tenant, &row.id).await?;
+            }
+            let scope = row.scope.as_str();
+            subjects.push(Subject(format!("customer:{scope}/{}", row.id)));
         }
-        let merchants = rows_of(&call, RowKind::Merchant, &tenant, &mut truncated).await?;
-        subjects.extend(
-            merchants
-                .iter()
-                .map(|account| Subject(format!("account:{}", account.id))),
-        );
-        let to = AggregateKey::Tenant(tenant.clone());
-        let ids = vec![tenant.as_str().to_owned()];
-        accepted(&place(&call, &Order::Erase {}, to, tenant.clone(), ids).await?)?;
-        // The order goes first: its own reducer must not write a personal field after the key went.
+        for row in &sessions {
+            if let Ok(id) = SessionId::parse(&row.id) {
+                let to = AggregateKey::Session(row.scope.clone(), id);
+                erase_one(&call, to, &tenant, &row.id).await?;
+            }
+            let scope = row.scope.as_str();
+            subjects.push(Subject(format!("session:{scope}/{}", row.id)));
+        }
+        let accounts = merchants.iter();
+        subjects.extend(accounts.map(|row| Subject(format!("account:{}", row.id))));
         let erased = call.edge.store.erase(subjects, call.edge.now()).await?;
         let detail = format!("{erased} subjects");
         audit(
@@ -324,4 +338,14 @@ pub fn erase(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             "tenantId": tenant, "erasedSubjects": erased, "complete": !truncated,
         })))
     })
+}
+
+async fn erase_one(
+    call: &Call,
+    to: AggregateKey,
+    tenant: &TenantId,
+    id: &str,
+) -> Result<InputView, Problem> {
+    let ids = vec![id.to_owned(), tenant.as_str().to_owned()];
+    place(call, &Order::Erase {}, to, tenant.clone(), ids).await
 }

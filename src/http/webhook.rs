@@ -28,6 +28,15 @@ fn count(outcome: &'static str) {
     metrics::counter!(OUTCOME, "outcome" => outcome).increment(1);
 }
 
+/// Counts a delivery that ended before it was read.
+pub fn unread(problem: &Problem) {
+    match problem.code {
+        Code::BodyTooLarge => count("too_large"),
+        Code::Overloaded => count("busy"),
+        _ => count("malformed"),
+    }
+}
+
 /// `POST /webhook`.
 pub fn receive(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {

@@ -122,10 +122,11 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         on_disk.sort();
-        let listed: Vec<String> = SAMPLES
+        let mut listed: Vec<String> = SAMPLES
             .iter()
             .map(|(name, _)| format!("{name}.json"))
             .collect();
+        listed.sort();
         assert_eq!(listed, on_disk);
     }
 }

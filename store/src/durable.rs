@@ -163,11 +163,8 @@ impl Sealer for Vault {
     }
 
     fn erase(&self, subjects: &[Subject]) -> Result<u64, StoreError> {
-        let mut gone = 0;
-        for subject in subjects {
-            gone += u64::from(Self::erase(self, &subject.0)?);
-        }
-        Ok(gone)
+        let names = subjects.iter().map(|subject| subject.0.as_str());
+        Ok(self.erase_all(names)? as u64)
     }
 }
 

@@ -1,6 +1,18 @@
 //! Bursar's durable state.
 //!
 //! Knows bytes, keys and commits; not what an input means, not Stripe, not HTTP.
+//!
+//! ```text
+//! api, query   what callers say and hear (`Store`)
+//! engine       one committer, one fold, all reads; the same for every backend
+//! record       what the journal holds            keys, shapes   what the rows are
+//! kv           rows: in memory, in sled          journal, vault the truth, and its keys
+//! open, mem    how a store is made               conformance    what every store must do
+//! ```
+//!
+//! Known limits: no segment of the journal is dropped yet (`journal` can write checkpoints, nothing
+//! here does), so a start reads the whole journal; rows that must be folded again are folded before
+//! the store opens, and nothing is accepted meanwhile.
 
 pub mod api;
 #[cfg(test)]

@@ -32,6 +32,7 @@ impl MemStore {
             dir: None,
             marks: Watermarks::OFF,
             leave: None,
+            recount: None,
         })?;
         Ok(Arc::new(engine))
     }

@@ -9,15 +9,16 @@
 //!   sled.aside/   rows that could not be believed, kept for whoever wants to know why
 //! ```
 //!
-//! When rows are believed: same boot as the one that wrote them, or every row counted; and their
-//! journal is this one. Otherwise they are folded again from the first record.
+//! When rows are believed: their journal is this one and every row was counted. Large stores that
+//! were written during this boot of the machine are believed at once and counted while they serve.
+//! Otherwise rows are folded again from the first record.
 //! Failure: damage in journal or keys refuses to open; damage in rows never does.
 
 use crate::api::{Administer, Keep, Store};
 use crate::durable::{JournalLog, JournalRecords};
 use crate::engine::port::{Log, Records, Sealer};
 use crate::engine::shared::Watermarks;
-use crate::engine::{Engine, Parts, replay};
+use crate::engine::{Doubt, Engine, Parts, replay};
 use crate::error::StoreError;
 use crate::journal::{self, DirLock, InstallationId, Journal, JournalSettings};
 use crate::keys;
@@ -30,6 +31,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Up to this many rows are counted before anything is served; more, in the background.
+const ROWS_CHECKED_AT_ONCE: u64 = 500_000;
+/// Says that the rows were found wanting: they are folded again, whatever they say.
+const DOUBTED: &str = "rows.doubted";
+
 /// How a store is opened.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
@@ -41,7 +47,7 @@ pub struct OpenOptions {
     pub journal: JournalSettings,
     /// Written into the lock file: where the holder can be talked to.
     pub socket: PathBuf,
-    /// Count every row, even if the last process closed in order during this boot.
+    /// Count every row before serving, however many there are.
     pub check_rows: bool,
     /// Forget again every key the journal says was erased: after a restore.
     pub erase_again: bool,
@@ -94,6 +100,8 @@ pub(crate) fn open_simulated(
         log: Box::new(durable.log),
         records: durable.records,
         keys: durable.keys,
+        // The walk runs beside every random history; `audit` compares its outcome.
+        recount: Some(Box::new(|| panic!("a row was miscounted"))),
         dir: None,
         marks: options.watermarks,
         leave: Some(Box::new(move || {
@@ -109,7 +117,7 @@ pub(crate) fn open_simulated(
 pub enum RowsFound {
     /// There was no journal either.
     New,
-    /// Written during this boot, not counted.
+    /// Written during this boot; being counted in the background.
     Trusted,
     /// Every row counted, none missing.
     Checked,
@@ -155,11 +163,20 @@ pub fn open_sled(
         replayed,
     };
     tracing::info!(rows = ?report.rows, replayed, "the store is open");
+    let doubted = dir.join(DOUBTED);
+    let recount: Option<Doubt> = (report.rows == RowsFound::Trusted).then(|| {
+        Box::new(move || {
+            if let Err(error) = std::fs::write(&doubted, b"folded again at the next opening\n") {
+                tracing::error!(%error, "the doubt about the rows cannot be written down");
+            }
+        }) as Doubt
+    });
     let engine = Engine::start(Parts {
         kv: Box::new(kv),
         log: Box::new(durable.log),
         records: durable.records,
         keys: durable.keys,
+        recount,
         dir: Some(dir.to_owned()),
         marks: options.watermarks,
         // The lock goes with the last file.
@@ -226,6 +243,7 @@ fn now() -> Timestamp {
 
 /// Why rows are not believed; `None`: they are.
 fn doubt(
+    dir: &Path,
     kv: &SledKv,
     durable: &Durable,
     options: &OpenOptions,
@@ -235,13 +253,23 @@ fn doubt(
     }
     let record = replay::folded(kv)?.record;
     if record == 0 {
-        return Ok(Err("there are none".to_owned()));
+        if !crate::kv::first(kv, &[0], &[0xff], 1)?.is_empty() {
+            return Ok(Err("they do not say which record they are up to".to_owned()));
+        }
+        // Nothing to move out of the way: these are filled where they are.
+        return Ok(Ok(made_again(durable, "there were none".to_owned())));
     }
     if record > durable.records.head().0 {
         return Ok(Err("they are ahead of the journal".to_owned()));
     }
+    if dir.join(DOUBTED).exists() {
+        return Ok(Err(
+            "some were found missing or changed while it ran".to_owned()
+        ));
+    }
     let same_boot = kv.get(&keys::meta("boot"))? == Some(boot());
-    if same_boot && !options.check_rows {
+    let is_large = replay::folded(kv)?.tally.total() > ROWS_CHECKED_AT_ONCE;
+    if same_boot && is_large && !options.check_rows {
         return Ok(Ok(RowsFound::Trusted));
     }
     if replay::is_complete(kv)? {
@@ -265,7 +293,7 @@ fn open_rows(
     let sled = dir.join("sled");
     let believed = SledKv::open(&sled, options.cache_bytes).and_then(|kv| {
         check_owner(&kv, durable.installation)?;
-        let found = doubt(&kv, durable, options)?;
+        let found = doubt(dir, &kv, durable, options)?;
         let found = match found {
             Ok(found) => {
                 *replayed = catch_up(&kv, durable, options)?;
@@ -284,24 +312,38 @@ fn open_rows(
             drop(kv);
             reason
         }
-        Err(error @ (StoreError::Incompatible(_) | StoreError::Io { .. })) => return Err(error),
+        Err(
+            error @ (StoreError::Incompatible(_)
+            | StoreError::Locked { .. }
+            | StoreError::Io { .. }),
+        ) => return Err(error),
         Err(error) => error.to_string(),
     };
-    let is_new = durable.journal_report.created;
-    if !is_new {
-        tracing::warn!(reason, "the rows are folded again from the journal");
-    }
+    tracing::warn!(reason, "the rows are folded again from the journal");
     set_aside(dir)?;
+    match std::fs::remove_file(dir.join(DOUBTED)) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StoreError::Io {
+                operation: "removing the mark of doubt",
+                source,
+            });
+        }
+        _ => {}
+    }
     let kv = SledKv::open(&sled, options.cache_bytes)?;
     *replayed = catch_up(&kv, durable, options)?;
     sign(&kv, durable.installation)?;
     kv.flush()?;
-    let found = if is_new {
+    Ok((kv, made_again(durable, reason)))
+}
+
+/// Rows made from the first record: of a journal that is as new as they are, or of an old one.
+fn made_again(durable: &Durable, reason: String) -> RowsFound {
+    if durable.journal_report.created {
         RowsFound::New
     } else {
         RowsFound::Rebuilt { reason }
-    };
-    Ok((kv, found))
+    }
 }
 
 fn catch_up(kv: &dyn Kv, durable: &Durable, options: &OpenOptions) -> Result<u64, StoreError> {

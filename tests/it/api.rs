@@ -395,3 +395,26 @@ async fn what_a_closed_store_cannot_keep_is_503_and_says_when_to_come_back() {
     let delivery = price_event("evt_1").to_string();
     app.deliver(delivery.as_bytes()).await.is_problem(503);
 }
+
+#[tokio::test]
+async fn draining_answers_long_polls_with_what_is_there() {
+    let app = std::sync::Arc::new(App::start().await);
+    app.operator("POST /api/v1/tenants", r#"{"tenantId":"acme"}"#)
+        .await;
+    let waiting = {
+        let app = std::sync::Arc::clone(&app);
+        let path = "GET /api/v1/tenants/acme?minVersion=99&waitSeconds=30";
+        tokio::spawn(async move { app.operator(path, "").await })
+    };
+    while app.server.open_connections() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    app.drain();
+    let soon = std::time::Duration::from_secs(10);
+    let reply = tokio::time::timeout(soon, waiting).await.unwrap().unwrap();
+    assert_eq!(
+        (reply.status, reply.json()["tenantId"].as_str()),
+        (200, Some("acme"))
+    );
+}

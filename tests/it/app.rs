@@ -1,6 +1,6 @@
 //! A whole service on a port of its own, over a store in memory, and a client that sends bytes.
 
-use bursar::http::actors::{ActorsIntake, TreeHealth};
+use bursar::adapters::{EdgeHealth, EdgeIntake};
 use bursar::http::auth::AdminAccess;
 use bursar::http::edge::{Edge, EdgeSettings, Intake, IntakeError, Ports};
 use bursar::http::limits::Limits;
@@ -34,7 +34,7 @@ pub(crate) const START_SECONDS: i64 = 1_747_044_000;
 
 /// Takes in through the actors, or refuses as it is told.
 pub(crate) struct Gate {
-    inner: ActorsIntake,
+    inner: EdgeIntake,
     mode: AtomicU8,
     pub(crate) accepted: AtomicUsize,
     pub(crate) refusals: Mutex<Vec<Refusal>>,
@@ -110,7 +110,16 @@ pub(crate) fn catalogue() -> Catalogue {
         effect: PlanEffect::Subscription(terms),
         revoke_on: [].into(),
     };
-    Catalogue { plans: vec![plan] }
+    let credits = Plan {
+        id: "credits-10".to_owned(),
+        name: "Ten credits".to_owned(),
+        price_ids: vec![bursar_domain::ids::PriceId::parse("price_credits").unwrap()],
+        effect: PlanEffect::Credits(10),
+        revoke_on: [].into(),
+    };
+    Catalogue {
+        plans: vec![plan, credits],
+    }
 }
 
 pub(crate) struct App {
@@ -160,7 +169,7 @@ impl App {
         .await
         .unwrap();
         let gate = Arc::new(Gate {
-            inner: ActorsIntake::new(tree.intake(), tree.waker()),
+            inner: EdgeIntake::new(tree.intake(), tree.waker()),
             mode: AtomicU8::new(0),
             accepted: AtomicUsize::new(0),
             refusals: Mutex::default(),
@@ -169,7 +178,7 @@ impl App {
             store: Arc::clone(&store),
             intake: Arc::clone(&gate) as Arc<dyn Intake>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            health: Arc::new(TreeHealth::new(tree.health())),
+            health: Arc::new(EdgeHealth(tree.health())),
         };
         let here = vec![bursar_config::Cidr::parse("127.0.0.0/8").unwrap()];
         let edge_settings = EdgeSettings {

@@ -23,7 +23,7 @@ fn webhook(extra: &str, body: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn framing_two_readers_could_read_differently_is_refused() {
-    let app = App::start().await;
+    let app = App::with(quick_limits()).await;
     let many = (0..200).fold(String::new(), |all, n| all + &format!("X-{n}: 1\r\n"));
     let long = format!("X-Long: {}\r\n", "a".repeat(100 << 10));
     let path = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(70 << 10));
@@ -377,4 +377,98 @@ async fn any_stream_is_served() {
     let mut answer = String::new();
     near.read_to_string(&mut answer).await.unwrap();
     assert!(answer.contains("\"checks\""), "{answer}");
+}
+
+/// xorshift64*: enough to disturb bytes, and the same for the same seed everywhere.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        usize::try_from(self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33).unwrap() % limit
+    }
+    fn disturb(&mut self, bytes: &mut Vec<u8>) {
+        const TOKENS: [&[u8]; 12] = [
+            b"\r\n",
+            b"\r\n\r\n",
+            b"\0",
+            b"%00",
+            b"Content-Length: 5\r\n",
+            b"Transfer-Encoding: chunked\r\n",
+            b"{\"a\":",
+            b"\xff\xfe",
+            b"Host: b\r\n",
+            b"?cursor=00",
+            b"Idempotency-Key: k\r\n",
+            b"X-Tenant-Id: acme\r\n",
+        ];
+        for _ in 0..=self.below(4) {
+            let at = self.below(bytes.len().max(1)).min(bytes.len());
+            match self.below(4) {
+                0 if at < bytes.len() => bytes[at] = u8::try_from(self.below(256)).unwrap(),
+                1 => bytes.truncate(at),
+                2 => {
+                    let token = TOKENS[self.below(TOKENS.len())];
+                    bytes.splice(at..at, token.iter().copied());
+                }
+                _ => {
+                    let end = (at + self.below(20)).min(bytes.len());
+                    bytes.drain(at..end);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn disturbed_requests_are_answered_or_closed_and_never_500() {
+    let seed = std::env::var("BURSAR_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok());
+    let cases = std::env::var("BURSAR_CASES")
+        .ok()
+        .and_then(|s| s.parse().ok());
+    let (seed, cases) = (seed.unwrap_or(0x5eed_u64), cases.unwrap_or(600));
+    println!("seed={seed} cases={cases}");
+    let app = App::with(quick_limits()).await;
+    let key = crate::app::ADMIN_KEY;
+    let signed = sign(SECRET, b"{}", START_SECONDS);
+    let requests = [
+        webhook(&format!("Stripe-Signature: {signed}\r\nContent-Length: 2\r\n"), "{}"),
+        format!("GET /api/v1/tenants?limit=5&status=a HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n\r\n").into_bytes(),
+        format!("POST /api/v1/tenants HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\nContent-Type: application/json\r\nContent-Length: 45\r\n\r\n{{\"tenantId\":\"acme\",\"metadata\":{{\"k\":\"vvvvv\"}}}}").into_bytes(),
+        format!("POST /api/v1/webhook-events/replay HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\nTransfer-Encoding: chunked\r\n\r\nf\r\n{{\"dryRun\":true}}\r\n0\r\n\r\n").into_bytes(),
+        format!("PATCH /api/v1/tenants/acme?name=x HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\n\r\n").into_bytes(),
+    ];
+    let mut chance = Chance(seed.max(1));
+    let mut seen = std::collections::BTreeMap::new();
+    for case in 0..cases {
+        let mut bytes = requests[chance.below(requests.len())].clone();
+        chance.disturb(&mut bytes);
+        let mut stream = app.connect().await;
+        let _ = stream.write_all(&bytes).await;
+        let _ = stream.shutdown().await;
+        let mut answer = Vec::new();
+        let reading = stream.read_to_end(&mut answer);
+        let ended = tokio::time::timeout(Duration::from_secs(20), reading).await;
+        assert!(
+            ended.is_ok(),
+            "case {case} hangs: {:?}",
+            String::from_utf8_lossy(&bytes)
+        );
+        for status in statuses(&String::from_utf8_lossy(&answer)) {
+            assert_ne!(
+                status,
+                500,
+                "case {case}: {:?}",
+                String::from_utf8_lossy(&bytes)
+            );
+            *seen.entry(status).or_insert(0) += 1;
+        }
+    }
+    println!("statuses={seen:?}");
+    assert!(seen.len() >= 5, "{seen:?}");
+    assert_eq!(app.send("GET /readyz", &[], b"").await.status, 200);
 }

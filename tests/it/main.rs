@@ -8,4 +8,5 @@ mod api;
 mod app;
 mod framing;
 mod outward;
+mod story;
 mod webhook;

@@ -83,7 +83,8 @@ async fn what_stripe_did_not_sign_is_refused_and_not_stored() {
         sign(SECRET, &body, START_SECONDS + 330),
     );
     let retired = sign("whsec_retired", &body, START_SECONDS);
-    let rows: Vec<(&str, Option<String>, &[u8], u16, &str)> = vec![
+    type Row<'a> = (&'a str, Option<String>, &'a [u8], u16, &'a str);
+    let rows: Vec<Row<'_>> = vec![
         ("BW1", None, &body, 400, "signature_missing"),
         (
             "BW2",
@@ -222,9 +223,11 @@ fn altered(id: &str, change: impl FnOnce(&mut Value)) -> Vec<u8> {
     event.to_string().into_bytes()
 }
 
+type OddBody = (&'static str, Vec<u8>, Option<InputStatus>);
+
 /// Bodies that are genuine and must never start three days of redelivery: each with the status it
 /// is stored under (`None`: whatever its reducer says).
-fn odd_bodies() -> Vec<(&'static str, Vec<u8>, Option<InputStatus>)> {
+fn odd_bodies() -> Vec<OddBody> {
     use InputStatus::{Dead, Ignored, Parked};
     let charge = |id: &str, amount: Value| {
         altered(id, |event| {

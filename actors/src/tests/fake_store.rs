@@ -402,6 +402,9 @@ impl Store for FakeStore {
     fn erase(&self, _: Vec<Subject>, _: Timestamp) -> Fut<'_, u64> {
         unasked()
     }
+    fn holders(&self, _subject: Subject, _limit: usize) -> Fut<'_, Vec<AggregateKey>> {
+        unasked()
+    }
     fn load(&self, aggregate: AggregateKey) -> Fut<'_, Option<Snapshot>> {
         self.read("load", move |s| s.snapshots.get(&aggregate).cloned())
     }

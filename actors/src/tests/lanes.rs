@@ -249,3 +249,25 @@ async fn while_stripe_is_down_only_probes_reach_it_and_all_is_read_afterwards() 
             .all(|e| e.status == EffectStatus::Done)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_the_attempts_in_the_making_and_begins_no_more() {
+    let (mut world, odd) = odd("slow").await;
+    for n in 0..30 {
+        world.send(&payment(n), "effect mail").await.unwrap();
+    }
+    world
+        .store
+        .until("the first are done", |s| s.calls("settle") >= 1)
+        .await;
+    let store = Arc::clone(&world.store);
+    let begun = store.state().calls("settle") + odd.running.load(Ordering::SeqCst) as u64;
+    let drained = world.tree.drain(Duration::from_secs(20)).await;
+    assert!(drained.unfinished.is_empty(), "{drained:?}");
+    assert_eq!(odd.running.load(Ordering::SeqCst), 0);
+    let settled = store.state().calls("settle");
+    assert!(
+        settled >= begun && settled < 30,
+        "{settled} of {begun} begun"
+    );
+}

@@ -111,8 +111,15 @@ async fn a_drain_past_its_deadline_says_what_is_unfinished() {
     world.store.state().hangs.insert("apply");
     world.send(&payment(1), "ok").await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let drained = world.tree.drain(Duration::from_secs(5)).await;
-    assert!(drained.unfinished.contains(&"entities"), "{drained:?}");
+    world.store.state().hangs.insert("ready");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let store = Arc::clone(&world.store);
+    let began = tokio::time::Instant::now();
+    let drained = world.tree.drain(Duration::from_secs(8)).await;
+    // One that hangs costs a share of the time, and the rest is still brought to an end.
+    assert_eq!(drained.unfinished, ["clock", "entities"]);
+    assert!(began.elapsed() <= Duration::from_secs(8));
+    assert_eq!(store.state().calls("close"), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,6 +160,22 @@ async fn a_core_actor_that_dies_is_replaced_and_work_goes_on() {
             .await;
         assert_eq!(*world.tree.exit().borrow(), None, "{core:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_uses_a_dead_core_actor_is_replaced_with_it_and_what_it_uses_is_not() {
+    let world = World::start(Limits::default()).await;
+    let before = Core::ALL.map(|core| world.tree.identity(core));
+    world.tree.kill(Core::Outbound);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let after = Core::ALL.map(|core| world.tree.identity(core));
+    let kept: Vec<_> = (0..6).map(|n| before[n] == after[n]).collect();
+    assert_eq!(kept, [true, true, false, false, false, false]);
+    assert_eq!(
+        world.tree.children(),
+        6,
+        "no old one stays beside a new one"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@
 mod books;
 mod charge;
 mod dispute;
+mod elsewhere;
 mod intent;
 mod missing;
 mod notices;
@@ -55,6 +56,8 @@ pub(crate) struct PaymentState {
     owner: Ownership,
     /// References other than customer and account that are not linked yet.
     unlinked: BTreeSet<LinkKey>,
+    /// What turned out to belong to another payment.
+    elsewhere: elsewhere::Elsewhere,
     /// What is waited for before Stripe is asked, and what was asked.
     missing: missing::Missing,
 }
@@ -147,7 +150,10 @@ impl PaymentState {
     }
 
     /// Joins Stripe's answer to a question of ours.
-    fn join_answer(&mut self, answer: &Answer) -> Outcome {
+    fn join_answer(&mut self, answer: &Answer, id: &PaymentId) -> Outcome {
+        if self.elsewhere.takes(answer, id) {
+            return Outcome::applied("").saying("belongs to another payment, which is told");
+        }
         let origin = Origin::reread(answer.at());
         let Some(json) = answer.json() else {
             return Outcome::ignored("", "Stripe does not know the object");
@@ -190,7 +196,7 @@ impl PaymentState {
         Outcome::of(joined, "")
     }
 
-    fn join_message(&mut self, message: &Message) -> Outcome {
+    fn join_message(&mut self, message: &Message, id: &PaymentId) -> Outcome {
         if let Some(news) = self.owner.hear(message) {
             return Outcome::of(if news { Joined::Kept } else { Joined::Same }, "");
         }
@@ -202,7 +208,7 @@ impl PaymentState {
             Message::GrantAttached { session, grant } => {
                 self.payment.bought(session.clone(), grant.clone())
             }
-            Message::Answer(answer) => return self.join_answer(answer),
+            Message::Answer(answer) => return self.join_answer(answer, id),
             _ => return Outcome::ignored("", "not for a payment"),
         };
         Outcome::of(if news { Joined::Kept } else { Joined::Same }, "")
@@ -294,7 +300,7 @@ impl PaymentState {
 
 impl Reducer for PaymentState {
     fn references(&self, key: &AggregateKey, fact: &Fact, settings: &Settings) -> Vec<LinkKey> {
-        let Some((scope, _)) = parts(key) else {
+        let Some((scope, id)) = parts(key) else {
             return Vec::new();
         };
         // What the fact adds to the state's own references: join it into a copy and ask that.
@@ -304,10 +310,10 @@ impl Reducer for PaymentState {
                 after.join_event(event, settings);
             }
             Fact::Answer(answer) => {
-                after.join_answer(answer);
+                after.join_answer(answer, id);
             }
             Fact::Message(envelope) => {
-                after.join_message(&envelope.message);
+                after.join_message(&envelope.message, id);
             }
             Fact::Timer(_) | Fact::Order(_) => {}
         }
@@ -316,10 +322,13 @@ impl Reducer for PaymentState {
     }
 
     fn join(&mut self, key: &AggregateKey, fact: &Fact, _: &Cause, ctx: &Ctx<'_>) -> Outcome {
+        let Some((_, id)) = parts(key) else {
+            return Outcome::ignored("", "not a payment");
+        };
         let mut outcome = match fact {
             Fact::Event(event) => self.join_event(event, ctx.settings),
-            Fact::Answer(answer) => self.join_answer(answer),
-            Fact::Message(envelope) => self.join_message(&envelope.message),
+            Fact::Answer(answer) => self.join_answer(answer, id),
+            Fact::Message(envelope) => self.join_message(&envelope.message, id),
             Fact::Timer(name) if name == missing::TIMER => {
                 self.missing.ask(ctx.now);
                 Outcome::applied("").saying("asks Stripe for what was not heard of yet")
@@ -327,7 +336,7 @@ impl Reducer for PaymentState {
             Fact::Timer(_) | Fact::Order(_) => Outcome::ignored("", "not for a payment"),
         };
         if outcome.object_id.is_empty() {
-            outcome.object_id = parts(key).map_or_else(String::new, |(_, id)| id.to_string());
+            outcome.object_id = id.to_string();
         }
         outcome
     }
@@ -345,7 +354,9 @@ impl Reducer for PaymentState {
             .filter(|key| !told_otherwise(key))
             .filter(|key| !ctx.links.contains_key(key));
         self.unlinked = missing.cloned().collect();
-        self.missing.update(&self.payment, id, ctx.now);
+        if self.elsewhere.payment().is_none() {
+            self.missing.update(&self.payment, id, ctx.now);
+        }
     }
 
     fn project(&self, key: &AggregateKey) -> Projection {
@@ -354,8 +365,15 @@ impl Reducer for PaymentState {
             return projection;
         };
         let payment = &self.payment;
+        projection.payment = Some(LinkKey::Payment(scope.clone(), id.clone()));
+        projection.ids = self.ids(id);
+        projection.tenant = self.owner.tenant.clone();
         for row in rows::rows(self, scope, id) {
             projection.row(row);
+        }
+        if self.elsewhere.payment().is_some() {
+            self.elsewhere.project(&mut projection, scope);
+            return projection;
         }
         if !projection.rows.is_empty() {
             let others = payment.named_charges.iter().map(ToString::to_string);
@@ -384,8 +402,6 @@ impl Reducer for PaymentState {
         }
         let timer = self.missing.due().map(|at| (missing::TIMER.to_owned(), at));
         projection.timers.extend(timer);
-        projection.payment = Some(LinkKey::Payment(scope.clone(), id.clone()));
-        projection.ids = self.ids(id);
         projection
     }
 
@@ -404,8 +420,8 @@ impl Reducer for PaymentState {
         }
         let object_id = id.as_str();
         let conflict = self.owner.conflict(&old.owner, key, object_id, ctx.now);
-        let told = notices::intents(old, key, scope, id, cause, ctx.now);
-        let all = notices::intents(self, key, scope, id, cause, ctx.now);
+        let told = notices::intents(old, self, key, scope, id, cause, ctx.now);
+        let all = notices::intents(self, old, key, scope, id, cause, ctx.now);
         all.into_iter()
             .filter(|(id, _)| !told.contains_key(id))
             .map(|(_, intent)| intent)

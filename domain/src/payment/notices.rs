@@ -9,6 +9,7 @@
 use super::PaymentState;
 use super::dispute::Dispute;
 use super::refund::Refund;
+use super::rows::Frame;
 use super::totals::Doubt;
 use crate::aggregate::AggregateKey;
 use crate::decision::{EffectId, EffectIntent};
@@ -16,7 +17,7 @@ use crate::effect::{Alert, Effect, Notify};
 use crate::ids::{PaymentId, PaymentIntentId, Scope, Timestamp};
 use crate::message::Cause;
 use crate::reread::{Reread, RereadTarget};
-use crate::rows::{Row, RowKind};
+use crate::rows::Row;
 use std::collections::BTreeMap;
 
 struct Notices<'a> {
@@ -24,14 +25,17 @@ struct Notices<'a> {
     key: &'a AggregateKey,
     scope: &'a Scope,
     id: &'a PaymentId,
+    frame: Frame<'a>,
     cause: &'a Cause,
     now: Timestamp,
     all: BTreeMap<EffectId, EffectIntent>,
 }
 
-/// Everything the state calls for, by effect id.
+/// Everything the state calls for, by effect id, but what refunds and disputes call for that are the
+/// same in `other`: neither state calls for anything new there.
 pub(super) fn intents(
     state: &PaymentState,
+    other: &PaymentState,
     key: &AggregateKey,
     scope: &Scope,
     id: &PaymentId,
@@ -43,18 +47,23 @@ pub(super) fn intents(
         key,
         scope,
         id,
+        frame: Frame { state, scope, id },
         cause,
         now,
         all: BTreeMap::new(),
     };
-    let rows = super::rows::rows(state, scope, id);
-    let row = |kind: RowKind, id: &str| rows.iter().find(|row| row.kind == kind && row.id == id);
-    notices.of_payment(row(RowKind::Payment, id.as_str()));
-    for refund in state.payment.refunds.values() {
-        notices.of_refund(refund, row(RowKind::Refund, refund.best.id.as_str()));
+    let (own, others) = (&state.payment, &other.payment);
+    let same_tenant = state.owner.tenant == other.owner.tenant;
+    notices.of_payment();
+    for (id, refund) in &own.refunds {
+        if !same_tenant || others.refunds.get(id) != Some(refund) {
+            notices.of_refund(refund);
+        }
     }
-    for dispute in state.payment.disputes.values() {
-        notices.of_dispute(dispute, row(RowKind::Dispute, dispute.best.id.as_str()));
+    for (id, dispute) in &own.disputes {
+        if !same_tenant || others.disputes.get(id) != Some(dispute) {
+            notices.of_dispute(dispute);
+        }
     }
     notices.of_watch();
     notices.of_doubts();
@@ -68,8 +77,8 @@ impl Notices<'_> {
         self.all.insert(intent.id.clone(), intent);
     }
 
-    fn notify(&mut self, kind: &str, business_key: &str, row: Option<&Row>) {
-        let (Some(tenant), Some(row)) = (&self.state.owner.tenant, row) else {
+    fn notify(&mut self, kind: &str, business_key: &str, row: &Row) {
+        let Some(tenant) = &self.state.owner.tenant else {
             return;
         };
         let object = serde_json::from_slice(&row.value).unwrap_or(serde_json::Value::Null);
@@ -97,8 +106,9 @@ impl Notices<'_> {
         self.add(&Effect::Reread(Reread { scope, target }), business_key);
     }
 
-    fn of_payment(&mut self, row: Option<&Row>) {
+    fn of_payment(&mut self) {
         let payment = &self.state.payment;
+        let row = &self.frame.payment();
         let failure = payment.failure();
         match payment.status().as_deref() {
             Some("succeeded") => self.notify("payment.succeeded", self.id.as_str(), row),
@@ -118,7 +128,8 @@ impl Notices<'_> {
         }
     }
 
-    fn of_refund(&mut self, refund: &Refund, row: Option<&Row>) {
+    fn of_refund(&mut self, refund: &Refund) {
+        let row = &self.frame.refund(refund);
         let id = refund.best.id.to_string();
         match refund.best.status.as_str() {
             "failed" | "canceled" => {
@@ -136,7 +147,8 @@ impl Notices<'_> {
         }
     }
 
-    fn of_dispute(&mut self, dispute: &Dispute, row: Option<&Row>) {
+    fn of_dispute(&mut self, dispute: &Dispute) {
+        let row = &self.frame.dispute(dispute);
         let id = dispute.best.id.to_string();
         let status = dispute.best.status.as_str();
         let money = crate::money::Money::new(dispute.best.amount, dispute.best.currency);
@@ -228,6 +240,10 @@ impl Notices<'_> {
     }
 
     fn of_missing(&mut self) {
+        let elsewhere = &self.state.elsewhere;
+        for (business_key, target) in elsewhere.questions(&self.state.payment) {
+            self.reread(target, &business_key);
+        }
         let missing = &self.state.missing;
         for (question, target) in missing.questions(&self.state.payment, self.id) {
             self.reread(target, &format!("missing:{question}"));

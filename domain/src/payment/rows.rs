@@ -12,17 +12,18 @@ use crate::rows::{Row, RowKind};
 use serde_json::{Map, Value, json};
 
 /// What every row of a payment's parts shares.
-struct Frame<'a> {
-    state: &'a PaymentState,
-    scope: &'a Scope,
-    id: &'a PaymentId,
+pub(super) struct Frame<'a> {
+    pub(super) state: &'a PaymentState,
+    pub(super) scope: &'a Scope,
+    pub(super) id: &'a PaymentId,
 }
 
 pub(super) fn rows(state: &PaymentState, scope: &Scope, id: &PaymentId) -> Vec<Row> {
     let frame = Frame { state, scope, id };
     let mut rows: Vec<Row> = Vec::new();
     let payment = &state.payment;
-    if payment.is_known() || !payment.refunds.is_empty() || !payment.disputes.is_empty() {
+    let heard = payment.is_known() || !payment.refunds.is_empty() || !payment.disputes.is_empty();
+    if heard && state.elsewhere.payment().is_none() {
         rows.push(frame.payment());
     }
     rows.extend(payment.refunds.values().map(|refund| frame.refund(refund)));
@@ -78,7 +79,7 @@ impl Frame<'_> {
         }
     }
 
-    fn payment(&self) -> Row {
+    pub(super) fn payment(&self) -> Row {
         let payment = &self.state.payment;
         let status = payment.status();
         let failure = payment.failure();
@@ -102,7 +103,7 @@ impl Frame<'_> {
         self.row(RowKind::Payment, self.id.as_str(), &status, created_at, own)
     }
 
-    fn refund(&self, refund: &Refund) -> Row {
+    pub(super) fn refund(&self, refund: &Refund) -> Row {
         let best = &refund.best;
         let mut own = json!({
             "paymentId": self.id.as_str(),
@@ -125,7 +126,7 @@ impl Frame<'_> {
         )
     }
 
-    fn dispute(&self, dispute: &Dispute) -> Row {
+    pub(super) fn dispute(&self, dispute: &Dispute) -> Row {
         let best = &dispute.best;
         let mut own = json!({
             "paymentId": self.id.as_str(),

@@ -312,7 +312,8 @@ impl Payment {
             let of_charge = |r: &&Refund| r.best.charge.as_ref().is_none_or(|of| of == id);
             let heard = self.refunds.values().filter(of_charge);
             let heard = heard.map(|refund| refund.amount_max).fold(0, add);
-            let released = charge.best.amount - charge.best.amount_captured;
+            // Nothing is released where more was captured than authorized (overcapture).
+            let released = (charge.best.amount - charge.best.amount_captured).max(0);
             let unheard = charge.best.amount_refunded - released - heard;
             if unheard > 0 {
                 all.insert(id.clone(), unheard);

@@ -22,7 +22,7 @@ use crate::link::{Claim, ClaimSource, LinkKey, LinkTarget};
 use crate::message::{Cause, Grant, Message, Sums, TenantNamed};
 use crate::ownership::Ownership;
 use crate::project::Projection;
-use crate::register::{Origin, Ranked, Register};
+use crate::register::{Origin, Ranked, Register, earliest};
 use crate::reread::{Answer, RereadTarget};
 use crate::route::customer_subject;
 use crate::rows::{Personal, Row, RowKind, Subject};
@@ -76,10 +76,6 @@ pub(crate) struct SessionState {
     is_erased: bool,
     /// Derived: what it bought.
     purchase: Purchase,
-}
-
-fn earliest(slot: &mut Option<Timestamp>, at: Timestamp) {
-    *slot = Some(slot.map_or(at, |known| known.min(at)));
 }
 
 impl SessionState {

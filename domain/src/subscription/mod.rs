@@ -21,7 +21,7 @@ use crate::message::{
 };
 use crate::ownership::Ownership;
 use crate::project::Projection;
-use crate::register::{Origin, Ranked, Register};
+use crate::register::{Origin, Ranked, Register, earliest};
 use crate::reread::{Answer, RereadTarget};
 use crate::route::customer_subject;
 use crate::rows::{Row, RowKind};
@@ -100,8 +100,9 @@ impl SubscriptionState {
         refer(&mut self.owner, scope, subscription);
         if subscription.status.as_deref() == Some("past_due") {
             let end = Timestamp::from_seconds(subscription.period_end.unwrap_or_default());
-            let first = self.past_due_seen.entry(end).or_insert(origin.at);
-            *first = (*first).min(origin.at);
+            let mut first = self.past_due_seen.get(&end).copied();
+            earliest(&mut first, origin.at);
+            self.past_due_seen.extend(first.map(|first| (end, first)));
             if self.past_due_seen.len() > PAST_DUE_MAX {
                 self.past_due_seen.pop_first();
             }

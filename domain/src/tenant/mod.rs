@@ -16,6 +16,7 @@ pub mod view;
 
 pub use view::{
     Entitlement, EntitlementError, LicenseView, SubscriptionView, TenantView, entitlement,
+    features, features_now,
 };
 
 use crate::aggregate::AggregateKey;
@@ -37,7 +38,7 @@ use std::collections::BTreeMap;
 
 /// Most subscriptions kept.
 const SUBSCRIPTIONS_MAX: usize = 32;
-/// Most customers and accounts kept.
+/// Most customers, accounts, payments of credits kept.
 const PARTS_MAX: usize = 16;
 
 /// What is known of one tenant.
@@ -65,8 +66,9 @@ pub(crate) struct TenantState {
     pub(crate) granted: i64,
     pub(crate) reversed: i64,
     pub(crate) debited: i64,
-    /// When credits were paid for last.
-    pub(crate) credits_paid_at: Option<Timestamp>,
+    /// When credits were paid for, by who says so; the latest ones.
+    #[serde(with = "crate::pairs")]
+    credits_paid: BTreeMap<AggregateKey, Timestamp>,
     /// Debits written by the decision at hand; shown as entries, not kept.
     #[serde(skip)]
     entry: Option<(String, u64, String, Timestamp)>,
@@ -118,10 +120,26 @@ impl TenantState {
         }
     }
 
-    fn join_credits(&mut self, old: &Sums, new: &Sums) {
+    /// When credits were paid for last.
+    pub(crate) fn credits_paid_at(&self) -> Option<Timestamp> {
+        self.credits_paid.values().max().copied()
+    }
+
+    fn join_credits(&mut self, from: &AggregateKey, old: &Sums, new: &Sums) {
         self.granted = self.granted.saturating_add(new.granted - old.granted);
         self.reversed = self.reversed.saturating_add(new.reversed - old.reversed);
-        self.credits_paid_at = self.credits_paid_at.max(new.paid_at);
+        match new.paid_at {
+            Some(at) => self.credits_paid.insert(from.clone(), at),
+            None => self.credits_paid.remove(from),
+        };
+        while self.credits_paid.len() > PARTS_MAX {
+            let oldest = self
+                .credits_paid
+                .iter()
+                .min_by_key(|(from, at)| (**at, (*from).clone()));
+            let oldest = oldest.map(|(from, _)| from.clone());
+            oldest.and_then(|from| self.credits_paid.remove(&from));
+        }
     }
 
     fn join_subscription(
@@ -150,7 +168,7 @@ impl TenantState {
         }
     }
 
-    fn join_message(&mut self, message: &Message, id: &TenantId) -> Outcome {
+    fn join_message(&mut self, from: &AggregateKey, message: &Message, id: &TenantId) -> Outcome {
         match message {
             Message::TenantNamed(named) => self.join_named(named),
             Message::SubscriptionSummary { scope, id, summary } => {
@@ -175,7 +193,7 @@ impl TenantState {
                     self.merchants.pop_first();
                 }
             }
-            Message::CreditSums { old, new } => self.join_credits(old, new),
+            Message::CreditSums { old, new } => self.join_credits(from, old, new),
             _ => return Outcome::ignored(id.as_str(), "not for a tenant"),
         }
         Outcome::applied(id.as_str())
@@ -296,7 +314,7 @@ impl Reducer for TenantState {
     fn join(&mut self, key: &AggregateKey, fact: &Fact, _: &Cause, ctx: &Ctx<'_>) -> Outcome {
         let id = tenant_of(key);
         match fact {
-            Fact::Message(envelope) => self.join_message(&envelope.message, id),
+            Fact::Message(envelope) => self.join_message(&envelope.from, &envelope.message, id),
             Fact::Order(order) => self.join_order(id, order, ctx),
             Fact::Timer(_) => Outcome::applied(id.as_str()),
             Fact::Event(_) | Fact::Answer(_) => Outcome::ignored(id.as_str(), "not for a tenant"),

@@ -22,7 +22,7 @@ pub(super) fn effects(
     let (before, after) = (&old.standing, &new.standing);
     // A status comes back: the fact is the change together with the word that made it.
     let newest = new.subscriptions.values().map(|one| one.as_of).max();
-    let paid = new.credits_paid_at;
+    let paid = new.credits_paid_at();
     let when = format!(
         "{}:{}",
         newest.unwrap_or_default().0,

@@ -106,7 +106,7 @@ pub(super) fn derive(state: &TenantState, catalogue: &Catalogue) -> Standing {
         .filter_map(|summary| summary.ended_at)
         .max()
         .max(state.ended_last);
-    let paid_after = state.credits_paid_at.is_some() && state.credits_paid_at > last_end;
+    let paid_after = state.credits_paid_at().is_some() && state.credits_paid_at() > last_end;
     let archived_at = last_end.filter(|_| !lives && !paid_after);
     let mut standing = Standing {
         archived_at,

@@ -9,6 +9,7 @@ use crate::ids::{Scope, SubscriptionId, Timestamp};
 use crate::message::{LicenseState, SubscriptionSummary};
 use crate::plans::{Catalogue, Limit, PlanEffect};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 pub(super) fn subscription_json(
     (_, id): &(Scope, SubscriptionId),
@@ -138,6 +139,24 @@ pub fn features(catalogue: &Catalogue) -> Vec<String> {
     all.sort();
     all.dedup();
     all
+}
+
+/// The features a tenant has by the present catalogue: what `license.features` shows on a read, so
+/// that an edited catalogue acts at once and not with the tenant's next event.
+pub fn features_now(tenant: &TenantView, catalogue: &Catalogue) -> BTreeSet<String> {
+    let living = || {
+        tenant
+            .subscriptions
+            .iter()
+            .filter(|one| one.ended_at.is_none())
+    };
+    if living().next().is_none() {
+        return features_of(catalogue, catalogue.free().map(|free| free.id.as_str()));
+    }
+    living()
+        .filter(|one| gives(one.license.state))
+        .flat_map(|one| features_of(catalogue, one.plan_id.as_deref()))
+        .collect()
 }
 
 fn has(catalogue: &Catalogue, plan_id: Option<&str>, feature: &str) -> bool {

@@ -829,6 +829,27 @@ fn disputes() -> Vec<History> {
                 (2_000, 0),
             )
         },
+        History {
+            others: row("won"),
+            ..history(
+                "a dispute is lost and then won after all",
+                vec![
+                    charge_paid(),
+                    created(),
+                    withdrawn(vec![taken()]),
+                    lost(),
+                    at(
+                        2_000,
+                        "charge.dispute.updated",
+                        PLATFORM,
+                        dispute("won", vec![taken(), back()]),
+                    ),
+                ],
+                disputed(false),
+                kept.clone(),
+                (2_000, 0),
+            )
+        },
         history(
             "an inquiry is closed and no money moves",
             vec![

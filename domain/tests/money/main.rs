@@ -4,9 +4,11 @@
 
 mod build;
 mod histories;
+mod inputs;
 mod lives;
 mod merchants;
 mod orders;
+mod owners;
 mod purchases;
 mod samples;
 mod told;

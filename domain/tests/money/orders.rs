@@ -45,6 +45,7 @@ pub(crate) fn kind_of(word: &str) -> RowKind {
         "merchant" => RowKind::Merchant,
         "tenant" => RowKind::Tenant,
         "credit" => RowKind::CreditEntry,
+        "customer" => RowKind::Customer,
         other => panic!("no kind {other}"),
     }
 }

@@ -512,3 +512,49 @@ fn a_charge_answers_for_its_payment() {
     let alias = (RowKind::Payment, Scope::PLATFORM, "ch_1".to_owned());
     assert_eq!(world.aliases.get(&alias).map(String::as_str), Some("pi_1"));
 }
+
+#[test]
+fn a_dispute_that_names_only_its_charge_finds_the_payment_of_that_charge() {
+    let mut world = world();
+    let lone = |object: Value| with(object, json!({ "payment_intent": null }));
+    let taken = || vec![moved("txn", -2_000, T0 + 500)];
+    let open = lone(dispute("needs_response", taken()));
+    let du = RereadTarget::Dispute(bursar_domain::ids::DisputeId::parse("du_1").unwrap());
+    world
+        .truth
+        .insert(asks_on(ACCOUNT), (200, charge("succeeded").to_string()));
+    let asked = Reread {
+        target: du,
+        ..asks_on(ACCOUNT)
+    };
+    world.truth.insert(asked, (200, open.to_string()));
+    world.deliver_json(&at(500, "charge.dispute.created", ACCOUNT, open));
+    world.deliver_json(&at(
+        9,
+        "payment_intent.succeeded",
+        ACCOUNT,
+        intent("succeeded"),
+    ));
+    world.deliver_json(&at(9, "charge.succeeded", ACCOUNT, charge("succeeded")));
+    world.advance_to(Timestamp(world.now.0 + 3_600_000));
+    let known = json!({ "amountCaptured": 2_000, "disputed": true, "needsReview": false });
+    holds(&world, RowKind::Payment, "pi_1", &known, "passed on");
+    holds(
+        &world,
+        RowKind::Dispute,
+        "du_1",
+        &json!({ "paymentId": "pi_1" }),
+        "passed on",
+    );
+    assert!(
+        world.row(RowKind::Payment, "ch_1").is_none(),
+        "no payment of its own"
+    );
+    let sold: i64 = world.books.values().filter(|amount| **amount > 0).sum();
+    let counted = world
+        .balances()
+        .values()
+        .map(|amount| amount.abs())
+        .sum::<i64>();
+    assert_eq!((sold, counted), (4_000, 0), "sold once, taken back once");
+}

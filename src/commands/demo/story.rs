@@ -8,24 +8,27 @@ use super::world::{Expectation, Failure, Want, World};
 use serde_json::Value;
 
 /// One step of the story.
-pub struct Step {
+pub(super) struct Step {
     /// What happens, for people.
-    pub title: &'static str,
+    pub(super) title: &'static str,
     /// Does it.
-    pub act: for<'a> fn(&'a mut World) -> Act<'a>,
+    pub(super) act: for<'a> fn(&'a mut World) -> Act<'a>,
     /// What must be true of the tenant or object afterwards.
-    pub expect: fn(&World) -> Expectation,
+    pub(super) expect: fn(&World) -> Expectation,
 }
 
 /// The boxed future of an act.
-pub type Act<'a> = std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
+pub(super) type Act<'a> = std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 
 const DAY_SECONDS: i64 = 86_400;
 /// A month and the hour a renewal invoice stays a draft.
 const MONTH_SECONDS: i64 = 31 * DAY_SECONDS + 2 * 3_600;
 
 fn tenant(fields: &[(&'static str, Want)]) -> Expectation {
-    Expectation { path: "/api/v1/tenants/acme".to_owned(), fields: fields.to_vec() }
+    Expectation {
+        path: "/api/v1/tenants/acme".to_owned(),
+        fields: fields.to_vec(),
+    }
 }
 
 fn word(text: &str) -> Want {
@@ -37,7 +40,7 @@ fn number(value: i64) -> Want {
 }
 
 /// The story, in order.
-pub const STORY: &[Step] = &[
+pub(super) const STORY: &[Step] = &[
     Step {
         title: "a visitor pays for hobby on the checkout page",
         act: |world| Box::pin(async move { world.subscribe("hobby").await }),
@@ -59,7 +62,10 @@ pub const STORY: &[Step] = &[
             })
         },
         expect: |world| {
-            tenant(&[("license.state", word("active")), ("license.validUntil", world.later_than_remembered())])
+            tenant(&[
+                ("license.state", word("active")),
+                ("license.validUntil", world.later_than_remembered()),
+            ])
         },
     },
     Step {
@@ -70,12 +76,22 @@ pub const STORY: &[Step] = &[
                 world.advance(MONTH_SECONDS).await
             })
         },
-        expect: |_| tenant(&[("status", word("past_due")), ("license.state", word("grace"))]),
+        expect: |_| {
+            tenant(&[
+                ("status", word("past_due")),
+                ("license.state", word("grace")),
+            ])
+        },
     },
     Step {
         title: "seven days of grace run out",
         act: |world| Box::pin(async move { world.advance(8 * DAY_SECONDS).await }),
-        expect: |_| tenant(&[("status", word("past_due")), ("license.state", word("revoked"))]),
+        expect: |_| {
+            tenant(&[
+                ("status", word("past_due")),
+                ("license.state", word("revoked")),
+            ])
+        },
     },
     Step {
         title: "a new card pays the open invoice",
@@ -85,12 +101,22 @@ pub const STORY: &[Step] = &[
                 world.pay_open_invoice().await
             })
         },
-        expect: |_| tenant(&[("status", word("active")), ("license.state", word("active"))]),
+        expect: |_| {
+            tenant(&[
+                ("status", word("active")),
+                ("license.state", word("active")),
+            ])
+        },
     },
     Step {
         title: "the tenant moves up to pro, prorated now",
         act: |world| Box::pin(async move { world.change_plan("pro").await }),
-        expect: |_| tenant(&[("planId", word("pro")), ("subscription.planId", word("pro"))]),
+        expect: |_| {
+            tenant(&[
+                ("planId", word("pro")),
+                ("subscription.planId", word("pro")),
+            ])
+        },
     },
     Step {
         title: "the tenant buys ten credits once",
@@ -107,7 +133,10 @@ pub const STORY: &[Step] = &[
         act: |world| Box::pin(async move { world.dispute().await }),
         expect: |world| Expectation {
             path: format!("/api/v1/payments/{}", world.credit_payment()),
-            fields: vec![("disputed", Want::Is(Value::from(true))), ("amountRefunded", number(500))],
+            fields: vec![
+                ("disputed", Want::Is(Value::from(true))),
+                ("amountRefunded", number(500)),
+            ],
         },
     },
     Step {
@@ -122,7 +151,7 @@ pub const STORY: &[Step] = &[
             tenant(&[
                 ("status", word("canceled")),
                 ("license.state", word("revoked")),
-                ("subscription", Want::Is(Value::Null)),
+                ("subscription.status", word("canceled")),
                 ("archivedAt", Want::Something),
             ])
         },

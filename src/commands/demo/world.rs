@@ -13,7 +13,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A call that did not answer as it should.
 #[derive(Debug)]
-pub struct Failure(pub String);
+pub(super) struct Failure(pub(super) String);
 
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
@@ -23,7 +23,7 @@ impl From<reqwest::Error> for Failure {
 
 /// What a field must be.
 #[derive(Clone, Debug)]
-pub enum Want {
+pub(super) enum Want {
     /// Exactly this.
     Is(Value),
     /// A time after this one.
@@ -44,28 +44,28 @@ impl Want {
 
 /// What must be true of one object of Bursar's API.
 #[derive(Clone, Debug)]
-pub struct Expectation {
+pub(super) struct Expectation {
     /// Path of the GET.
-    pub path: String,
+    pub(super) path: String,
     /// Dotted fields.
-    pub fields: Vec<(&'static str, Want)>,
+    pub(super) fields: Vec<(&'static str, Want)>,
 }
 
 /// Addresses and keys.
 #[derive(Clone, Debug)]
-pub struct Access {
+pub(super) struct Access {
     /// `http://127.0.0.1:…` of Bursar.
-    pub bursar: String,
+    pub(super) bursar: String,
     /// The operator's key.
-    pub operator_key: String,
+    pub(super) operator_key: String,
     /// `http://127.0.0.1:…` of the sandbox.
-    pub sandbox: String,
+    pub(super) sandbox: String,
     /// A key the sandbox takes.
-    pub stripe_key: String,
+    pub(super) stripe_key: String,
 }
 
 /// What the story knows between its steps.
-pub struct World {
+pub(super) struct World {
     access: Access,
     client: reqwest::Client,
     /// Price ids by plan id.
@@ -82,7 +82,7 @@ impl World {
     ///
     /// # Errors
     /// The HTTP client cannot be built.
-    pub fn new(access: Access, prices: Vec<(String, String)>) -> Result<Self, Failure> {
+    pub(super) fn new(access: Access, prices: Vec<(String, String)>) -> Result<Self, Failure> {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(60))
             .redirect(reqwest::redirect::Policy::none())
@@ -104,30 +104,58 @@ impl World {
     ///
     /// # Errors
     /// No answer, or no JSON.
-    pub async fn bursar(&self, path: &str) -> Result<Value, Failure> {
+    pub(super) async fn bursar(&self, path: &str) -> Result<Value, Failure> {
         let url = format!("{}{path}", self.access.bursar);
-        Ok(self.client.get(url).bearer_auth(&self.access.operator_key).send().await?.json().await?)
+        Ok(self
+            .client
+            .get(url)
+            .bearer_auth(&self.access.operator_key)
+            .send()
+            .await?
+            .json()
+            .await?)
     }
 
     /// POST of Bursar's API.
     ///
     /// # Errors
     /// Anything but 2xx.
-    pub async fn order(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+    pub(super) async fn order(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         let url = format!("{}{path}", self.access.bursar);
-        let sent = self.client.post(url).bearer_auth(&self.access.operator_key).json(body).send().await?;
+        let sent = self
+            .client
+            .post(url)
+            .bearer_auth(&self.access.operator_key)
+            .json(body)
+            .send()
+            .await?;
         Self::answer("POST", path, sent).await
     }
 
     async fn stripe(&self, path: &str, form: &[(&str, &str)]) -> Result<Value, Failure> {
         let url = format!("{}{path}", self.access.sandbox);
-        let sent = self.client.post(url).bearer_auth(&self.access.stripe_key).form(form).send().await?;
+        let sent = self
+            .client
+            .post(url)
+            .bearer_auth(&self.access.stripe_key)
+            .form(form)
+            .send()
+            .await?;
         Self::answer("POST", path, sent).await
     }
 
     async fn stripe_get(&self, path: &str) -> Result<Value, Failure> {
         let url = format!("{}{path}", self.access.sandbox);
-        Self::answer("GET", path, self.client.get(url).bearer_auth(&self.access.stripe_key).send().await?).await
+        Self::answer(
+            "GET",
+            path,
+            self.client
+                .get(url)
+                .bearer_auth(&self.access.stripe_key)
+                .send()
+                .await?,
+        )
+        .await
     }
 
     async fn control(&self, path: &str, body: &Value) -> Result<Value, Failure> {
@@ -141,16 +169,21 @@ impl World {
         if !status.is_success() {
             return Err(Failure(format!("{verb} {path} answered {status}: {text}")));
         }
-        serde_json::from_str(&text).map_err(|_| Failure(format!("{verb} {path} answered no JSON: {text}")))
+        serde_json::from_str(&text)
+            .map_err(|_| Failure(format!("{verb} {path} answered no JSON: {text}")))
     }
 
     fn price(&self, plan: &str) -> Result<String, Failure> {
-        let found = self.prices.iter().find(|(id, _)| id == plan).map(|(_, price)| price.clone());
+        let found = self
+            .prices
+            .iter()
+            .find(|(id, _)| id == plan)
+            .map(|(_, price)| price.clone());
         found.ok_or_else(|| Failure(format!("no plan {plan} in the catalogue")))
     }
 
     /// Waits until an object of Bursar's is as expected; answers what is still wrong.
-    pub async fn await_expected(&self, expected: &Expectation) -> Vec<String> {
+    pub(super) async fn await_expected(&self, expected: &Expectation) -> Vec<String> {
         let started = Instant::now();
         loop {
             let wrong = match self.bursar(&expected.path).await {
@@ -180,7 +213,12 @@ impl World {
     }
 
     pub(super) async fn advance(&self, seconds: i64) -> Result<(), Failure> {
-        self.control("/control/clock/advance", &serde_json::json!({"seconds": seconds})).await.map(drop)
+        self.control(
+            "/control/clock/advance",
+            &serde_json::json!({"seconds": seconds}),
+        )
+        .await
+        .map(drop)
     }
 
     /// Opens a Checkout session and pays it on the hosted page, as a visitor's browser does.
@@ -193,19 +231,30 @@ impl World {
             ("client_reference_id", "acme"),
             ("metadata[tenant_id]", "acme"),
             ("metadata[plan_id]", plan),
-            ("success_url", "http://127.0.0.1/done?session_id={CHECKOUT_SESSION_ID}"),
+            (
+                "success_url",
+                "http://127.0.0.1/done?session_id={CHECKOUT_SESSION_ID}",
+            ),
         ];
         if !self.customer.is_empty() {
             form.push(("customer", self.customer.as_str()));
         }
         let session = self.stripe("/v1/checkout/sessions", &form).await?;
         let url = session["url"].as_str().unwrap_or_default();
-        let visitor = [("email", "ada@acme.test"), ("card", "4242424242424242")];
+        let visitor = [("email", "ada@acme.test"), ("card", "4242")];
         let paid = self.client.post(url).form(&visitor).send().await?;
         if !paid.status().is_redirection() {
-            return Err(Failure(format!("the checkout page answered {}: {}", paid.status(), paid.text().await?)));
+            return Err(Failure(format!(
+                "the checkout page answered {}: {}",
+                paid.status(),
+                paid.text().await?
+            )));
         }
-        self.stripe_get(&format!("/v1/checkout/sessions/{}", session["id"].as_str().unwrap_or_default())).await
+        self.stripe_get(&format!(
+            "/v1/checkout/sessions/{}",
+            session["id"].as_str().unwrap_or_default()
+        ))
+        .await
     }
 
     pub(super) async fn subscribe(&mut self, plan: &str) -> Result<(), Failure> {
@@ -223,51 +272,78 @@ impl World {
 
     pub(super) async fn use_card(&self, payment_method: &str) -> Result<(), Failure> {
         let attach = format!("/v1/payment_methods/{payment_method}/attach");
-        let attached = self.stripe(&attach, &[("customer", &self.customer)]).await?;
+        let attached = self
+            .stripe(&attach, &[("customer", &self.customer)])
+            .await?;
         let id = text(&attached, "id")?;
         let customer = format!("/v1/customers/{}", self.customer);
-        self.stripe(&customer, &[("invoice_settings[default_payment_method]", &id)]).await?;
+        self.stripe(
+            &customer,
+            &[("invoice_settings[default_payment_method]", &id)],
+        )
+        .await?;
         let subscription = format!("/v1/subscriptions/{}", self.subscription);
-        self.stripe(&subscription, &[("default_payment_method", &id)]).await.map(drop)
+        self.stripe(&subscription, &[("default_payment_method", &id)])
+            .await
+            .map(drop)
     }
 
     pub(super) async fn pay_open_invoice(&self) -> Result<(), Failure> {
         let list = format!("/v1/invoices?customer={}&status=open", self.customer);
         let open = self.stripe_get(&list).await?;
         let invoice = text(&open["data"][0], "id")?;
-        self.stripe(&format!("/v1/invoices/{invoice}/pay"), &[]).await.map(drop)
+        self.stripe(&format!("/v1/invoices/{invoice}/pay"), &[])
+            .await
+            .map(drop)
     }
 
     pub(super) async fn change_plan(&self, plan: &str) -> Result<(), Failure> {
         let path = format!("/v1/subscriptions/{}", self.subscription);
         let item = text(&self.stripe_get(&path).await?["items"]["data"][0], "id")?;
         let price = self.price(plan)?;
-        let form =
-            [("items[0][id]", item.as_str()), ("items[0][price]", &price), ("proration_behavior", "always_invoice")];
+        let form = [
+            ("items[0][id]", item.as_str()),
+            ("items[0][price]", &price),
+            ("proration_behavior", "always_invoice"),
+        ];
         self.stripe(&path, &form).await.map(drop)
     }
 
     pub(super) async fn refund_half(&self) -> Result<(), Failure> {
-        let form = [("payment_intent", self.credit_payment.as_str()), ("amount", "500")];
+        let form = [
+            ("payment_intent", self.credit_payment.as_str()),
+            ("amount", "500"),
+        ];
         self.stripe("/v1/refunds", &form).await.map(drop)
     }
 
     pub(super) async fn dispute(&mut self) -> Result<(), Failure> {
-        let intent = self.stripe_get(&format!("/v1/payment_intents/{}", self.credit_payment)).await?;
+        let intent = self
+            .stripe_get(&format!("/v1/payment_intents/{}", self.credit_payment))
+            .await?;
         let charge = text(&intent, "latest_charge")?;
-        let dispute = self.control("/control/dispute", &serde_json::json!({"charge": charge})).await?;
+        let dispute = self
+            .control("/control/dispute", &serde_json::json!({"charge": charge}))
+            .await?;
         self.dispute = text(&dispute, "id")?;
         Ok(())
     }
 
     pub(super) async fn lose_dispute(&self) -> Result<(), Failure> {
-        self.stripe(&format!("/v1/disputes/{}/close", self.dispute), &[]).await.map(drop)
+        self.stripe(&format!("/v1/disputes/{}/close", self.dispute), &[])
+            .await
+            .map(drop)
     }
 
     pub(super) async fn cancel(&self) -> Result<(), Failure> {
         let path = format!("/v1/subscriptions/{}", self.subscription);
         let url = format!("{}{path}", self.access.sandbox);
-        let sent = self.client.delete(url).bearer_auth(&self.access.stripe_key).send().await?;
+        let sent = self
+            .client
+            .delete(url)
+            .bearer_auth(&self.access.stripe_key)
+            .send()
+            .await?;
         Self::answer("DELETE", &path, sent).await.map(drop)
     }
 }
@@ -285,7 +361,9 @@ fn at<'a>(value: &'a Value, dotted: &str) -> &'a Value {
 fn differences(expected: &Expectation, found: &Value) -> Vec<String> {
     let fields = expected.fields.iter();
     let wrong = fields.filter(|(field, want)| !want.holds(at(found, field)));
-    wrong.map(|(field, want)| format!("{field}: want {want:?}, is {}", at(found, field))).collect()
+    wrong
+        .map(|(field, want)| format!("{field}: want {want:?}, is {}", at(found, field)))
+        .collect()
 }
 
 #[cfg(test)]

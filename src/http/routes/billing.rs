@@ -9,7 +9,12 @@ use crate::http::problem::Code;
 use crate::http::route::{Auth, Holds, Kind, Route, Verb, optional, required};
 use crate::http::{credits, entitlements, history, reads, tenants};
 
-const READ: Auth = Auth::Scopes(&[Scope::TenantsRead, Scope::TenantsWrite, Scope::Billing]);
+const READ: Auth = Auth::Scopes(&[
+    Scope::TenantsRead,
+    Scope::TenantsWrite,
+    Scope::Billing,
+    Scope::Refunds,
+]);
 const WRITE: Auth = Auth::Scopes(&[Scope::TenantsWrite]);
 const CREDITS: Auth = Auth::Scopes(&[Scope::Credits]);
 const CREDITS_READ: Auth = Auth::Scopes(&[Scope::Credits, Scope::TenantsRead]);

@@ -123,7 +123,7 @@ pub(super) const ROWS: &[Route] = &[
         tag: "unclaimed",
         summary: "Lists what waits for a tenant",
         params: &[LIMIT, CURSOR, STATUS, CREATED_AFTER, CREATED_BEFORE],
-        holds: Holds::Page("Unclaimed"),
+        holds: Holds::Page("CheckoutSession"),
         ..get(
             "/api/v1/unclaimed",
             "unclaimed_list",

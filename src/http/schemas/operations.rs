@@ -71,9 +71,35 @@ pub(super) const SCHEMAS: &[Schema] = &[
         ],
     ),
     schema(
-        "Unclaimed",
-        "Something that waits for a tenant.",
-        &[has("id", Shape::Text), may("createdAt", Shape::Time)],
+        "Digest",
+        "What the state and the journal come to.",
+        &[
+            said(
+                has("stateDigest", Shape::Text),
+                "The same for any order of arrival.",
+            ),
+            said(
+                has("chainHead", Shape::Text),
+                "Number and hash of the journal's last record.",
+            ),
+        ],
+    ),
+    schema(
+        "Verification",
+        "The stored inputs folded again, beside the live state.",
+        &[
+            has("applies", Shape::Integer),
+            has("inputs", Shape::Integer),
+            has("compared", Shape::Integer),
+            has("notCompared", Shape::Integer),
+            has("erased", Shape::Integer),
+            has("aggregates", Shape::Integer),
+            has("ledgerEntries", Shape::Integer),
+            has("mismatches", Shape::Integer),
+            has("findings", Shape::Texts),
+            has("stateDigest", Shape::Text),
+            has("chainHead", Shape::Text),
+        ],
     ),
     schema(
         "Claimed",
@@ -134,6 +160,43 @@ pub(super) const SCHEMAS: &[Schema] = &[
             has("scopes", Shape::Texts),
             has("createdAt", Shape::Time),
             said(has("key", Shape::Text), "Only in the answer that made it."),
+        ],
+    ),
+    schema(
+        "Digest",
+        "What the state and the journal come to.",
+        &[
+            said(
+                has("stateDigest", Shape::Text),
+                "The same for any order of arrival.",
+            ),
+            said(
+                has("chainHead", Shape::Text),
+                "Number and hash of the journal's last record.",
+            ),
+        ],
+    ),
+    schema(
+        "Verification",
+        "The stored inputs folded again.",
+        &[
+            has("applies", Shape::Integer),
+            has("inputs", Shape::Integer),
+            has("compared", Shape::Integer),
+            said(
+                has("notCompared", Shape::Integer),
+                "Decided by other reducers or settings.",
+            ),
+            said(has("erased", Shape::Integer), "Bodies that are gone."),
+            has("aggregates", Shape::Integer),
+            has("ledgerEntries", Shape::Integer),
+            said(
+                has("mismatches", Shape::Integer),
+                "Anything but 0 is a defect.",
+            ),
+            has("findings", Shape::Texts),
+            has("stateDigest", Shape::Text),
+            has("chainHead", Shape::Text),
         ],
     ),
 ];

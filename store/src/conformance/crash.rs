@@ -79,6 +79,57 @@ fn rows_folded_again_are_the_rows_folded_live_byte_for_byte() {
 }
 
 #[test]
+fn commits_of_many_at_once_are_folded_like_any_others() {
+    for seed in 0..cases(4) {
+        println!("seed {seed}");
+        let (vfs, live) = (SimVfs::new(), MemKv::default());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let known = runtime.block_on(async {
+            let store = open_simulated(&vfs, live.clone()).unwrap();
+            let tasks = (0..24).map(|n| {
+                let store = std::sync::Arc::clone(&store);
+                tokio::spawn(async move {
+                    let mut dice = Dice(seed * 1_000 + n);
+                    let mut known = Answered::default();
+                    for _ in 0..40 {
+                        act(store.as_ref(), &mut dice, &mut known).await.unwrap();
+                    }
+                    known
+                })
+            });
+            let mut all = Vec::new();
+            for task in tasks.collect::<Vec<_>>() {
+                all.push(task.await.unwrap());
+            }
+            let (records, _) = store.chain_head().await.unwrap();
+            let groups = *store.commits().borrow();
+            println!("records={records} groups={groups}");
+            assert!(groups < records, "nobody shared a sync with anybody");
+            store.close().await.unwrap();
+            all
+        });
+        audit(&live);
+        let again = MemKv::default();
+        run(async {
+            let store = open_simulated(&vfs, again.clone()).unwrap();
+            assert!(dump(&live) == dump(&again), "seed {seed}");
+            let erased = known.iter().any(|one| one.erased);
+            for mut one in known {
+                one.erased = erased;
+                // Others wrote these later.
+                one.keeps.clear();
+                check(store.as_ref(), &one).await;
+            }
+            store.close().await.unwrap();
+        });
+    }
+}
+
+#[test]
 fn nothing_answered_is_lost_when_the_power_goes() {
     let mut answered = 0;
     for seed in 0..cases(40) {

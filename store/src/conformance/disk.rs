@@ -57,7 +57,7 @@ fn a_store_opened_again_is_the_same_and_replays_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let before = filled(dir.path()).await;
         let report = same_as(dir.path(), &before).await;
-        assert_eq!((report.rows, report.replayed), (RowsFound::Trusted, 0));
+        assert_eq!((report.rows, report.replayed), (RowsFound::Checked, 0));
         let options = OpenOptions {
             check_rows: true,
             ..OpenOptions::small()
@@ -79,7 +79,7 @@ fn rows_that_were_deleted_are_folded_again_to_the_same_digest() {
         assert!(matches!(report.rows, RowsFound::Rebuilt { .. }));
         assert_eq!(report.replayed, before.1.0);
         let report = same_as(dir.path(), &before).await;
-        assert_eq!(report.rows, RowsFound::Trusted);
+        assert_eq!(report.rows, RowsFound::Checked);
     });
 }
 
@@ -133,6 +133,60 @@ fn damaged_rows_never_keep_the_store_from_opening_right() {
 }
 
 #[test]
+fn damage_to_the_small_files_of_sled_is_no_reason_to_stay_closed() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let before = filled(dir.path()).await;
+        let sled = dir.path().join("sled");
+        let mut tried = 0;
+        for how in 0..4 {
+            let files = std::fs::read_dir(&sled).unwrap();
+            let files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+            for file in files
+                .iter()
+                .filter(|file| file.is_file() && !file.ends_with("db"))
+            {
+                if !file.exists() {
+                    continue;
+                }
+                let mut bytes = std::fs::read(file).unwrap();
+                match how {
+                    0 => bytes.truncate(bytes.len() / 2),
+                    1 => bytes.fill(0xff),
+                    2 => bytes.clear(),
+                    _ => {}
+                }
+                if how == 3 {
+                    std::fs::remove_file(file).unwrap();
+                } else {
+                    std::fs::write(file, &bytes).unwrap();
+                }
+                println!("{how} {}", file.display());
+                same_as(dir.path(), &before).await;
+                tried += 1;
+            }
+        }
+        assert!(tried >= 4);
+    });
+}
+
+#[test]
+fn a_handle_still_held_in_this_process_is_named_and_nothing_is_moved() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = open(dir.path());
+        store.close().await.unwrap();
+        let refused = open_sled(dir.path(), OpenOptions::small());
+        assert!(matches!(refused, Err(StoreError::Locked { .. })));
+        assert!(!dir.path().join("sled.aside").exists());
+        drop(store);
+        let (store, report) = open(dir.path());
+        assert_eq!(report.rows, RowsFound::Checked);
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
 fn rows_that_vanished_without_a_trace_are_noticed_by_counting() {
     use crate::keys;
     use crate::kv::{Batch, Kv, SledKv};
@@ -146,7 +200,8 @@ fn rows_that_vanished_without_a_trace_are_noticed_by_counting() {
         let (key, value) = found[0].clone();
         let mut changed = value.clone();
         changed[0] ^= 1;
-        for loss in [None, Some(changed)] {
+        let position = keys::meta("record");
+        for (key, loss) in [(&key, None), (&key, Some(changed)), (&position, None)] {
             let kv = SledKv::open(&dir.path().join("sled"), 1 << 20).unwrap();
             kv.apply_batch(&Batch::from([(key.clone(), loss)])).unwrap();
             kv.flush().unwrap();
@@ -160,6 +215,19 @@ fn rows_that_vanished_without_a_trace_are_noticed_by_counting() {
             assert_eq!(store.state_digest().await.unwrap(), before.0);
             store.close().await.unwrap();
         }
+    });
+}
+
+#[test]
+fn rows_doubted_while_they_were_used_are_folded_again_once() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let before = filled(dir.path()).await;
+        std::fs::write(dir.path().join("rows.doubted"), b"").unwrap();
+        let report = same_as(dir.path(), &before).await;
+        assert!(matches!(report.rows, RowsFound::Rebuilt { reason } if reason.contains("missing")));
+        let report = same_as(dir.path(), &before).await;
+        assert_eq!(report.rows, RowsFound::Checked);
     });
 }
 

@@ -439,6 +439,15 @@ pub(crate) async fn inputs_are_listed_newest_first_by_status_kind_tenant_and_tim
             break;
         }
     }
+    let foreign = InputQuery {
+        limit: 3,
+        after: Some(vec![0x0a, 1]),
+        ..InputQuery::default()
+    };
+    assert!(matches!(
+        store.inputs(foreign).await,
+        Err(StoreError::Invalid(_))
+    ));
     assert_eq!(everything.len(), 7, "the message too");
     assert!(everything.windows(2).all(|pair| pair[0] > pair[1]));
 }

@@ -14,12 +14,14 @@
 #[cfg(feature = "mutants")]
 mod torn;
 
+use super::Doubt;
 use super::accept;
 use super::apply;
 use super::commit::{Answer, Commit, Plan, Queued};
 use super::fold::{State, broken, fold};
 use super::orders;
 use super::port::{Log, Sealer};
+use super::recount::Recount;
 use super::shared::Shared;
 use crate::error::{ErrorClass, StoreError};
 use crate::keys;
@@ -39,6 +41,11 @@ use std::time::{Duration, Instant};
 const GROUP_COMMITS_MAX: usize = 256;
 /// A group takes no further commit once its records have this many bytes.
 const GROUP_BYTES_MAX: usize = 1 << 20;
+/// Rows go to the operating system this often, in a quiet moment: a flush takes milliseconds, and a
+/// killed process only has that much more to fold again.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
+/// How many groups pass between two slices of the recount while there is no quiet moment.
+const GROUPS_PER_SLICE: u64 = 8;
 /// How often a quiet committer looks around (disk space, mark).
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -60,6 +67,12 @@ pub(super) struct Committer {
     pub(super) unfreed: VecDeque<LinkKey>,
     /// The last record whose rows were flushed.
     pub(super) flushed: u64,
+    pub(super) flushed_at: Instant,
+    /// The walk over all rows, until it is through.
+    pub(super) recount: Option<Recount>,
+    pub(super) doubt: Option<Doubt>,
+    /// Groups so far.
+    pub(super) groups: u64,
 }
 
 /// A commit of the open group: who waits, and with what answer.
@@ -93,7 +106,12 @@ impl Committer {
             self.shared.watch_disk();
             if first.is_none() && self.unfreed.is_empty() {
                 self.idle();
+                self.count_on();
                 continue;
+            }
+            self.groups += 1;
+            if self.groups.is_multiple_of(GROUPS_PER_SLICE) {
+                self.count_on();
             }
             let outcome = catch_unwind(AssertUnwindSafe(|| self.group(first, queue)));
             closing = match outcome {
@@ -109,11 +127,45 @@ impl Committer {
     }
 
     fn patience(&self) -> Duration {
-        if self.unfreed.is_empty() {
+        if self.unfreed.is_empty() && self.recount.is_none() {
             IDLE
         } else {
             Duration::ZERO
         }
+    }
+
+    /// The next slice of the recount; at its end, the comparison.
+    fn count_on(&mut self) {
+        let Some(recount) = &mut self.recount else {
+            return;
+        };
+        let shared = Arc::clone(&self.shared);
+        let sliced = catch_unwind(AssertUnwindSafe(|| recount.slice(shared.kv.as_ref())));
+        let through = match sliced {
+            Ok(Ok(through)) => through,
+            Ok(Err(error)) => return self.disbelieve(&error),
+            Err(_) => return self.disbelieve(&broken("a count of the rows panicked".to_owned())),
+        };
+        if !through {
+            return;
+        }
+        let complete = recount.seen == self.folded.tally;
+        self.recount = None;
+        if complete {
+            tracing::info!(rows = self.folded.tally.total(), "every row was counted");
+            self.doubt = None;
+        } else {
+            self.disbelieve(&broken("rows are missing or changed".to_owned()));
+        }
+    }
+
+    /// The rows are folded again at the next opening.
+    fn disbelieve(&mut self, error: &StoreError) {
+        self.recount = None;
+        if let Some(doubt) = self.doubt.take() {
+            doubt();
+        }
+        self.shared.poison(error);
     }
 
     /// Nobody waits: the journal prepares room, rows go to the operating system so that a killed
@@ -123,9 +175,10 @@ impl Committer {
             return;
         }
         let mut done = self.log.idle();
-        if self.folded.record != self.flushed {
+        if self.folded.record != self.flushed && self.flushed_at.elapsed() >= FLUSH_EVERY {
             done = done.and_then(|()| self.shared.kv.flush());
             self.flushed = self.folded.record;
+            self.flushed_at = Instant::now();
         }
         if let Err(error) = done {
             self.shared.poison(&error);
@@ -152,7 +205,8 @@ impl Committer {
     fn group(&mut self, first: Option<Queued>, queue: &Receiver<Queued>) -> bool {
         let shared = Arc::clone(&self.shared);
         let mut state = State {
-            kv: Overlay::new(shared.kv.as_ref(), self.folded.tally.clone()),
+            kv: Overlay::new(shared.kv.as_ref(), self.folded.tally.clone())
+                .with_recount(self.recount.take()),
             counters: self.folded.counters.clone(),
         };
         let mut group = Group::default();
@@ -245,6 +299,7 @@ impl Committer {
     fn make_durable(&mut self, state: State<'_>, group: &mut Group) -> Result<(), StoreError> {
         let State { mut kv, counters } = state;
         if group.records.is_empty() {
+            (_, _, self.recount) = kv.finish_with_recount();
             return Ok(());
         }
         observe::group(group.records.len());
@@ -266,7 +321,8 @@ impl Committer {
         }
         let group_number = self.shared.synced.fetch_add(1, Ordering::AcqRel) + 1;
         self.answer_deliveries(group);
-        let (mut batch, tally) = kv.finish();
+        let (mut batch, tally, recount) = kv.finish_with_recount();
+        self.recount = recount;
         self.folded = Folded {
             counters,
             tally,

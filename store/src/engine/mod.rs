@@ -19,6 +19,7 @@ mod fold_apply;
 mod orders;
 pub(crate) mod port;
 mod reads;
+pub(crate) mod recount;
 pub(crate) mod replay;
 pub(crate) mod shared;
 mod store;
@@ -54,7 +55,12 @@ pub(crate) struct Parts {
     pub(crate) marks: Watermarks,
     /// The last step of a clean close.
     pub(crate) leave: Option<Leave>,
+    /// Count the rows in the background; called if some are missing.
+    pub(crate) recount: Option<Doubt>,
 }
+
+/// Remembers, for the next opening, that the rows cannot be believed.
+pub(crate) type Doubt = Box<dyn FnOnce() + Send>;
 
 /// The store's engine.
 pub(crate) struct Engine {
@@ -101,6 +107,10 @@ impl Engine {
             log: parts.log,
             keys: parts.keys,
             flushed: folded.record,
+            flushed_at: Instant::now(),
+            recount: parts.recount.is_some().then(recount::Recount::start),
+            doubt: parts.recount,
+            groups: 0,
             folded,
             unfreed,
         };

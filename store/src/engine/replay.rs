@@ -17,6 +17,9 @@ use std::ops::ControlFlow;
 /// Records folded into one batch.
 const BATCH_RECORDS: u64 = 512;
 
+/// How often a long fold says where it is.
+const PROGRESS_RECORDS: u64 = 50_000;
+
 /// What the rows say about themselves; all zero for an empty store.
 pub(crate) fn folded(kv: &dyn Kv) -> Result<Folded, StoreError> {
     let counters = match kv.get(&keys::meta("counters"))? {
@@ -104,6 +107,9 @@ pub(crate) fn catch_up(
         count += 1;
         if count % BATCH_RECORDS == 0 {
             open.write()?;
+        }
+        if count % PROGRESS_RECORDS == 0 {
+            tracing::info!(record = number, of = last, "folding the rows again");
         }
         Ok(())
     })?;

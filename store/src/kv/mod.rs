@@ -146,6 +146,38 @@ mod tests {
     }
 
     #[test]
+    fn a_large_value_is_read_whole_while_it_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let kv = SledKv::open(dir.path(), 8 << 20).unwrap();
+        let key = vec![1, 7];
+        let write = |n: u16| {
+            let value =
+                (!n.is_multiple_of(5)).then(|| vec![n as u8; usize::from(n % 7) * 3_000 + 1]);
+            kv.apply_batch(&Batch::from([(key.clone(), value)]))
+                .unwrap();
+        };
+        let is_whole = |value: &[u8]| {
+            let n = usize::from(value[0]);
+            value.iter().all(|byte| usize::from(*byte) == n)
+                && (value.len() - 1).is_multiple_of(3_000)
+        };
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| (0..250_u16).for_each(write));
+            let mut seen = 0;
+            while !writer.is_finished() {
+                if let Some(value) = kv.get(&key).unwrap() {
+                    assert!(is_whole(&value), "{} bytes", value.len());
+                    seen += 1;
+                }
+                for (_, value) in first(&kv, &[1], &[2], 9).unwrap() {
+                    assert!(is_whole(&value), "{} bytes", value.len());
+                }
+            }
+            assert!(seen > 0);
+        });
+    }
+
+    #[test]
     fn the_end_of_a_prefix_is_past_all_of_it() {
         assert_eq!(end_of(&[1, 2]), [1, 3]);
         assert_eq!(end_of(&[1, 255]), [2]);

@@ -5,6 +5,7 @@
 //! The tally is how a store that silently lost rows is told from a healthy one.
 
 use super::{Batch, Kv, Pair};
+use crate::engine::recount::Recount;
 use crate::error::StoreError;
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
@@ -36,6 +37,13 @@ impl Tally {
     }
 }
 
+impl Tally {
+    /// Rows in all.
+    pub(crate) fn total(&self) -> u64 {
+        self.prefixes.values().map(|slot| slot.0).sum()
+    }
+}
+
 /// FNV-1a over length of the key, key and value: finds accidents, not forgers.
 fn fingerprint(key: &[u8], value: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ key.len() as u64;
@@ -51,6 +59,8 @@ pub(crate) struct Overlay<'a> {
     base: &'a dyn Kv,
     writes: Batch,
     tally: Tally,
+    /// The part of the rows a recount has walked, and what it saw there.
+    recount: Option<Recount>,
 }
 
 impl<'a> Overlay<'a> {
@@ -60,6 +70,26 @@ impl<'a> Overlay<'a> {
             base,
             writes: Batch::new(),
             tally,
+            recount: None,
+        }
+    }
+
+    /// The same, with a recount under way.
+    pub(crate) fn with_recount(mut self, recount: Option<Recount>) -> Self {
+        self.recount = recount;
+        self
+    }
+
+    /// The recount's sums, if the row lies in what it has walked.
+    fn walked(&mut self, key: &[u8]) -> Option<&mut Tally> {
+        let recount = self.recount.as_mut()?;
+        (key < recount.walked_to.as_slice()).then_some(&mut recount.seen)
+    }
+
+    fn forget(&mut self, key: &[u8], old: &[u8]) {
+        self.tally.remove(key, old);
+        if let Some(seen) = self.walked(key) {
+            seen.remove(key, old);
         }
     }
 
@@ -79,7 +109,7 @@ impl<'a> Overlay<'a> {
     /// Writes a key.
     pub(crate) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), StoreError> {
         if let Some(old) = self.get(&key)? {
-            self.tally.remove(&key, &old);
+            self.forget(&key, &old);
         }
         self.put_new(key, value);
         Ok(())
@@ -88,6 +118,9 @@ impl<'a> Overlay<'a> {
     /// Writes a key that has no value (it holds a number given out just now).
     pub(crate) fn put_new(&mut self, key: Vec<u8>, value: Vec<u8>) {
         self.tally.add(&key, &value);
+        if let Some(seen) = self.walked(&key) {
+            seen.add(&key, &value);
+        }
         self.writes.insert(key, Some(value));
     }
 
@@ -96,7 +129,7 @@ impl<'a> Overlay<'a> {
         let Some(old) = self.get(&key)? else {
             return Ok(false);
         };
-        self.tally.remove(&key, &old);
+        self.forget(&key, &old);
         self.writes.insert(key, None);
         Ok(true)
     }
@@ -141,7 +174,13 @@ impl<'a> Overlay<'a> {
 
     /// What was written, and the tally after it.
     pub(crate) fn finish(self) -> (Batch, Tally) {
-        (self.writes, self.tally)
+        let (writes, tally, _) = self.finish_with_recount();
+        (writes, tally)
+    }
+
+    /// The same, with the recount.
+    pub(crate) fn finish_with_recount(self) -> (Batch, Tally, Option<Recount>) {
+        (self.writes, self.tally, self.recount)
     }
 }
 

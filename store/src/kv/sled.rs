@@ -17,6 +17,7 @@ use crate::keys;
 use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 /// Longest piece of a value.
 const PIECE_BYTES_MAX: usize = 4_096;
@@ -28,6 +29,9 @@ const CUT: u8 = 1;
 pub(crate) struct SledKv {
     db: sled::Db,
     dir: PathBuf,
+    /// Held for writing while pieces of cut values change, for reading while a cut value is put
+    /// together: a batch is atomic for each key, but a cut value is many.
+    pieces: RwLock<()>,
 }
 
 /// Removes sled's half-written snapshots (the rename is their commit; sled chokes on leftovers).
@@ -64,9 +68,25 @@ fn guarded<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, S
     };
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(source))) => Err(io("using sled", source)),
+        Ok(Err(sled::Error::Io(source))) => Err(classified(source, damaged)),
         Ok(Err(other)) => Err(damaged(other.to_string())),
         Err(_) => Err(damaged("sled panicked".to_owned())),
+    }
+}
+
+/// sled tells of damage, and of its lock, as I/O errors too.
+fn classified(source: std::io::Error, damaged: impl Fn(String) -> StoreError) -> StoreError {
+    use std::io::ErrorKind;
+    let words = source.to_string();
+    match source.kind() {
+        ErrorKind::Other if words.contains("acquire lock") => StoreError::Locked {
+            pid: std::process::id(),
+        },
+        ErrorKind::Other
+        | ErrorKind::InvalidData
+        | ErrorKind::InvalidInput
+        | ErrorKind::UnexpectedEof => damaged(words),
+        _ => io("using sled", source),
     }
 }
 
@@ -86,6 +106,7 @@ impl SledKv {
         Ok(Self {
             db,
             dir: dir.to_owned(),
+            pieces: RwLock::new(()),
         })
     }
 
@@ -101,22 +122,34 @@ impl SledKv {
         }
     }
 
-    /// The whole value behind a stored one.
-    fn assemble(&self, key: &[u8], stored: &[u8]) -> Result<Vec<u8>, StoreError> {
+    /// The whole value behind a stored one; `None` if it was removed meanwhile.
+    fn assemble(&self, key: &[u8], stored: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match stored.split_first() {
-            Some((&WHOLE, value)) => Ok(value.to_vec()),
-            Some((&CUT, [high, low, head @ ..])) => {
-                let mut value = head.to_vec();
-                for n in 0..u16::from_be_bytes([*high, *low]) {
-                    let piece = self
-                        .guard(|| self.db.get(piece_key(key, n)))?
-                        .ok_or_else(|| self.damaged("a piece of a value is missing"))?;
-                    value.extend_from_slice(&piece);
-                }
-                Ok(value)
-            }
+            Some((&WHOLE, value)) => Ok(Some(value.to_vec())),
+            Some((&CUT, _)) => self.assemble_cut(key),
             _ => Err(self.damaged("a value has no known form")),
         }
+    }
+
+    /// Reads a cut value again from its first piece on, while no piece can change.
+    fn assemble_cut(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let _unchanging = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(stored) = self.guard(|| self.db.get(key))? else {
+            return Ok(None);
+        };
+        let (count, head) = match &stored[..] {
+            [WHOLE, value @ ..] => return Ok(Some(value.to_vec())),
+            [CUT, high, low, head @ ..] => (u16::from_be_bytes([*high, *low]), head),
+            _ => return Err(self.damaged("a value has no known form")),
+        };
+        let mut value = head.to_vec();
+        for n in 0..count {
+            let piece = self
+                .guard(|| self.db.get(piece_key(key, n)))?
+                .ok_or_else(|| self.damaged("a piece of a value is missing"))?;
+            value.extend_from_slice(&piece);
+        }
+        Ok(Some(value))
     }
 }
 
@@ -160,7 +193,7 @@ fn put(batch: &mut sled::Batch, key: &[u8], value: &[u8]) -> Result<u16, StoreEr
 impl Kv for SledKv {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.guard(|| self.db.get(key))? {
-            Some(stored) => self.assemble(key, &stored).map(Some),
+            Some(stored) => self.assemble(key, &stored),
             None => Ok(None),
         }
     }
@@ -193,7 +226,9 @@ impl Kv for SledKv {
             let Some((key, stored)) = next else {
                 return Ok(());
             };
-            let value = self.assemble(&key, &stored)?;
+            let Some(value) = self.assemble(&key, &stored)? else {
+                continue;
+            };
             if let ControlFlow::Break(()) = each(&key, &value) {
                 return Ok(());
             }
@@ -202,6 +237,7 @@ impl Kv for SledKv {
 
     fn apply_batch(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut out = sled::Batch::default();
+        let mut cuts = false;
         for (key, value) in batch {
             let looked = if keys::may_be_large(key[0]) {
                 self.guard(|| self.db.get(key))?
@@ -219,10 +255,12 @@ impl Kv for SledKv {
                     0
                 }
             };
+            cuts |= now > 0 || before > 0;
             for n in now..before {
                 out.remove(piece_key(key, n));
             }
         }
+        let _changing = cuts.then(|| self.pieces.write().unwrap_or_else(PoisonError::into_inner));
         self.guard(|| self.db.apply_batch(out))
     }
 

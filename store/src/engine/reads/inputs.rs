@@ -121,7 +121,11 @@ fn all_inputs(shared: &Shared, query: &InputQuery) -> Result<Page<InputView>, St
     use std::ops::ControlFlow;
     let span = Span::of(vec![keys::INPUT]);
     let high = query.after.clone().unwrap_or(span.high);
-    if query.limit == 0 || high < span.low {
+    let is_foreign = query
+        .after
+        .as_ref()
+        .is_some_and(|after| !after.starts_with(&span.low));
+    if query.limit == 0 || is_foreign {
         return Err(StoreError::Invalid("not a page of the inputs".to_owned()));
     }
     let mut seqs = Vec::new();
