@@ -10,6 +10,7 @@
 
 use super::{catalog, customers, fields, intents, payment_methods};
 use crate::billing::subscribe::{self, NewSubscription, WishedItem};
+use crate::cards::{self, Charging};
 use crate::error::ApiError;
 use crate::lists;
 use crate::world::{Due, World, int, public, text};
@@ -361,6 +362,17 @@ pub(crate) fn complete(
     }
     let trial = trial_days(&session);
     let pays = int(&session, "amount_total") > 0 && trial.is_none() && session["mode"] != "setup";
+    let card = w.get("payment_method", pm).map(|v| text(v, "__card"));
+    if let Charging::Declines(code, decline, message) =
+        cards::by_key(&card.unwrap_or_default()).charging
+    {
+        // A declined attempt leaves an intent, but no customer and no subscription.
+        return if pays {
+            pay(w, id, pm, session["customer"].as_str())
+        } else {
+            Err(ApiError::card(code, decline, message))
+        };
+    }
     let customer = customer_for(w, &session, email.as_deref(), buyer)?;
     let keeps_card = session["mode"] != "payment"
         || session["__payment_intent_data"]["setup_future_usage"].is_string();

@@ -220,6 +220,15 @@ pub(crate) fn finalize(w: &mut World, id: &str) -> Value {
     w.change(&customer, |v| {
         v["__invoices"] = json!(int(v, "__invoices") + 1)
     });
+    let starting = w
+        .get("customer", &customer)
+        .map_or(0, |c| int(c, "balance"));
+    let total = w.get("invoice", id).map_or(0, |v| int(v, "total"));
+    // Credit left over goes to the customer's balance and comes off later invoices.
+    let ending = total.saturating_add(starting).min(0);
+    w.change_and_tell(&customer, "customer.updated", |v| {
+        v["balance"] = json!(ending)
+    });
     let (_, invoice) = w.change(id, |v| {
         v["status"] = json!("open");
         v["number"] = v["__number"].clone();
@@ -229,8 +238,11 @@ pub(crate) fn finalize(w: &mut World, id: &str) -> Value {
         v["hosted_invoice_url"] = json!(format!("{base}/invoices/{id}"));
         v["invoice_pdf"] = json!(format!("{base}/invoices/{id}/pdf"));
         v["webhooks_delivered_at"] = json!(now);
-        v["starting_balance"] = json!(0);
-        v["ending_balance"] = json!(0);
+        let due = total.saturating_add(starting).max(0);
+        v["amount_due"] = json!(due);
+        v["amount_remaining"] = json!(due);
+        v["starting_balance"] = json!(starting);
+        v["ending_balance"] = json!(ending);
     });
     settle_pending(w, &invoice);
     invoice

@@ -11,7 +11,7 @@ use super::collect::{self, NewInvoice};
 use super::{change, period, subscribe};
 use crate::api::{charges, checkout, customers, intents, misc, refunds, subscriptions};
 use crate::error::ApiError;
-use crate::world::{Cause, Due, World, int, public, text};
+use crate::world::{Due, World, int, public, text};
 use serde_json::{Value, json};
 
 /// A renewal's invoice stays a draft this long.
