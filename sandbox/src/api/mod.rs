@@ -16,7 +16,9 @@ pub(crate) mod fields;
 pub(crate) mod intents;
 pub(crate) mod invoices;
 pub(crate) mod misc;
+pub(crate) mod payment_links;
 pub(crate) mod payment_methods;
+pub(crate) mod purchase;
 pub(crate) mod refunds;
 pub(crate) mod subscriptions;
 
@@ -49,6 +51,10 @@ pub(crate) fn run(
         ("POST", "prices/{price}") => catalog::update_price(w, id, p),
         ("GET", "prices") => catalog::list_prices(w, p),
         ("POST", "coupons") => catalog::create_coupon(w, p),
+        ("POST", "coupons/{coupon}") => catalog::update_coupon(w, id, p),
+        ("DELETE", "coupons/{coupon}") => catalog::delete_coupon(w, id),
+        ("POST", "promotion_codes/{promotion_code}") => catalog::update_promotion_code(w, id, p),
+        ("POST", "payouts/{payout}") => misc::update_payout(w, id, p),
         ("POST", "promotion_codes") => catalog::create_promotion_code(w, p),
         ("POST", "customers") => customers::create(w, p),
         ("GET", "customers/{customer}") => customers::retrieve(w, id),
@@ -106,9 +112,9 @@ pub(crate) fn run(
         ("GET", "payment_pages/{session}") => checkout::page(w, id),
         ("POST", "payment_pages/{session}/confirm") => checkout::confirm_page(w, id, p),
         ("POST", "billing_portal/sessions") => misc::create_portal_session(w, p),
-        ("POST", "payment_links") => checkout::create_link(w, p),
-        ("POST", "payment_links/{payment_link}") => checkout::update_link(w, id, p),
-        ("GET", "payment_links/{payment_link}/line_items") => checkout::link_items(w, id, p),
+        ("POST", "payment_links") => payment_links::create(w, p),
+        ("POST", "payment_links/{payment_link}") => payment_links::update(w, id, p),
+        ("GET", "payment_links/{payment_link}/line_items") => payment_links::line_items(w, id, p),
         ("GET", "account") => w.within(&w.platform.clone(), |w| {
             w.need("account", &w_account(w), "account")
         }),
