@@ -315,6 +315,15 @@ pub(crate) const CARDS: &[Card] = &[
         Aftermath::None,
         true
     ),
+    card!(
+        "3204",
+        "AT321904300235473204",
+        &[],
+        "sepa_debit",
+        Later(false),
+        Aftermath::None,
+        true
+    ),
 ];
 
 /// The card a stored key names; a plain Visa otherwise.
