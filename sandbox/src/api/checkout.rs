@@ -7,6 +7,7 @@
 
 use super::purchase::{Buyer, complete};
 use super::{catalog, fields, intents, payment_methods};
+use crate::billing::discounts;
 use crate::error::ApiError;
 use crate::lists;
 use crate::world::{Due, World, int, text};
@@ -190,9 +191,16 @@ pub(crate) fn new_session(
         ],
     );
     fields::metadata(&mut session, p)?;
-    let total: i64 = items.iter().map(|i| int(i, "amount_total")).sum();
+    let mut items = items;
+    if let Some(named) = discounts::named(w, &p["discounts"])? {
+        named.apply_to_items(&mut items);
+        session["discounts"] = named.on_session();
+    }
+    let sum = |field: &str| items.iter().map(|i| int(i, field)).sum::<i64>();
+    let total = sum("amount_total");
     session["mode"] = json!(mode);
-    session["amount_subtotal"] = json!(total);
+    session["amount_subtotal"] = json!(sum("amount_subtotal"));
+    session["total_details"]["amount_discount"] = json!(sum("amount_discount"));
     session["amount_total"] = json!(total);
     session["currency"] = items.first().map_or(json!(null), |i| i["currency"].clone());
     session["expires_at"] = json!(expires_at);

@@ -21,6 +21,7 @@ pub(crate) mod payment_methods;
 pub(crate) mod purchase;
 pub(crate) mod refunds;
 pub(crate) mod subscriptions;
+mod unsupported;
 
 use crate::error::ApiError;
 use crate::lists;
@@ -43,6 +44,7 @@ pub(crate) fn run(
         return Err(ApiError::unrecognized_url("", operation));
     };
     let path = path.strip_prefix("/v1/").unwrap_or(path);
+    unsupported::refuse(method, path, p)?;
     match (method, path) {
         ("POST", "products") => catalog::create_product(w, p),
         ("POST", "products/{id}") => catalog::update_product(w, id, p),

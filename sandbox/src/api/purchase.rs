@@ -7,6 +7,7 @@
 //! Source of outside rules: Stripe API reference, "Checkout Sessions"; changelog basil 2025-03-31.
 
 use super::{customers, fields, intents, payment_methods};
+use crate::billing::discounts;
 use crate::billing::subscribe::{self, NewSubscription, WishedItem};
 use crate::cards::{self, Charging};
 use crate::error::ApiError;
@@ -45,7 +46,7 @@ pub(crate) fn complete(
             v["billing_details"]["name"] = json!(buyer.name);
         });
     }
-    let trial = trial_days(&session);
+    let trial = trial_end(&session, w.now);
     let pays = int(&session, "amount_total") > 0 && trial.is_none() && session["mode"] != "setup";
     let card = w.get("payment_method", pm).map(|v| text(v, "__card"));
     if let Charging::Declines(code, decline, message) =
@@ -83,8 +84,12 @@ fn known_email(w: &World, session: &Value) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn trial_days(session: &Value) -> Option<i64> {
-    session["__subscription_data"]["trial_period_days"].as_i64()
+fn trial_end(session: &Value, now: i64) -> Option<i64> {
+    let wish = &session["__subscription_data"];
+    let days = wish["trial_period_days"].as_i64();
+    wish["trial_end"]
+        .as_i64()
+        .or_else(|| days.map(|days| now + days * 86_400))
 }
 
 fn customer_for(
@@ -237,6 +242,7 @@ fn begin_subscription(w: &mut World, session: &Value) -> Result<Value, ApiError>
             )?;
         }
     }
+    let discount = discounts::named(w, &session["discounts"])?;
     let mut metadata = json!({});
     fields::metadata_at(&mut metadata, &wish["metadata"])?;
     subscribe::start(
@@ -246,7 +252,7 @@ fn begin_subscription(w: &mut World, session: &Value) -> Result<Value, ApiError>
             items,
             metadata,
             method: session["__method"].as_str().map(str::to_owned),
-            trial_end: trial_days(session).map(|days| w.now + days * 86_400),
+            trial_end: trial_end(session, w.now),
             pauses_without_method: wish["trial_settings"]["end_behavior"]["missing_payment_method"]
                 .as_str()
                 .map(str::to_owned),
@@ -254,6 +260,7 @@ fn begin_subscription(w: &mut World, session: &Value) -> Result<Value, ApiError>
             off_session: false,
             automatic_tax: session["automatic_tax"]["enabled"] == true,
             description: wish["description"].clone(),
+            discount,
             paid_by: session["__intent"].as_str().map(str::to_owned),
         },
     )

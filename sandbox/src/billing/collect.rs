@@ -6,7 +6,7 @@
 //! Failure: 402 passed on to whoever asked for the payment.
 //! Source of outside rules: Stripe documentation, "Invoicing: status transitions", "Subscriptions: webhooks".
 
-use super::period;
+use super::{discounts, period};
 use crate::api::{customers, intents, subscriptions};
 use crate::error::ApiError;
 use crate::world::{Due, World, int, text};
@@ -64,6 +64,13 @@ pub(crate) fn draft(w: &mut World, new: &NewInvoice) -> Value {
         line["invoice"] = json!(id);
     }
     invoice["lines"]["data"] = json!(lines);
+    if let Some(sub) = new
+        .subscription
+        .as_ref()
+        .and_then(|id| w.get("subscription", id))
+    {
+        discounts::apply_to_invoice(w, sub, &mut invoice);
+    }
     total(&mut invoice);
     if let Some(customer_of) = w.get("customer", &new.customer) {
         let sequence = customer_of["__invoices"].as_i64().unwrap_or(0) + 1;
@@ -245,6 +252,7 @@ pub(crate) fn finalize(w: &mut World, id: &str) -> Value {
         v["ending_balance"] = json!(ending);
     });
     settle_pending(w, &invoice);
+    discounts::spent(w, &invoice);
     invoice
 }
 

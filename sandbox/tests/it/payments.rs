@@ -432,3 +432,61 @@ async fn the_portal_cancels_resumes_and_changes_the_card_of_its_customer_only() 
         "past_due"
     );
 }
+
+#[tokio::test]
+async fn a_coupon_comes_off_the_session_and_off_one_invoice() {
+    let w = world().await;
+    w.post("/v1/coupons", "percent_off=25&duration=once&id=QUARTER")
+        .await;
+    let code = w
+        .post("/v1/promotion_codes", "coupon=QUARTER&code=NOW")
+        .await["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let form = format!(
+        "mode=subscription&success_url=http://s/&line_items[0][price]={}&line_items[0][quantity]=1&discounts[0][promotion_code]={code}",
+        w.price("pro")
+    );
+    let session = w.post("/v1/checkout/sessions", &form).await;
+    assert_eq!(
+        (
+            session["amount_total"].as_i64(),
+            session["total_details"]["amount_discount"].as_i64()
+        ),
+        (Some(2175), Some(725))
+    );
+    w.control
+        .pay_session(
+            session["id"].as_str().unwrap(),
+            "4242",
+            Some("a@example.com"),
+        )
+        .unwrap();
+    w.control.advance(31 * DAY + 3_600).unwrap();
+    let invoices = w.get("/v1/invoices").await;
+    let paid: Vec<i64> = invoices["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| i["amount_paid"].as_i64().unwrap())
+        .collect();
+    assert_eq!(paid, [2900, 2175]);
+    let charges = w.get("/v1/charges").await;
+    assert_eq!(charges["data"][1]["amount"], 2175);
+    assert_eq!(w.get("/v1/coupons/QUARTER").await["times_redeemed"], 1);
+}
+
+#[tokio::test]
+async fn what_would_make_amounts_wrong_is_refused_aloud() {
+    let w = world().await;
+    let form = format!(
+        "mode=payment&success_url=http://s/&line_items[0][price]={}&line_items[0][quantity]=1&line_items[0][tax_rates][0]=txr_1",
+        w.price("credits-10")
+    );
+    let (status, error) = w.refused("/v1/checkout/sessions", &form).await;
+    assert_eq!(
+        (status, error["code"].as_str()),
+        (400, Some("sandbox_unsupported"))
+    );
+}

@@ -100,6 +100,14 @@ async fn live(w: &World) {
         "amount=5000&currency=usd&confirm=true&payment_method=pm_card_chargeDeclined",
     )
     .await;
+    w.post(
+        "/v1/coupons",
+        "amount_off=500&currency=usd&duration=repeating&duration_in_months=2&id=FIVE",
+    )
+    .await;
+    let (_, discounted) = w.subscriber("hobby", "pm_card_visa").await;
+    let path = format!("/v1/subscriptions/{}", discounted["id"].as_str().unwrap());
+    w.post(&path, "discounts[0][coupon]=FIVE").await;
     w.post("/v1/payouts", "amount=100&currency=usd").await;
     let dispute = w.get("/v1/disputes").await["data"][0]["id"]
         .as_str()
