@@ -74,27 +74,28 @@ impl Call {
             return answer;
         }
         let kind = fault.as_ref().map(|f| f.kind);
-        let (status, mut answer, replayed) = match self.execute(shared, &request_id, kind) {
-            Ok((kept, replayed)) => {
-                let mut response = raw_answer(
-                    shared,
-                    kept.status,
-                    "application/json",
-                    kept.body.into_bytes(),
-                    &request_id,
-                );
-                if replayed {
-                    set(response.headers_mut(), "idempotent-replayed", "true");
-                    set(response.headers_mut(), "original-request", &kept.request_id);
+        let (status, mut answer, replayed) =
+            match self.execute(shared, &request_id, fault.as_ref()).await {
+                Ok((kept, replayed)) => {
+                    let mut response = raw_answer(
+                        shared,
+                        kept.status,
+                        "application/json",
+                        kept.body.into_bytes(),
+                        &request_id,
+                    );
+                    if replayed {
+                        set(response.headers_mut(), "idempotent-replayed", "true");
+                        set(response.headers_mut(), "original-request", &kept.request_id);
+                    }
+                    (kept.status, response, replayed)
                 }
-                (kept.status, response, replayed)
-            }
-            Err(error) => (
-                error.status,
-                json_answer(shared, error.status, &error.to_value(), &request_id),
-                false,
-            ),
-        };
+                Err(error) => (
+                    error.status,
+                    json_answer(shared, error.status, &error.to_value(), &request_id),
+                    false,
+                ),
+            };
         if let Some(key) = self.header("idempotency-key") {
             set(answer.headers_mut(), "idempotency-key", key);
         }
@@ -178,11 +179,6 @@ impl Call {
             FaultKind::Unavailable => {
                 refuse(503, "api_error", None, "Stripe is temporarily unavailable.")
             }
-            FaultKind::Slow => {
-                tokio::time::sleep(Duration::from_secs(u64::from(fault.seconds.unwrap_or(2))))
-                    .await;
-                None
-            }
             FaultKind::ResetBefore => Some(Err(std::io::Error::other(
                 "reset before executing, as asked",
             ))),
@@ -242,11 +238,11 @@ impl Call {
     }
 
     /// Checks, executes (or replays) and keeps the answer.
-    fn execute(
+    async fn execute(
         &self,
         shared: &Shared,
         request_id: &str,
-        fault: Option<FaultKind>,
+        fault: Option<&Fault>,
     ) -> Result<(Kept, bool), ApiError> {
         self.authorize()?;
         let account = self.account(shared)?;
@@ -303,6 +299,10 @@ impl Call {
             None => None,
         };
         let parameters = operation.check(&raw)?;
+        if let Some(slow) = fault.filter(|f| f.kind == FaultKind::Slow) {
+            // The key is held meanwhile: a second request under it meets 409.
+            tokio::time::sleep(Duration::from_secs(u64::from(slow.seconds.unwrap_or(2)))).await;
+        }
         let cause = Cause {
             id: Some(request_id.to_owned()),
             idempotency_key: key.map(str::to_owned),
@@ -318,7 +318,7 @@ impl Call {
             result
         });
         let (status, body) = match &outcome {
-            _ if fault == Some(FaultKind::ServerErrorSaved) => {
+            _ if fault.is_some_and(|f| f.kind == FaultKind::ServerErrorSaved) => {
                 let error = ApiError::other(500, "api_error", None, "An unknown error occurred.");
                 (500, error.to_value())
             }

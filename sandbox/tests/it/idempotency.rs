@@ -162,3 +162,25 @@ async fn keys_are_forgotten_after_a_day_and_belong_to_one_account() {
     assert_eq!(later.status, 200);
     assert_ne!(later.json()["id"], first["id"]);
 }
+
+#[tokio::test]
+async fn the_same_key_while_the_first_runs_is_409_and_may_be_retried() {
+    let w = world().await;
+    let mut slow = Fault::once(FaultKind::Slow, "POST /v1/customers");
+    slow.seconds = Some(1);
+    w.control.add_fault(slow);
+    let second = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        keyed(&w, "/v1/customers", "k1", "email=a@example.com").await
+    };
+    let (first, second) = tokio::join!(
+        keyed(&w, "/v1/customers", "k1", "email=a@example.com"),
+        second
+    );
+    assert_eq!((first.status, second.status), (200, 409));
+    assert_eq!(second.json()["error"]["code"], "idempotency_key_in_use");
+    assert_eq!(second.header("stripe-should-retry"), "true");
+    let third = keyed(&w, "/v1/customers", "k1", "email=a@example.com").await;
+    assert_eq!(third.bytes, first.bytes);
+    assert_eq!(first.header("date"), "Mon, 12 May 2025 10:00:00 GMT");
+}
