@@ -1,3 +1,13 @@
 //! Bursar, the payment back office between Stripe and a product.
 
+pub mod adapters;
+pub mod app;
+pub mod bench;
 pub mod cli;
+pub mod commands;
+pub mod control;
+pub mod http;
+pub mod samples;
+pub mod stripe;
+pub mod telemetry;
+pub mod verify;

@@ -71,29 +71,44 @@ fn a_mistyped_command_or_flag_is_answered_with_the_near_one() {
     assert!(stderr.contains("--listen"), "{stderr}");
 }
 
+/// The commands that a help text lists.
+fn listed(help: &str) -> Vec<String> {
+    let commands = help.split("Commands:").nth(1).unwrap_or_default();
+    let lines = commands
+        .lines()
+        .take_while(|line| !line.starts_with("Options:"));
+    lines
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        // clap's own, which prints the help of the command it is given.
+        .filter(|name| name != "help")
+        .collect()
+}
+
 #[test]
 fn help_on_every_level_starts_with_an_example() {
-    let (code, top, _) = run(&mut bursar(&["--help"]));
-    assert_eq!(code, 0);
-    assert!(top.starts_with("Example: bursar "), "{top}");
-    let commands = top.split("Commands:").nth(1).unwrap();
-    let names: Vec<&str> = commands
-        .lines()
-        .take_while(|line| !line.starts_with("Options:"))
-        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
-        .filter_map(|line| line.split_whitespace().next())
-        .collect();
-    assert!(names.contains(&"check-config"), "{names:?}");
-    for name in names {
+    let mut levels: Vec<Vec<String>> = vec![Vec::new()];
+    let mut seen = 0;
+    while let Some(level) = levels.pop() {
+        seen += 1;
         for flag in ["--help", "-h"] {
-            let (code, help, _) = run(&mut bursar(&[name, flag]));
-            assert_eq!(code, 0, "{name}");
-            assert!(
-                help.starts_with(&format!("Example: bursar {name}")),
-                "{help}"
-            );
+            let (code, help, _) = run(bursar(&[]).args(&level).arg(flag).env("NO_COLOR", "1"));
+            assert_eq!(code, 0, "{level:?}");
+            let example = format!("Example: bursar {}", level.join(" "));
+            assert!(help.starts_with(example.trim_end()), "{level:?}\n{help}");
+            assert!(!help.contains('\u{1b}'), "colour in the help of {level:?}");
+            if flag == "-h" {
+                let below = listed(&help)
+                    .into_iter()
+                    .map(|name| [&level[..], &[name]].concat());
+                levels.extend(below);
+            }
         }
     }
+    assert!(seen >= 4, "only {seen} levels were seen");
+    let (code, help, _) = run(&mut bursar(&["help", "check-config"]));
+    assert_eq!(code, 0);
+    assert!(help.starts_with("Example: bursar check-config"), "{help}");
 }
 
 #[test]
@@ -222,6 +237,10 @@ fn init_then_check_config_passes_once_stripes_secrets_are_given() {
     let (code, stdout, stderr) = run(&mut command);
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.contains("secrets.toml:"), "{stdout}");
+    assert!(
+        stdout.contains(&format!("sled:{target}/./data")),
+        "{stdout}"
+    );
     let generated = std::fs::read_to_string(format!("{target}/secrets.toml")).unwrap();
     for line in generated
         .lines()

@@ -90,6 +90,8 @@ pub struct ToolConfig {
     pub plans: Catalogue,
     /// How events are read.
     pub events: EventRules,
+    /// Which receipts go to the owner; part of what a reducer decides by.
+    pub receipts: Receipts,
     /// The mode of the Stripe key, if one is given.
     pub mode: Option<Mode>,
 }
@@ -118,6 +120,18 @@ pub struct Addresses {
     pub client: BaseUrl,
     /// Origins that success, cancel and return URLs may have; the front end's is among them.
     pub return_origins: Vec<String>,
+}
+
+impl Addresses {
+    /// The addresses of a server that is only reached on this machine, once its real port is known.
+    pub fn on_this_machine(bound: SocketAddr) -> Self {
+        let app = BaseUrl::of_socket(bound);
+        Self {
+            return_origins: vec![app.origin()],
+            client: app.clone(),
+            app,
+        }
+    }
 }
 
 /// Who may call.
@@ -229,6 +243,8 @@ pub struct Mail {
     pub admin_emails: Vec<String>,
     /// Which receipts go to the owner.
     pub receipts: Receipts,
+    /// Folder with the operator's own mail texts.
+    pub templates_dir: Option<PathBuf>,
     /// Name shown in mails.
     pub brand_name: Option<String>,
     /// Where customers may write.

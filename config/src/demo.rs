@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use secrecy::ExposeSecret;
 
-use crate::config::Config;
+use crate::config::{Addresses, Config};
 use crate::env::{Env, MapEnv};
 use crate::file;
 use crate::load::{LoadArgs, load};
@@ -56,10 +56,7 @@ impl Config {
             ("BURSAR_STORE", format!("sled:{}", args.data_dir.display())),
             ("BURSAR_ADMIN_KEY", generated("")),
             ("BURSAR_JWT_SECRET", generated("")),
-            (
-                "APP_BASE_URL",
-                format!("http://{}", loopback_name(args.listen)),
-            ),
+            ("APP_BASE_URL", "http://127.0.0.1".to_owned()),
             ("STRIPE_API_KEY", generated("sk_test_")),
             ("STRIPE_WEBHOOK_SECRET", generated("whsec_")),
             ("STRIPE_API_BASE", args.stripe_api_base.clone()),
@@ -68,6 +65,8 @@ impl Config {
             return Err(problems);
         }
         let mut config = load(&LoadArgs::default(), &env)?.config;
+        // With port 0 the caller replaces this once the port is known.
+        config.addresses = Addresses::on_this_machine(args.listen);
         let text = args.plans_toml.as_deref().unwrap_or(EXAMPLE_PLANS);
         config.plans = plans::parse(
             text,
@@ -81,16 +80,6 @@ impl Config {
             Err(problems)
         }
     }
-}
-
-/// The address in a URL; port 0 is replaced once the real one is known, so any valid port will do.
-fn loopback_name(listen: SocketAddr) -> String {
-    let port = if listen.port() == 0 {
-        8_087
-    } else {
-        listen.port()
-    };
-    format!("127.0.0.1:{port}")
 }
 
 /// Refuses to play with a live key at hand: `demo` and `sandbox` use none, and whoever starts them with one

@@ -35,9 +35,8 @@ pub(crate) struct Gathered {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Variables of our prefix that others set and that are not ours to judge.
-/// `BURSAR_CASES` scales the test suite and is inherited by the binaries it starts.
-const FOREIGN_VARIABLES: [&str; 1] = ["BURSAR_CASES"];
+/// Variables of our prefix that steer the test suite; the binaries it starts inherit them.
+const FOREIGN_VARIABLES: [&str; 4] = ["BURSAR_BIN", "BURSAR_CASES", "BURSAR_KILLS", "BURSAR_SEED"];
 
 /// Gathers every key.
 pub(crate) fn gather(args: &LoadArgs, env: &dyn Env, problems: &mut Problems) -> Gathered {

@@ -36,6 +36,8 @@ pub struct Key {
     pub required: bool,
     /// Another name in the environment, said aloud when used.
     pub alias: Option<&'static str>,
+    /// Whether the value names a path, relative to the file it stands in.
+    pub names_a_path: bool,
     /// Whether this release does something with it; a key that waits is checked and reported.
     pub acts: bool,
 }
@@ -49,6 +51,7 @@ const fn text(path: &'static str, variable: &'static str) -> Key {
         secret: false,
         required: false,
         alias: None,
+        names_a_path: false,
         acts: true,
     }
 }
@@ -112,6 +115,13 @@ impl Key {
         }
     }
 
+    const fn path(self) -> Self {
+        Self {
+            names_a_path: true,
+            ..self
+        }
+    }
+
     const fn waits(self) -> Self {
         Self {
             acts: false,
@@ -134,20 +144,23 @@ pub const KEYS: &[Key] = &[
     text("listen", "BURSAR_LISTEN").or("127.0.0.1:8087"),
     text("metrics_listen", "BURSAR_METRICS_LISTEN").or("127.0.0.1:9187"),
     secret("metrics_token", "BURSAR_METRICS_TOKEN"),
-    list("trust_proxy", "BURSAR_TRUST_PROXY"),
-    text("app_base_url", "APP_BASE_URL").required(),
-    text("client_base_url", "CLIENT_BASE_URL").alias("WASP_WEB_CLIENT_URL"),
-    list("allowed_return_origins", "ALLOWED_RETURN_ORIGINS"),
+    list("trust_proxy", "BURSAR_TRUST_PROXY").waits(),
+    text("app_base_url", "APP_BASE_URL").required().waits(),
+    text("client_base_url", "CLIENT_BASE_URL")
+        .alias("WASP_WEB_CLIENT_URL")
+        .waits(),
+    list("allowed_return_origins", "ALLOWED_RETURN_ORIGINS").waits(),
     // Store and files.
-    text("store", "BURSAR_STORE").or("sled:./data"),
-    text("plans_file", "BURSAR_PLANS_FILE"),
-    text("secrets_file", "BURSAR_SECRETS_FILE"),
+    text("store", "BURSAR_STORE").or("sled:./data").path(),
+    text("plans_file", "BURSAR_PLANS_FILE").path(),
+    text("secrets_file", "BURSAR_SECRETS_FILE").path(),
     // Who may call.
     secret("admin_key", "BURSAR_ADMIN_KEY").required(),
     list("admin_allow", "BURSAR_ADMIN_ALLOW").or("loopback,private"),
     secret("jwt_secret", "BURSAR_JWT_SECRET")
         .required()
-        .alias("JWT_SECRET"),
+        .alias("JWT_SECRET")
+        .waits(),
     text("signup", "BURSAR_SIGNUP").or("open").waits(),
     // How events are read.
     list("tenant_metadata_keys", "TENANT_METADATA_KEYS").or("tenant_id,workspace_id"),
@@ -237,6 +250,9 @@ pub const KEYS: &[Key] = &[
         .or("https://api.mailgun.net")
         .waits(),
     text("mail.receipts", "MAIL_RECEIPTS").or("all").waits(),
+    text("mail.templates_dir", "BURSAR_TEMPLATES_DIR")
+        .path()
+        .waits(),
     text("mail.brand_name", "BRAND_NAME").waits(),
     text("mail.support_email", "SUPPORT_EMAIL").waits(),
     // What the product's own application is told.
@@ -289,8 +305,10 @@ pub(crate) fn nearest<'a>(
     given: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    // A third of the name may be wrong: `BURSAR_LISTN` is meant, `BURSAR_FOO` is not.
-    let distance_max = (given.chars().count() / 3).clamp(1, 6);
+    // A third of the name may be wrong, our prefix not counted: `BURSAR_LISTN` is meant, `BURSAR_FOO`
+    // is not.
+    let own = given.strip_prefix("BURSAR_").unwrap_or(given);
+    let distance_max = (own.chars().count() / 3).clamp(1, 6);
     names
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(given, name), name))

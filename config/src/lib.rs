@@ -17,6 +17,7 @@ mod plans;
 mod problem;
 mod report;
 mod secret;
+mod tool;
 mod validate;
 mod values;
 

@@ -70,6 +70,7 @@ pub fn load_for_tool(args: &LoadArgs, env: &dyn Env) -> Result<Loaded<ToolConfig
         webhook_secrets: config.stripe.webhook_secrets,
         plans: config.plans,
         events: config.events,
+        receipts: config.mail.receipts,
         mode: known(config.stripe.api_key).map(|_| config.stripe.mode),
     };
     Ok(Loaded { config, report })

@@ -243,51 +243,10 @@ impl PlanReader<'_> {
             return None;
         }
         let id = id?;
-        let named = |text: &str| format!("plan {id} {text}");
-        let effect = match (terms, credits, price_ids.is_empty()) {
-            (Some(_), Some(_), _) => {
-                self.problems.add(
-                    subject,
-                    named("has both [plan.subscription] and credits; one is its effect"),
-                );
-                return None;
-            }
-            (Some(terms), None, true) if default => PlanEffect::Free {
-                features: terms.features,
-                limits: terms.limits,
-            },
-            (None, None, true) if default => PlanEffect::Free {
-                features: BTreeSet::new(),
-                limits: BTreeMap::new(),
-            },
-            (_, Some(_), _) if default => {
-                self.problems.add(
-                    subject,
-                    named("is the default and sells credits; the default is free"),
-                );
-                return None;
-            }
-            (_, _, false) if default => {
-                self.problems.add(
-                    subject,
-                    named("is the default and has a price; the default is free"),
-                );
-                return None;
-            }
-            (_, _, true) => {
-                let text = named(
-                    "has no price; give stripe_price_id, stripe_price_ids or stripe_price_id_env",
-                );
-                self.problems.add(subject, text);
-                return None;
-            }
-            (Some(terms), None, false) => PlanEffect::Subscription(terms),
-            (None, Some(credits), false) => PlanEffect::Credits(credits),
-            (None, None, false) => {
-                self.problems.add(
-                    subject,
-                    named("has no effect; give [plan.subscription] or credits"),
-                );
+        let effect = match effect(terms, credits, price_ids.is_empty(), default) {
+            Ok(effect) => effect,
+            Err(reason) => {
+                self.problems.add(subject, format!("plan {id} {reason}"));
                 return None;
             }
         };
@@ -406,6 +365,41 @@ impl PlanReader<'_> {
             self.problems.add(&subject, "a second plan is the default");
         }
         catalogue.plans.push(plan);
+    }
+}
+
+/// A plan's one effect, or why it has none.
+fn effect(
+    terms: Option<SubscriptionPlan>,
+    credits: Option<u64>,
+    is_unpriced: bool,
+    is_default: bool,
+) -> Result<PlanEffect, &'static str> {
+    match (terms, credits) {
+        (Some(_), Some(_)) => Err("has both [plan.subscription] and credits; one is its effect"),
+        (_, Some(_)) if is_default => Err("is the default and sells credits; the default is free"),
+        _ if is_default && !is_unpriced => {
+            Err("is the default and has a price; the default is free")
+        }
+        (Some(terms), None) if is_default => {
+            if terms.trial_days > 0 || terms.min_quantity > 1 || terms.max_quantity.is_some() {
+                return Err("is free, so it has neither a trial nor quantities");
+            }
+            Ok(PlanEffect::Free {
+                features: terms.features,
+                limits: terms.limits,
+            })
+        }
+        (None, None) if is_default => Ok(PlanEffect::Free {
+            features: BTreeSet::new(),
+            limits: BTreeMap::new(),
+        }),
+        _ if is_unpriced => {
+            Err("has no price; give stripe_price_id, stripe_price_ids or stripe_price_id_env")
+        }
+        (Some(terms), None) => Ok(PlanEffect::Subscription(terms)),
+        (None, Some(credits)) => Ok(PlanEffect::Credits(credits)),
+        (None, None) => Err("has no effect; give [plan.subscription] or credits"),
     }
 }
 

@@ -5,6 +5,7 @@
 //! Failure: none.
 
 use std::fmt;
+use std::path::Path;
 
 use secrecy::SecretString;
 
@@ -39,7 +40,7 @@ pub struct Report {
     /// One line per plan.
     pub plans: Vec<String>,
     /// What was taken from where: aliases in use.
-    pub notes: Vec<String>,
+    pub remarks: Vec<String>,
     /// What should be said aloud at start.
     pub warnings: Vec<String>,
 }
@@ -65,9 +66,17 @@ impl Report {
                 "test"
             },
             plans: config.plans.plans.iter().map(plan_line).collect(),
-            notes: gathered.notes.clone(),
+            remarks: gathered.notes.clone(),
             warnings,
         }
+    }
+
+    /// Everything to be said aloud at start: aliases in use, then warnings.
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        self.remarks
+            .iter()
+            .chain(&self.warnings)
+            .map(String::as_str)
     }
 
     /// The report as JSON, for `--json`.
@@ -89,7 +98,7 @@ impl Report {
             "mode": self.mode,
             "values": values,
             "plans": self.plans,
-            "notes": self.notes,
+            "notes": self.remarks,
             "warnings": self.warnings,
         })
     }
@@ -117,10 +126,19 @@ fn shown(key: &Key, raw: &Raw) -> String {
         }
     };
     match &raw.value {
+        Value::Text(text) if key.names_a_path => in_folder(text, &raw.folder),
         Value::Text(text) => redact(text),
         Value::Integer(number) => number.to_string(),
         Value::Switch(on) => on.to_string(),
         Value::List(items) => items.iter().map(redact).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// A path as it will be used: relative ones start at the folder of the file they stand in.
+fn in_folder(text: &str, folder: &Path) -> String {
+    match text.strip_prefix("sled:") {
+        Some(path) => format!("sled:{}", folder.join(path).display()),
+        None => folder.join(text).display().to_string(),
     }
 }
 
@@ -171,7 +189,7 @@ impl fmt::Display for Report {
         for plan in &self.plans {
             writeln!(f, "plan     {plan}")?;
         }
-        for note in &self.notes {
+        for note in &self.remarks {
             writeln!(f, "note     {note}")?;
         }
         for warning in &self.warnings {

@@ -91,7 +91,8 @@ impl Cidr {
         self.prefix == 0
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads `10.0.0.0/8`, or one address. # Errors: what is wrong, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
@@ -214,6 +215,22 @@ impl BaseUrl {
             port,
             path: path.trim_end_matches('/').to_owned(),
         })
+    }
+
+    /// Plain http to a socket; an unspecified address is reached as loopback.
+    pub(crate) fn of_socket(socket: SocketAddr) -> Self {
+        let host = match socket.ip() {
+            ip if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        let port = Some(socket.port()).filter(|port| *port != 80);
+        Self {
+            https: false,
+            host,
+            port,
+            path: String::new(),
+        }
     }
 
     /// Whether the scheme is `https`.

@@ -92,6 +92,19 @@ impl AggregateKey {
         }
     }
 
+    /// The Stripe account its object lives on; `None` for tenants, which live on none.
+    pub const fn scope(&self) -> Option<&Scope> {
+        match self {
+            Self::Customer(scope, _)
+            | Self::Subscription(scope, _)
+            | Self::Invoice(scope, _)
+            | Self::Payment(scope, _)
+            | Self::Session(scope, _)
+            | Self::Installation(scope) => Some(scope),
+            Self::Tenant(_) | Self::Merchant(_) => None,
+        }
+    }
+
     /// Reads the text form, e.g. `payment:/pi_1` (platform) or `payment:acct_9/pi_1`.
     /// # Errors: unknown kind or a malformed id.
     pub fn parse(text: &str) -> Result<Self, IdError> {

@@ -10,10 +10,12 @@
 use crate::aggregate::AggregateKey;
 use crate::decision::{Decision, Disposition, EffectIntent, TimelineEntry};
 use crate::fact::{Fact, cause_of};
-use crate::input::{Ctx, StoredInput};
+use crate::input::{Ctx, InputSource, StoredInput};
 use crate::link::LinkKey;
-use crate::message::Cause;
+use crate::message::{Cause, Message};
 use crate::project::{Projection, write_difference};
+use crate::reread::RereadTarget;
+use crate::sentence;
 use crate::settings::Settings;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -128,7 +130,47 @@ pub fn decide(
     input: &StoredInput,
     ctx: &Ctx<'_>,
 ) -> Decision {
+    if let Some(passed_on) = pass_on(key, input, ctx) {
+        return passed_on;
+    }
     dispatch!(key, decide_of(key, snapshot, input, ctx))
+}
+
+/// An answer about an object that is an aggregate of its own goes there.
+fn pass_on(key: &AggregateKey, input: &StoredInput, ctx: &Ctx<'_>) -> Option<Decision> {
+    if !matches!(input.source, InputSource::Effect(_)) {
+        return None;
+    }
+    let fact = Fact::read(input).ok()?;
+    let Fact::Answer(answer) = &fact else {
+        return None;
+    };
+    let scope = key.scope()?.clone();
+    let owner = match &answer.target {
+        RereadTarget::Subscription(id) => AggregateKey::Subscription(scope, id.clone()),
+        RereadTarget::Invoice(id) | RereadTarget::InvoicePayments(id) => {
+            AggregateKey::Invoice(scope, id.clone())
+        }
+        RereadTarget::Session(id) | RereadTarget::SessionLineItems(id) => {
+            AggregateKey::Session(scope, id.clone())
+        }
+        RereadTarget::Customer(id) => AggregateKey::Customer(scope, id.clone()),
+        RereadTarget::PaymentIntent(id) => AggregateKey::Payment(scope, id.into()),
+        // Their payment is known to whoever asked, not to the target.
+        RereadTarget::Charge(_)
+        | RereadTarget::Refund(_)
+        | RereadTarget::Dispute(_)
+        | RereadTarget::Account(_) => return None,
+    };
+    if owner == *key {
+        return None;
+    }
+    let mut decision = Decision::nothing(Disposition::Applied, "");
+    let mut passed = Projection::default();
+    passed.tell(owner, "", Message::Answer((**answer).clone()));
+    let cause = cause_of(input, &fact, ctx.now);
+    write_difference(&mut decision, key, &Projection::default(), &passed, &cause);
+    Some(decision)
 }
 
 fn state_of<R: Reducer>(snapshot: Option<&[u8]>) -> Option<R> {
@@ -193,12 +235,13 @@ pub(crate) fn decide_of<R: Reducer>(
     if is_told {
         decision
             .timeline
-            .push(entry(&cause, outcome, changed, &after));
+            .push(entry(key, &cause, outcome, changed, &after));
     }
     decision
 }
 
 fn entry(
+    key: &AggregateKey,
     cause: &Cause,
     outcome: Outcome,
     changed: Vec<crate::decision::Change>,
@@ -214,10 +257,7 @@ fn entry(
             Disposition::Applied if changed.is_empty() => {
                 format!("{}: nothing shown changed", cause.kind)
             }
-            Disposition::Applied => {
-                let fields: Vec<&str> = changed.iter().take(5).map(|c| c.field.as_str()).collect();
-                format!("{} changed {}", cause.kind, fields.join(", "))
-            }
+            Disposition::Applied => sentence::of(key, &cause.kind, &outcome.object_id, &changed),
             other => format!("{}: {} ({})", cause.kind, other.as_str(), outcome.reason),
         }
     } else {

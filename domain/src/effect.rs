@@ -62,7 +62,7 @@ pub struct Provision {
     pub tenant: TenantId,
     /// The session that paid.
     pub session: SessionId,
-    /// The address to invite (Payment Links); `None`: the tenant's own.
+    /// The address the payer gave, to invite; `None`: only the tenant's own can be used.
     pub email: Option<String>,
 }
 

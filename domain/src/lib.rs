@@ -14,10 +14,13 @@ pub mod ids;
 pub mod input;
 mod installation;
 mod invoice;
+pub mod ledger;
 pub mod link;
 mod merchant;
 pub mod message;
 pub mod money;
+mod ownership;
+mod pairs;
 mod payment;
 pub mod plans;
 pub mod project;
@@ -25,11 +28,12 @@ pub mod register;
 pub mod reread;
 pub mod route;
 pub mod rows;
+mod sentence;
 mod session;
 pub mod settings;
 pub mod stripe_wire;
 mod subscription;
-mod tenant;
+pub mod tenant;
 #[doc(hidden)]
 pub mod testing;
 

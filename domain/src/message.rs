@@ -7,7 +7,8 @@
 use crate::aggregate::AggregateKey;
 use crate::decision::EntrySource;
 use crate::ids::{
-    AccountId, CustomerId, InvoiceId, PaymentId, Scope, SessionId, SubscriptionId, Timestamp,
+    AccountId, CustomerId, InvoiceId, PaymentId, Scope, SessionId, SubscriptionId, TenantId,
+    Timestamp,
 };
 use crate::link::{Claim, LinkKey};
 use crate::reread::Answer;
@@ -46,12 +47,17 @@ pub enum Message {
         /// The word.
         claim: Claim,
     },
-    /// To customer or merchant: I refer to you; tell me when whose you are changes.
-    Hello,
-    /// To whoever said hello: whose this is changed, decide again.
+    /// To customer or merchant: I refer to you; tell me when you belong to someone else than this.
+    Hello {
+        /// Whose the sender is at present.
+        tenant: Option<TenantId>,
+    },
+    /// To whoever said hello with another tenant, or to oneself: look at the links again.
     Relinked {
-        /// What changed.
+        /// What is linked.
         key: LinkKey,
+        /// To whom.
+        tenant: Option<TenantId>,
     },
     /// Session to tenant: a genuine session names you, so you exist.
     TenantNamed(TenantNamed),
@@ -126,9 +132,9 @@ pub struct TenantNamed {
     pub at: Timestamp,
     /// The session.
     pub session: SessionId,
-    /// Name and address the payer gave, for a tenant made by it (Payment Links).
+    /// Name the payer gave, for a tenant made by the session (Payment Links).
     pub name: Option<String>,
-    /// Likewise.
+    /// Address the payer gave: shown until an order gives one.
     pub email: Option<String>,
 }
 
@@ -260,7 +266,7 @@ pub struct Grant {
     /// When the session was paid.
     pub paid_at: Timestamp,
     /// The tenant that has them.
-    pub tenant: Option<crate::ids::TenantId>,
+    pub tenant: Option<TenantId>,
 }
 
 /// What became of a payment.
@@ -278,7 +284,7 @@ impl Message {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Claim { .. } => "claim",
-            Self::Hello => "hello",
+            Self::Hello { .. } => "hello",
             Self::Relinked { .. } => "relinked",
             Self::TenantNamed(_) => "tenant_named",
             Self::SubscriptionSummary { .. } => "subscription_summary",

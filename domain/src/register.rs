@@ -15,6 +15,26 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// Most snapshots of one second that are kept.
 pub const SNAPSHOTS_MAX: usize = 16;
 
+/// 2010-01-01: Stripe did not exist before.
+const AT_MIN: Timestamp = Timestamp(1_262_304_000_000);
+/// 2100-01-01: far enough for any test clock.
+const AT_MAX: Timestamp = Timestamp(4_102_444_800_000);
+
+/// Whether an event of Stripe can have this time.
+fn is_possible(at: Timestamp) -> bool {
+    (AT_MIN..AT_MAX).contains(&at)
+}
+
+/// Joins a one-off fact: keeps the earliest possible time; whether that changed it.
+pub(crate) fn earliest(slot: &mut Option<Timestamp>, at: Timestamp) -> bool {
+    if !is_possible(at) {
+        return false;
+    }
+    let before = *slot;
+    *slot = Some(before.map_or(at, |known| known.min(at)));
+    *slot != before
+}
+
 /// How snapshots of an object compare when time does not tell.
 pub trait Ranked {
     /// Whether the object never leaves this state.
@@ -37,10 +57,15 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The origin of an event's object.
+    /// The origin of an event's object. A time no event of Stripe can have is no time: such a
+    /// snapshot gives way to any other, and only rank tells it from its like.
     pub fn of(event: &Event) -> Self {
         Self {
-            at: event.created,
+            at: if is_possible(event.created) {
+                event.created
+            } else {
+                Timestamp(0)
+            },
             reread: false,
             birth: event.kind.ends_with(".created"),
             previous: event.previous.clone().filter(|leaves| !leaves.is_empty()),
@@ -153,8 +178,12 @@ impl<T: WireObject + Ranked> Register<T> {
         self.reread
     }
 
-    /// Whether only rank decided between different contents: worth asking Stripe.
+    /// Whether only rank decided between different contents, or the time cannot be: worth asking
+    /// Stripe.
     pub fn is_tied(&self) -> bool {
+        if self.at == Timestamp(0) && !self.reread {
+            return true;
+        }
         let latest = match self.snapshots.as_slice() {
             [] | [_] => return false,
             many => self.latest(many),
@@ -164,34 +193,180 @@ impl<T: WireObject + Ranked> Register<T> {
             .any(|one| Some(&one.value) != latest.first().map(|first| &first.value))
     }
 
-    /// The snapshots no other one follows, best first.
+    /// The values that may be the last, best first: one if the changes tell, else by rank.
+    ///
+    /// Each snapshot is a step from what was before (its value with `previous_attributes` put back)
+    /// to its value. Steps of one second make a path, so the last value is the one that is arrived
+    /// at once more often than it is left, even when the path crosses itself.
     fn latest<'s>(&self, all: &'s [Snapshot<T>]) -> Vec<&'s Snapshot<T>> {
         let born_only = all.iter().all(|one| one.birth);
-        let candidates: Vec<&Snapshot<T>> =
-            all.iter().filter(|one| born_only || !one.birth).collect();
-        let seen: Vec<Leaves> = candidates.iter().map(|one| leaves(&one.value)).collect();
-        let follows = |later: usize, earlier: usize| {
-            candidates[later].previous.as_ref().is_some_and(|previous| {
-                let before = &seen[earlier];
-                previous
-                    .iter()
-                    .all(|(path, text)| before.get(path) == Some(text))
-                    && previous
-                        .iter()
-                        .any(|(path, text)| seen[later].get(path) != Some(text))
-            })
-        };
-        let mut last: Vec<&Snapshot<T>> = (0..candidates.len())
-            .filter(|&n| {
-                !(0..candidates.len())
-                    .any(|other| other != n && follows(other, n) && !follows(n, other))
-            })
-            .map(|n| candidates[n])
+        let steps: Vec<Step<'s, T>> = all
+            .iter()
+            .filter(|one| born_only || !one.birth)
+            .map(Step::of)
             .collect();
-        if last.is_empty() {
-            last = candidates;
+        let mut last: Vec<&Step<'s, T>> = Vec::new();
+        for step in &steps {
+            let is_counted = last.iter().any(|one| one.made.value == step.made.value);
+            let arrived = steps.iter().filter(|one| one.made.value == step.made.value);
+            let left = steps.iter().filter(|one| one.leaves(step));
+            if !is_counted && arrived.count() > left.count() {
+                last.push(step);
+            }
         }
+        if last.is_empty() {
+            last = steps.iter().collect();
+        }
+        let mut last: Vec<&Snapshot<T>> = last.into_iter().map(|step| step.made).collect();
         last.sort_by_cached_key(|one| std::cmp::Reverse((one.value.rank(), canonical(&one.value))));
         last
+    }
+}
+
+/// One snapshot as a step from a value to a value.
+struct Step<'s, T> {
+    made: &'s Snapshot<T>,
+    after: Leaves,
+    before: Option<Leaves>,
+}
+
+impl<'s, T: WireObject> Step<'s, T> {
+    fn of(made: &'s Snapshot<T>) -> Self {
+        let after = leaves(&made.value);
+        let before = made.previous.as_ref().map(|previous| {
+            let mut before = after.clone();
+            before.extend(previous.clone());
+            before
+        });
+        Self {
+            made,
+            after,
+            before,
+        }
+    }
+    /// Whether this step starts where `other` arrived. Fields only one side has are not compared:
+    /// what was null before is left out of leaves.
+    fn leaves(&self, other: &Self) -> bool {
+        self.made.value != other.made.value
+            && self.before.as_ref().is_some_and(|before| {
+                let known = |path: &String| before.get(path);
+                other
+                    .after
+                    .iter()
+                    .all(|(path, text)| known(path).is_none_or(|was| was == text))
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stripe_wire::{Subscription, SubscriptionItem};
+    use proptest::prelude::*;
+
+    fn seats(quantity: u64) -> Subscription {
+        Subscription {
+            id: Some("sub_1".to_owned()),
+            status: Some("active".to_owned()),
+            items: vec![SubscriptionItem {
+                quantity: Some(quantity),
+                ..SubscriptionItem::default()
+            }],
+            ..Subscription::default()
+        }
+    }
+
+    fn step(from: u64, to: u64) -> (Subscription, Origin) {
+        let was = Subscription {
+            id: None,
+            status: None,
+            ..seats(from)
+        };
+        let origin = Origin {
+            at: Timestamp(1_700_000_000_000),
+            reread: false,
+            birth: false,
+            previous: Some(leaves(&was)),
+        };
+        (seats(to), origin)
+    }
+
+    fn last_of(steps: &[(u64, u64)]) -> (u64, bool) {
+        let mut register = Register::default();
+        for (from, to) in steps {
+            let (value, origin) = step(*from, *to);
+            register.join(value, origin);
+        }
+        let value = register.value().and_then(|one| one.items[0].quantity);
+        (value.unwrap_or_default(), register.is_tied())
+    }
+
+    #[test]
+    fn a_second_full_of_changes_ends_where_its_path_ends() {
+        for (path, end) in [
+            (vec![1, 2], 2),
+            (vec![9, 5, 7, 2], 2),
+            (vec![15, 6, 15, 21], 21),
+            (vec![1, 2, 3, 2, 4, 2], 2),
+        ] {
+            let mut steps: Vec<(u64, u64)> = path.windows(2).map(|two| (two[0], two[1])).collect();
+            for _ in 0..steps.len() {
+                steps.rotate_left(1);
+                assert_eq!(last_of(&steps), (end, false), "{path:?} as {steps:?}");
+                let reversed: Vec<(u64, u64)> = steps.iter().rev().copied().collect();
+                assert_eq!(last_of(&reversed), (end, false), "{path:?} as {reversed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_circle_cannot_be_told_and_asks() {
+        assert!(last_of(&[(1, 2), (2, 1)]).1);
+    }
+
+    fn origins() -> impl Strategy<Value = (u64, &'static str, Origin)> {
+        let status = prop::sample::select(vec!["active", "past_due", "canceled", "trialing"]);
+        (
+            0_u64..3,
+            status,
+            0_i64..3,
+            any::<bool>(),
+            any::<bool>(),
+            prop::option::of(0_u64..3),
+        )
+            .prop_map(|(to, status, at, reread, birth, from)| {
+                let previous = from.map(|from| step(from, to).1.previous.unwrap_or_default());
+                let origin = Origin {
+                    at: Timestamp(1_700_000_000_000 + at * 1000),
+                    reread,
+                    birth,
+                    previous,
+                };
+                (to, status, origin)
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn joining_is_order_free_and_idempotent(
+            (words, order) in prop::collection::vec(origins(), 1..24).prop_flat_map(|words| {
+                let numbers: Vec<usize> = (0..words.len()).chain(0..words.len()).collect();
+                (Just(words), Just(numbers).prop_shuffle())
+            })
+        ) {
+            let value = |n: usize| Subscription {
+                status: Some(words[n].1.to_owned()),
+                ..seats(words[n].0)
+            };
+            let mut told = Register::default();
+            for (n, word) in words.iter().enumerate() {
+                told.join(value(n), word.2.clone());
+            }
+            let mut shuffled = Register::default();
+            for n in order {
+                shuffled.join(value(n), words[n].2.clone());
+            }
+            prop_assert_eq!(told, shuffled);
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::ids::{
     AccountId, ChargeId, CustomerId, DisputeId, InvoiceId, PaymentIntentId, RefundId, Scope,
     SessionId, SubscriptionId, Timestamp,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 /// What to read.
@@ -59,7 +59,10 @@ impl Reread {
             RereadTarget::PaymentIntent(id) => {
                 format!("/v1/payment_intents/{}", escape(id.as_str()))
             }
-            RereadTarget::Charge(id) => format!("/v1/charges/{}", escape(id.as_str())),
+            // With its refunds, which a charge no longer carries unasked since 2022-11-15.
+            RereadTarget::Charge(id) => {
+                format!("/v1/charges/{}?expand%5B%5D=refunds", escape(id.as_str()))
+            }
             RereadTarget::Refund(id) => format!("/v1/refunds/{}", escape(id.as_str())),
             RereadTarget::Dispute(id) => format!("/v1/disputes/{}", escape(id.as_str())),
             RereadTarget::Session(id) => format!("/v1/checkout/sessions/{}", escape(id.as_str())),
@@ -89,8 +92,16 @@ pub struct Answer {
     /// The answer's `Date`, unix seconds.
     pub date: i64,
     /// Stripe's object, unread.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "any_json")]
     pub body: Option<Box<RawValue>>,
+}
+
+/// Reads a body by way of a value: an answer that travels inside a tagged message is buffered on
+/// its way, and a raw value cannot be read from a buffer.
+fn any_json<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    let value = Option::<serde_json::Value>::deserialize(reader)?;
+    let raw = value.map(|value| RawValue::from_string(value.to_string()));
+    raw.transpose().map_err(serde::de::Error::custom)
 }
 
 impl Answer {
@@ -120,5 +131,30 @@ impl PartialEq for Answer {
     fn eq(&self, other: &Self) -> bool {
         (&self.target, self.status, self.date, self.json())
             == (&other.target, other.status, other.date, other.json())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+
+    #[test]
+    fn an_answer_survives_being_passed_on_in_a_message() {
+        let answer = Answer {
+            target: RereadTarget::Charge(ChargeId::parse("ch_1").unwrap()),
+            status: 200,
+            date: 1_747_044_000,
+            body: RawValue::from_string(r#"{"id":"ch_1","amount":9007199254740992}"#.into()).ok(),
+        };
+        let sent = serde_json::to_vec(&Message::Answer(answer.clone())).unwrap();
+        let Message::Answer(got) = serde_json::from_slice(&sent).unwrap() else {
+            panic!("another message");
+        };
+        let value = |answer: &Answer| -> serde_json::Value {
+            serde_json::from_str(answer.json().unwrap()).unwrap()
+        };
+        assert_eq!(value(&got), value(&answer));
+        assert_eq!(got.target, answer.target);
     }
 }

@@ -17,6 +17,7 @@ use crate::rows::Subject;
 use crate::settings::Settings;
 use crate::stripe_wire::{
     Envelope, Event, Metadata, Object, Session, check_json, read_envelope, read_event,
+    read_identity,
 };
 use sha2::{Digest, Sha256};
 
@@ -198,10 +199,17 @@ fn fate(envelope: &Envelope<'_>, settings: &Settings, routed: &mut Routed) -> Fa
     }
 }
 
+/// Dead under its own id where it has a good one, else under its hash.
 fn unreadable(body: &[u8], received_at: Timestamp, reason: String) -> Routed {
-    let hash = hex::encode(Sha256::digest(body));
+    let source = check_json(body)
+        .ok()
+        .and_then(|()| read_identity(body))
+        .map_or_else(
+            || InputSource::Raw(hex::encode(Sha256::digest(body))),
+            |(scope, id)| InputSource::Event(scope, id),
+        );
     Routed {
-        source: InputSource::Raw(hash),
+        source,
         kind: "unreadable".to_owned(),
         created_at: None,
         livemode: None,
@@ -385,6 +393,11 @@ fn address(event: &Event, settings: &Settings) -> Read<Address> {
             refs.customer(invoice.customer.as_deref())?;
             refs.metadata(&invoice.metadata);
             refs.metadata(&invoice.subscription_metadata);
+            let is_own = |key: &LinkKey| matches!(key, LinkKey::Invoice(..));
+            if refs.park.iter().all(is_own) {
+                // Names nobody: recorded, since nothing can ever say whose it is.
+                refs.park.clear();
+            }
             invoice_address(scope, invoice)?
         }
         Object::Session(session) => {
@@ -403,8 +416,12 @@ fn address(event: &Event, settings: &Settings) -> Read<Address> {
                 refs.link(LinkKey::Command(command));
             }
             let named = named_tenants(session, settings);
-            let out_of_grammar = session.client_reference_id.is_some();
-            if !named.is_empty() || session.payment_link.is_some() || out_of_grammar {
+            let names_someone = !named.is_empty() || session.client_reference_id.is_some();
+            if scope.0.is_some() {
+                // On a connected account it makes no tenant exist, so it waits like anything else.
+                let tenants = named.into_iter().map(LinkKey::Tenant);
+                tenants.for_each(|tenant| refs.link(tenant));
+            } else if names_someone || session.payment_link.is_some() {
                 // It names who it is for, or nobody can ever tell but a person: nothing to wait for.
                 refs.park.clear();
             }

@@ -7,6 +7,11 @@
 
 use std::path::PathBuf;
 
+use crate::bench::BenchArgs;
+use crate::commands::{
+    admin::AdminArgs, demo::DemoArgs, explain::ExplainArgs, replay::ReplayArgs,
+    sandbox::SandboxArgs, tail::EventsArgs, trigger::TriggerArgs, verify::VerifyArgs,
+};
 use bursar_config::{LoadArgs, Override};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
@@ -16,7 +21,6 @@ use clap::{ArgAction, Args, Parser, Subcommand};
     name = "bursar",
     before_help = "Example: bursar init && bursar check-config --config bursar.toml",
     disable_version_flag = true,
-    disable_help_subcommand = true,
     subcommand_precedence_over_arg = true
 )]
 pub struct Cli {
@@ -52,6 +56,30 @@ pub enum Command {
     Init(InitArgs),
     /// Check the configuration and show where each value comes from, secrets redacted.
     CheckConfig(CheckConfigArgs),
+    /// Play one tenant's whole life in front of you; needs no account and no configuration.
+    Demo(DemoArgs),
+    /// Run the service.
+    #[command(before_help = "Example: bursar serve --config bursar.toml")]
+    Serve(ConfigArgs),
+    /// Run only the Stripe sandbox, for a team's own tests.
+    Sandbox(SandboxArgs),
+    /// Say why the object with this id is in the state it is in.
+    Explain(ExplainArgs),
+    /// Do stored events again; without --yes only show what would change.
+    Replay(ReplayArgs),
+    /// Fold the stored inputs again and compare with the live state.
+    Verify(VerifyArgs),
+    /// Manage tenants and keys.
+    Admin(AdminArgs),
+    /// Send a signed example event to a running server.
+    Trigger(TriggerArgs),
+    /// Watch what arrives.
+    Events(EventsArgs),
+    /// Print the OpenAPI document.
+    #[command(before_help = "Example: bursar openapi > openapi.json")]
+    Openapi,
+    /// Measure, against what cannot be beaten.
+    Bench(BenchArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
 }

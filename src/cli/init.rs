@@ -119,6 +119,8 @@ fn tell(dir: &Path, out: &mut impl Write) -> std::io::Result<()> {
 fn start_config() -> String {
     let set = [
         ("app_base_url", "app_base_url = \"http://127.0.0.1:8087\""),
+        // Beside this file, wherever the server is started from.
+        ("store", "store = \"sled:./data\""),
         ("plans_file", "plans_file = \"plans.toml\""),
         ("secrets_file", "secrets_file = \"secrets.toml\""),
     ];

@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::commands;
 use bursar_config::ProcessEnv;
 use clap::{CommandFactory, Parser};
 
@@ -44,7 +45,8 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         version,
         command,
     } = cli;
-    let mut out = std::io::stdout().lock();
+    // Not locked: a command with threads of its own may print from them, too.
+    let mut out = std::io::stdout();
     if version {
         return version::run(&global, &mut out);
     }
@@ -59,7 +61,27 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Init(args) => init::run(&args, &global, &mut out),
         Command::CheckConfig(args) => check_config::run(&args, &global, &ProcessEnv, &mut out),
         Command::Completions(args) => completions::run(&args, &mut out),
+        Command::Serve(args) => commands::serve::run(&args, &global),
+        Command::Demo(args) => commands::demo::run(&args, &global),
+        Command::Sandbox(args) => commands::sandbox::run(&args, &global),
+        Command::Explain(args) => commands::explain::run(&args, &global, &mut out),
+        Command::Replay(args) => commands::replay::run(&args, &global, &mut out),
+        Command::Verify(args) => commands::verify::run(&args, &global, &mut out),
+        Command::Admin(args) => commands::admin::run(&args, &global, &mut out),
+        Command::Trigger(args) => commands::trigger::run(&args, &global, &mut out),
+        Command::Events(args) => commands::tail::run(&args, &global, &mut out),
+        Command::Openapi => openapi(&mut out),
+        Command::Bench(args) => commands::measured(args),
     }
+}
+
+fn openapi(out: &mut impl Write) -> Result<Exit, CliError> {
+    writeln!(
+        out,
+        "{:#}",
+        crate::http::openapi::document(env!("CARGO_PKG_VERSION"))
+    )?;
+    Ok(Exit::Success)
 }
 
 /// Prints help where it was asked for, and what is wrong with a command line otherwise.

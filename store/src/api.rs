@@ -25,6 +25,7 @@ use bursar_domain::ids::{Scope, TenantId, Timestamp};
 use bursar_domain::input::{InputSource, StoredInput};
 use bursar_domain::link::{LinkKey, LinkTarget};
 use bursar_domain::rows::{RowKind, Subject};
+use sha2::{Digest, Sha256};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -33,6 +34,14 @@ pub type Fut<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send 
 
 /// Most inputs one `apply` may consume.
 pub const APPLY_STEPS_MAX: usize = 64;
+
+/// SHA-256 of a decision's canonical bytes (postcard): what an apply records and `verify` compares.
+/// # Errors: `Invalid` if the decision cannot be written (a bug).
+pub fn decision_digest(decision: &Decision) -> Result<[u8; 32], StoreError> {
+    let bytes = postcard::to_stdvec(decision)
+        .map_err(|error| StoreError::Invalid(format!("a decision cannot be written: {error}")))?;
+    Ok(Sha256::digest(bytes).into())
+}
 
 /// What should become of something that arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,7 +198,7 @@ pub enum Applied {
 pub struct Snapshot {
     /// How many applies made it.
     pub version: u64,
-    /// The reducer's bytes.
+    /// The reducer's bytes; empty: no decision wrote any yet.
     pub bytes: Vec<u8>,
 }
 
@@ -334,7 +343,11 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets the keys of these subjects; their personal fields become unreadable for good.
     fn erase(&self, subjects: Vec<Subject>, at: Timestamp) -> Fut<'_, u64>;
 
-    /// The aggregate's snapshot.
+    /// Aggregates whose snapshot is sealed under this subject's key. Each must write one without
+    /// personal fields before the key is erased: an erased snapshot cannot be decided over.
+    fn holders(&self, subject: Subject, limit: usize) -> Fut<'_, Vec<AggregateKey>>;
+
+    /// The aggregate's snapshot. # Errors: `Invalid` if its subject was erased.
     fn load(&self, aggregate: AggregateKey) -> Fut<'_, Option<Snapshot>>;
     /// Its inputs still to apply, oldest first. An erased body comes back empty with kind kept.
     fn pending(&self, aggregate: AggregateKey, limit: usize) -> Fut<'_, Vec<StoredInput>>;

@@ -70,6 +70,28 @@ impl StoreError {
             Self::Damaged { .. } | Self::Io { .. } => ErrorClass::Fatal,
         }
     }
+    /// The same error for another caller (an I/O error keeps its kind and words).
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Busy => Self::Busy,
+            Self::Full { free_bytes } => Self::Full {
+                free_bytes: *free_bytes,
+            },
+            Self::Closed => Self::Closed,
+            Self::Invalid(why) => Self::Invalid(why.clone()),
+            Self::Damaged { file, offset, kind } => Self::Damaged {
+                file: file.clone(),
+                offset: *offset,
+                kind: kind.clone(),
+            },
+            Self::Locked { pid } => Self::Locked { pid: *pid },
+            Self::Incompatible(why) => Self::Incompatible(why.clone()),
+            Self::Io { operation, source } => Self::Io {
+                operation,
+                source: std::io::Error::new(source.kind(), source.to_string()),
+            },
+        }
+    }
     /// How long a refused sender should wait.
     pub const fn retry_after(&self) -> Duration {
         match self {

@@ -1,8 +1,37 @@
 //! Bursar's durable state.
 //!
 //! Knows bytes, keys and commits; not what an input means, not Stripe, not HTTP.
+//!
+//! ```text
+//! api, query   what callers say and hear (`Store`)
+//! engine       one committer, one fold, all reads; the same for every backend
+//! record       what the journal holds            keys, shapes   what the rows are
+//! kv           rows: in memory, in sled          journal, vault the truth, and its keys
+//! open, mem    how a store is made               conformance    what every store must do
+//! ```
+//!
+//! Known limits: no segment of the journal is dropped yet (`journal` can write checkpoints, nothing
+//! here does), so a start reads the whole journal; rows that must be folded again are folded before
+//! the store opens, and nothing is accepted meanwhile.
 
 pub mod api;
+#[cfg(test)]
+mod conformance;
+mod durable;
+mod engine;
 pub mod error;
+pub mod journal;
+mod keys;
+mod kv;
+mod mem;
 pub mod metrics;
+mod open;
 pub mod query;
+mod record;
+mod shapes;
+pub mod vault;
+pub mod vfs;
+
+pub use engine::shared::Watermarks;
+pub use mem::MemStore;
+pub use open::{OpenOptions, OpenReport, RowsFound, bind_installation, open_sled};

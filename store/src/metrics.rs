@@ -1,6 +1,9 @@
 //! The store's metrics: one declaration each. A dashboard may only use what is declared here or in
 //! the catalogues of `actors` and the root.
 
+pub(crate) mod observe;
+pub use observe::register;
+
 /// What kind of series a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]

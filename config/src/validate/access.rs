@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::Checker;
 use crate::config::{Access, Config, MailTransport, Signup};
+use crate::file::Value;
 use crate::{secret, values};
 
 /// Shortest operator key, in characters, and token secret, in bytes.
@@ -32,7 +33,11 @@ pub(super) fn access(checker: &mut Checker<'_>) -> Access {
         .into_iter()
         .flatten()
         .collect();
-    if admin_allow.is_empty() {
+    let given_nothing = matches!(
+        checker.raw("admin_allow").map(|raw| &raw.value),
+        Some(Value::List(items)) if items.is_empty()
+    );
+    if given_nothing {
         checker.problem("admin_allow", "allows nobody; name at least loopback");
     }
     if admin_allow.iter().any(values::Cidr::is_everything) {

@@ -38,10 +38,10 @@ pub(crate) struct Checker<'a> {
 
 /// Checks everything. With problems the result holds fallbacks and must not be used.
 pub(crate) fn check(checker: &mut Checker<'_>, env: &dyn Env) -> Config {
-    let addresses = server::addresses(checker);
+    let mode = stripe::mode(checker);
+    let addresses = server::addresses(checker, mode);
     let access = access::access(checker);
     let stripe = stripe::stripe(checker);
-    server::client_over_http(checker, &addresses, stripe.mode);
     let config = Config {
         listen: server::listen(checker),
         metrics_listen: server::metrics_listen(checker),
@@ -246,7 +246,8 @@ impl<'a> Checker<'a> {
 
     /// Says which settings were changed though nothing in this release acts on them.
     fn keys_that_wait(&mut self) {
-        for key in keys::KEYS.iter().filter(|key| !key.acts) {
+        // A required key is set because it must be; nobody expects anything of that alone.
+        for key in keys::KEYS.iter().filter(|key| !key.acts && !key.required) {
             let Some(raw) = self.raw(key.path) else {
                 continue;
             };

@@ -6,6 +6,8 @@
 //! Failure: problems.
 //! Source: Standard Webhooks 1.0, "Signing secret" (the `whsec_` form).
 
+use std::path::PathBuf;
+
 use base64::Engine;
 use bursar_domain::settings::Receipts;
 use secrecy::SecretString;
@@ -92,6 +94,7 @@ pub(super) fn mail(checker: &mut Checker<'_>) -> Mail {
                 ("off", Receipts::Off),
             ],
         ),
+        templates_dir: templates_dir(checker),
         brand_name: checker.optional("mail.brand_name", |text| {
             if text.chars().any(char::is_control) || text.chars().count() > 100 {
                 return Err("must be one line of at most 100 characters".to_owned());
@@ -100,6 +103,18 @@ pub(super) fn mail(checker: &mut Checker<'_>) -> Mail {
         }),
         support_email: checker.optional("mail.support_email", values::mail_address),
     }
+}
+
+fn templates_dir(checker: &mut Checker<'_>) -> Option<PathBuf> {
+    let folder = checker.raw("mail.templates_dir")?.folder.clone();
+    checker.optional("mail.templates_dir", |text| {
+        let path = folder.join(text);
+        if path.is_dir() {
+            Ok(path)
+        } else {
+            Err(format!("{} is not a folder", path.display()))
+        }
+    })
 }
 
 /// Checks `smtp://` or `smtps://` with optional credentials, without repeating any of it.

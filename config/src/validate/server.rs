@@ -62,7 +62,7 @@ pub(super) fn trust_proxy(checker: &mut Checker<'_>) -> Vec<Cidr> {
     ranges
 }
 
-pub(super) fn addresses(checker: &mut Checker<'_>) -> Addresses {
+pub(super) fn addresses(checker: &mut Checker<'_>, mode: Mode) -> Addresses {
     let app = checker.optional("app_base_url", |text| {
         let url = BaseUrl::parse(text)?;
         if url.is_https() || url.is_loopback() {
@@ -74,23 +74,35 @@ pub(super) fn addresses(checker: &mut Checker<'_>) -> Addresses {
     let app = app.unwrap_or_else(|| {
         BaseUrl::parse("http://127.0.0.1:8087").expect("a constant that is an address")
     });
-    let client = checker
-        .optional("client_base_url", BaseUrl::parse)
-        .unwrap_or_else(|| app.clone());
-    let mut return_origins = vec![client.origin()];
+    let client = checker.optional("client_base_url", |text| {
+        let url = BaseUrl::parse(text)?;
+        secure_enough(&url, mode)?;
+        Ok(url)
+    });
     let further = checker.list("allowed_return_origins", |text| {
         let url = BaseUrl::parse(text)?;
         if !url.path().is_empty() {
             return Err("has a path; an origin is scheme, host and port alone".to_owned());
         }
-        if !url.is_https() && !url.is_loopback() {
-            return Err(
-                "customers return there, so outside this machine it must be https".to_owned(),
-            );
-        }
-        Ok(url.origin())
+        secure_enough(&url, mode)?;
+        Ok(url)
     });
-    for origin in further {
+    for (path, urls) in [
+        ("client_base_url", client.as_slice()),
+        ("allowed_return_origins", &further),
+    ] {
+        for url in urls
+            .iter()
+            .filter(|url| !url.is_https() && !url.is_loopback())
+        {
+            let subject = checker.subject(path);
+            let warning = format!("{subject}: customers return over plain http to {url}");
+            checker.warnings.push(warning);
+        }
+    }
+    let client = client.unwrap_or_else(|| app.clone());
+    let mut return_origins = vec![client.origin()];
+    for origin in further.iter().map(BaseUrl::origin) {
         if !return_origins.contains(&origin) {
             return_origins.push(origin);
         }
@@ -102,20 +114,12 @@ pub(super) fn addresses(checker: &mut Checker<'_>) -> Addresses {
     }
 }
 
-/// A front end over plain http is a test set-up; with a live key customers would return there.
-pub(super) fn client_over_http(checker: &mut Checker<'_>, addresses: &Addresses, mode: Mode) {
-    let client = &addresses.client;
-    if client.is_https() || client.is_loopback() || checker.raw("client_base_url").is_none() {
-        return;
+/// Where customers return to: plain http elsewhere is a test set-up, and only with a test key.
+fn secure_enough(url: &BaseUrl, mode: Mode) -> Result<(), String> {
+    if url.is_https() || url.is_loopback() || !mode.is_live() {
+        return Ok(());
     }
-    if mode.is_live() {
-        checker.problem("client_base_url", "with a live key it must be https");
-    } else {
-        let subject = checker.subject("client_base_url");
-        checker
-            .warnings
-            .push(format!("{subject}: customers return over plain http"));
-    }
+    Err("customers return there; with a live key it must be https".to_owned())
 }
 
 pub(super) fn store(checker: &mut Checker<'_>) -> StoreLocation {
@@ -244,6 +248,7 @@ pub(super) fn retention(checker: &mut Checker<'_>) -> Retention {
 }
 
 pub(super) fn limits(checker: &mut Checker<'_>) -> Limits {
+    let problems_before = checker.problems.0.len();
     let mut number = |path: &str, min: i64, max: i64| {
         usize::try_from(checker.integer(path, min..=max)).expect("the range is checked")
     };
@@ -251,7 +256,8 @@ pub(super) fn limits(checker: &mut Checker<'_>) -> Limits {
     let connections_per_address = number("limits.connections_per_address", 1, 65_536);
     let command_body_bytes = number("limits.command_body_bytes", 1_024, 16 << 20);
     let body_memory_bytes = number("limits.body_memory_bytes", 1 << 20, 1 << 40);
-    if connections_per_address > connections {
+    let each_fits = checker.problems.0.len() == problems_before;
+    if each_fits && connections_per_address > connections {
         let text = format!(
             "{connections_per_address} from one address, but limits.connections allows \
              {connections} in all"
@@ -259,7 +265,7 @@ pub(super) fn limits(checker: &mut Checker<'_>) -> Limits {
         checker.problem("limits.connections_per_address", text);
     }
     let longest = command_body_bytes.max(WEBHOOK_BODY_BYTES_MAX);
-    if body_memory_bytes < longest {
+    if each_fits && body_memory_bytes < longest {
         let text = format!(
             "{body_memory_bytes} bytes for all bodies together, but a single one may have {longest}"
         );
@@ -294,8 +300,7 @@ pub(super) fn exposure(checker: &mut Checker<'_>, config: &Config) {
     if !listen.ip().is_loopback() && config.trust_proxy.is_empty() {
         let subject = checker.subject("listen");
         checker.warnings.push(format!(
-            "{subject}: {listen} is open to the network without TLS; put a proxy in front and name \
-             it in BURSAR_TRUST_PROXY"
+            "{subject}: {listen} is open to the network without TLS; put a proxy that has it in front"
         ));
     }
     if !metrics.ip().is_loopback() && config.metrics_token.is_none() {

@@ -19,10 +19,7 @@ const STRIPE_HOST: &str = "api.stripe.com";
 
 pub(super) fn stripe(checker: &mut Checker<'_>) -> Stripe {
     let api_key = checker.secret("stripe.api_key", |text| api_key_mode(text).map(|_| ()));
-    let mode = checker
-        .text("stripe.api_key")
-        .and_then(|text| api_key_mode(text).ok())
-        .unwrap_or(Mode::Test);
+    let mode = mode(checker);
     let webhook_secrets = webhook_secrets(checker);
     if webhook_secrets.0.is_empty() && checker.required && nothing_given(checker) {
         checker.missing.push("STRIPE_WEBHOOK_SECRET".to_owned());
@@ -44,6 +41,14 @@ pub(super) fn stripe(checker: &mut Checker<'_>) -> Stripe {
             }
         }),
     }
+}
+
+/// The mode by the key; test while there is no usable one, which is a problem of its own.
+pub(super) fn mode(checker: &Checker<'_>) -> Mode {
+    checker
+        .text("stripe.api_key")
+        .and_then(|text| api_key_mode(text).ok())
+        .unwrap_or(Mode::Test)
 }
 
 fn nothing_given(checker: &Checker<'_>) -> bool {

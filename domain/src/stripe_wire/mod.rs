@@ -160,6 +160,39 @@ pub struct Envelope<'a> {
     pub previous: Option<&'a str>,
 }
 
+fn event_id(id: &str) -> Result<EventId, WireError> {
+    if !id.starts_with("evt_") {
+        return Err(WireError::new("event: `id` does not start with evt_"));
+    }
+    EventId::parse(id).map_err(|error| WireError::new(error.to_string()))
+}
+
+fn scope_of(account: Option<&str>) -> Result<Scope, WireError> {
+    match account {
+        None | Some("") => Ok(Scope::PLATFORM),
+        Some(text) => AccountId::parse(text)
+            .map(|account| Scope(Some(account)))
+            .map_err(|error| WireError::new(error.to_string())),
+    }
+}
+
+/// Account and id of a body that says it is an event, whatever else is wrong with it.
+pub fn read_identity(body: &[u8]) -> Option<(Scope, EventId)> {
+    #[derive(Deserialize)]
+    struct Identity<'a> {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+        #[serde(borrow)]
+        object: Cow<'a, str>,
+        #[serde(borrow)]
+        account: Option<Cow<'a, str>>,
+    }
+    let read: Identity<'_> = serde_json::from_slice(body).ok()?;
+    let is_event = matches!(read.object.as_ref(), "event" | "v2.core.event");
+    let scope = scope_of(read.account.as_deref()).ok()?;
+    Some((scope, event_id(&read.id).ok()?)).filter(|_| is_event)
+}
+
 /// Reads the outside of an event. Everything else of the body was looked at by `check_json`.
 /// # Errors: not JSON, not an event, or a field of the outside is missing or malformed.
 pub fn read_envelope(body: &[u8]) -> Result<Envelope<'_>, WireError> {
@@ -167,19 +200,9 @@ pub fn read_envelope(body: &[u8]) -> Result<Envelope<'_>, WireError> {
         serde_json::from_slice(body).map_err(|error| WireError::of("event", &error))?;
     let missing = |field: &str| WireError::new(format!("event: missing field `{field}`"));
     let id = wire.id.ok_or_else(|| missing("id"))?;
-    if !id.starts_with("evt_") {
-        return Err(WireError::new("event: `id` does not start with evt_"));
-    }
-    let id = EventId::parse(&id).map_err(|error| WireError::new(error.to_string()))?;
+    let id = event_id(&id)?;
     let kind = wire.kind.ok_or_else(|| missing("type"))?;
-    let scope = match wire.account.as_deref() {
-        None | Some("") => Scope::PLATFORM,
-        Some(text) => {
-            let account =
-                AccountId::parse(text).map_err(|error| WireError::new(error.to_string()))?;
-            Scope(Some(account))
-        }
-    };
+    let scope = scope_of(wire.account.as_deref())?;
     let thin = wire.object.as_deref() == Some("v2.core.event");
     if thin {
         return Ok(Envelope {

@@ -322,6 +322,9 @@ impl WireObject for Dispute {
         required(Self::OBJECT, "status", &self.status)?;
         required(Self::OBJECT, "amount", &self.amount)?;
         required(Self::OBJECT, "currency", &self.currency)?;
+        for moved in &self.balance_transactions {
+            Amount::new(moved.amount.saturating_abs())?;
+        }
         if self.charge.is_none() && self.payment_intent.is_none() {
             return Err(missing(Self::OBJECT, "charge"));
         }

@@ -1,0 +1,136 @@
+//! Every bound of the actors in one place, with its reason.
+
+use crate::retry::{RetryPolicy, RetryShape};
+use std::time::Duration;
+
+/// Bounds and periods. All have defaults that fit a two-core machine.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Webhooks being accepted at once.
+    pub intake_items_max: usize,
+    /// Bytes of their bodies together.
+    pub intake_bytes_max: usize,
+    /// Of the items: at most this share, in percent, for one connected account.
+    pub intake_account_percent: usize,
+    /// How long an accept may take before its sender is told to come back.
+    pub accept_wait: Duration,
+    /// Entity actors alive.
+    pub entities_live_max: usize,
+    /// Entity actors at work at once.
+    pub entities_busy_max: usize,
+    /// Of these: for one group (a customer, a connected account).
+    pub group_busy_max: usize,
+    /// Aggregates remembered as woken; what is beyond is found by the sweep.
+    pub woken_max: usize,
+    /// Idle time after which an entity actor is drained.
+    pub entity_idle: Duration,
+    /// Inputs one turn of an entity takes, at most the store's own bound.
+    pub batch_max: usize,
+    /// Reloads after a lost race before the turn ends.
+    pub stale_retries_max: u32,
+    /// Failures of one aggregate within `failure_window` that set it aside for long.
+    pub failures_max: usize,
+    /// See `failures_max`.
+    pub failure_window: Duration,
+    /// Wait after a failure of an entity actor.
+    pub cooling: RetryPolicy,
+    /// Wait of an aggregate set aside.
+    pub quarantine: RetryPolicy,
+    /// Wait after the store refused an entity.
+    pub trouble: RetryPolicy,
+    /// Distinct aggregates failing within `systemic_window` that mean a common cause.
+    pub systemic_keys_max: usize,
+    /// See `systemic_keys_max`.
+    pub systemic_window: Duration,
+    /// How long nothing is pulled then.
+    pub systemic_pause: Duration,
+    /// Due timers turned into inputs by one commit.
+    pub timers_batch_max: usize,
+    /// How often due timers and cooled aggregates are looked for.
+    pub tick: Duration,
+    /// How often the store is swept for ready aggregates and due effects.
+    pub sweep_every: Duration,
+    /// Keys of one page of a sweep.
+    pub sweep_page: usize,
+    /// Pages of one sweep; the next one goes on from there.
+    pub sweep_pages_max: usize,
+    /// Effects of one lane in the making at once.
+    pub lane_tasks_max: usize,
+    /// Longest attempt at an effect.
+    pub attempt_max: Duration,
+    /// Waits between attempts at an effect.
+    pub effect_retry: RetryPolicy,
+    /// How often core actors are asked for a sign of life.
+    pub beat_every: Duration,
+    /// Silence after which a core actor is killed and restarted.
+    pub silence_max: Duration,
+    /// How often the store proves that it can write.
+    pub probe_every: Duration,
+    /// Age of the last proof after which the store counts as failing.
+    pub probe_age_max: Duration,
+    /// How long no accepted webhook at all is worth a warning.
+    pub intake_silence: Duration,
+    /// Starts in a row that ended early before inputs are taken one by one.
+    pub boot_suspicion: u32,
+    /// Starts an input may be in hand at the crash before it is set aside.
+    pub boot_strikes: u32,
+    /// A start counts as good after this long.
+    pub boot_settled: Duration,
+}
+
+fn policy(delay_ms: u64, delay_max_s: u64, attempts_max: u32) -> RetryPolicy {
+    RetryPolicy::new(RetryShape {
+        delay: Duration::from_millis(delay_ms),
+        factor: 2,
+        delay_max: Duration::from_secs(delay_max_s),
+        attempts_max,
+        jitter_percent: 20,
+    })
+    .expect("the built-in shapes are in range")
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // As many as the committer's queue takes: beyond it, waiting helps nobody.
+            intake_items_max: 1_024,
+            intake_bytes_max: 64 << 20,
+            intake_account_percent: 25,
+            accept_wait: Duration::from_secs(2),
+            // About 8 KB each.
+            entities_live_max: 10_000,
+            // Enough to fill a group commit, few enough to keep a burst fair.
+            entities_busy_max: 256,
+            group_busy_max: 32,
+            woken_max: 100_000,
+            entity_idle: Duration::from_secs(60),
+            batch_max: bursar_store::api::APPLY_STEPS_MAX,
+            stale_retries_max: 4,
+            failures_max: 5,
+            failure_window: Duration::from_secs(60),
+            cooling: policy(1_000, 30, u32::MAX),
+            quarantine: policy(60_000, 600, u32::MAX),
+            trouble: policy(100, 5, u32::MAX),
+            systemic_keys_max: 50,
+            systemic_window: Duration::from_secs(10),
+            systemic_pause: Duration::from_secs(5),
+            timers_batch_max: 256,
+            tick: Duration::from_millis(250),
+            sweep_every: Duration::from_secs(5),
+            sweep_page: 1_000,
+            sweep_pages_max: 20,
+            lane_tasks_max: 8,
+            attempt_max: Duration::from_secs(60),
+            // 2 s doubling to 10 min: the 20 attempts of an effect span about two hours.
+            effect_retry: policy(2_000, 600, 20),
+            beat_every: Duration::from_secs(1),
+            silence_max: Duration::from_secs(30),
+            probe_every: Duration::from_secs(10),
+            probe_age_max: Duration::from_secs(30),
+            intake_silence: Duration::from_secs(24 * 3_600),
+            boot_suspicion: 3,
+            boot_strikes: 3,
+            boot_settled: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,493 @@
+//! The actors' metrics: one declaration each, and the only places that record them.
+//!
+//! Invariants: labels are closed sets, never ids; every series exists at 0 from the start.
+
+use crate::breaker::Circuit;
+use crate::env::Core;
+use crate::policy::ExitReason;
+use crate::ports::Outcome;
+use bursar_domain::aggregate::AggregateKind;
+use bursar_domain::decision::{Disposition, Lane};
+use bursar_domain::ids::Timestamp;
+use bursar_domain::input::{InputSource, StoredInput};
+use bursar_store::api::Step;
+use bursar_store::metrics::{Buckets, Label, Metric, MetricKind};
+use std::time::Duration;
+
+/// Event types that have a series of their own, those reducers handle; others count as `other`.
+pub const EVENT_TYPES: &[&str] = &[
+    "account.application.deauthorized",
+    "account.updated",
+    "capability.updated",
+    "charge.captured",
+    "charge.dispute.closed",
+    "charge.dispute.created",
+    "charge.dispute.funds_reinstated",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.updated",
+    "charge.expired",
+    "charge.failed",
+    "charge.refund.updated",
+    "charge.refunded",
+    "charge.succeeded",
+    "checkout.session.async_payment_failed",
+    "checkout.session.async_payment_succeeded",
+    "checkout.session.completed",
+    "checkout.session.expired",
+    "customer.created",
+    "customer.deleted",
+    "customer.subscription.created",
+    "customer.subscription.deleted",
+    "customer.subscription.paused",
+    "customer.subscription.pending_update_applied",
+    "customer.subscription.pending_update_expired",
+    "customer.subscription.resumed",
+    "customer.subscription.trial_will_end",
+    "customer.subscription.updated",
+    "customer.updated",
+    "invoice.created",
+    "invoice.finalization_failed",
+    "invoice.finalized",
+    "invoice.marked_uncollectible",
+    "invoice.paid",
+    "invoice.payment_action_required",
+    "invoice.payment_failed",
+    "invoice.payment_succeeded",
+    "invoice.upcoming",
+    "invoice.updated",
+    "invoice.voided",
+    "payment_intent.amount_capturable_updated",
+    "payment_intent.canceled",
+    "payment_intent.created",
+    "payment_intent.payment_failed",
+    "payment_intent.processing",
+    "payment_intent.requires_action",
+    "payment_intent.succeeded",
+    "payout.created",
+    "payout.failed",
+    "payout.paid",
+    "radar.early_fraud_warning.created",
+    "radar.early_fraud_warning.updated",
+    "refund.created",
+    "refund.failed",
+    "refund.updated",
+    "review.closed",
+    "review.opened",
+    "other",
+];
+
+const TYPE: Label = ("type", EVENT_TYPES);
+const OUTCOME: Label = (
+    "outcome",
+    &["applied", "stale", "duplicate", "ignored", "parked", "dead"],
+);
+const LANE: Label = (
+    "lane",
+    &[
+        "stripe_read",
+        "stripe",
+        "mail",
+        "notify",
+        "identity",
+        "alert",
+    ],
+);
+const CIRCUIT: Label = ("circuit", LANE.1);
+const AGGREGATE: Label = (
+    "aggregate",
+    &[
+        "tenant",
+        "customer",
+        "subscription",
+        "invoice",
+        "payment",
+        "session",
+        "merchant",
+        "installation",
+    ],
+);
+const CORE: Label = (
+    "actor",
+    &[
+        "clock", "entities", "outbound", "intake", "sweeper", "observer",
+    ],
+);
+const RESTARTED: Label = (
+    "actor",
+    &[
+        "clock", "entities", "outbound", "intake", "sweeper", "observer", "lane",
+    ],
+);
+const CHECK: Label = (
+    "check",
+    &[
+        "store",
+        "committer",
+        "actors",
+        "intake",
+        "disk",
+        "rebuilding",
+    ],
+);
+
+const fn metric(
+    name: &'static str,
+    kind: MetricKind,
+    labels: &'static [Label],
+    help: &'static str,
+) -> Metric {
+    Metric {
+        name,
+        kind,
+        labels,
+        help,
+    }
+}
+
+/// Every metric of the actors.
+pub const CATALOGUE: &[Metric] = &[
+    metric(
+        "bursar_events_total",
+        MetricKind::Counter,
+        &[TYPE, OUTCOME],
+        "Stripe events by type and what became of them.",
+    ),
+    metric(
+        "bursar_event_age_seconds",
+        MetricKind::Histogram(Buckets::Age),
+        &[("stage", &["received", "applied"])],
+        "Age of events since Stripe's created, when received and when applied.",
+    ),
+    metric(
+        "bursar_event_apply_duration_seconds",
+        MetricKind::Histogram(Buckets::Fast),
+        &[AGGREGATE],
+        "Time of one batch of an aggregate from load to commit.",
+    ),
+    metric(
+        "bursar_inbox_pending",
+        MetricKind::Gauge,
+        &[],
+        "Inputs accepted and not yet applied.",
+    ),
+    metric(
+        "bursar_inbox_oldest_timestamp_seconds",
+        MetricKind::Gauge,
+        &[],
+        "When the oldest pending input was received, 0 if none.",
+    ),
+    metric(
+        "bursar_events_parked",
+        MetricKind::Gauge,
+        &[],
+        "Inputs waiting for a link.",
+    ),
+    metric(
+        "bursar_dead_letters",
+        MetricKind::Gauge,
+        &[],
+        "Inputs set aside as dead.",
+    ),
+    metric(
+        "bursar_inputs_died_total",
+        MetricKind::Counter,
+        &[],
+        "Inputs that died because their decision failed.",
+    ),
+    metric(
+        "bursar_aggregates_quarantined",
+        MetricKind::Gauge,
+        &[],
+        "Aggregates cooling for minutes after repeated failure.",
+    ),
+    metric(
+        "bursar_aggregates_cooling",
+        MetricKind::Gauge,
+        &[],
+        "Aggregates cooling after a failure, quarantined ones included.",
+    ),
+    metric(
+        "bursar_entity_failures_total",
+        MetricKind::Counter,
+        &[],
+        "Entity actors that failed.",
+    ),
+    metric(
+        "bursar_systemic_pauses_total",
+        MetricKind::Counter,
+        &[],
+        "Times pulling was paused because many aggregates failed at once.",
+    ),
+    metric(
+        "bursar_outbox_pending",
+        MetricKind::Gauge,
+        &[LANE],
+        "Effects decided and not yet settled.",
+    ),
+    metric(
+        "bursar_outbox_attempts_total",
+        MetricKind::Counter,
+        &[LANE, ("outcome", &["done", "skipped", "retry", "failed"])],
+        "Attempts at effects.",
+    ),
+    metric(
+        "bursar_outbox_attempt_duration_seconds",
+        MetricKind::Histogram(Buckets::Remote),
+        &[LANE],
+        "Time of one attempt at an effect.",
+    ),
+    metric(
+        "bursar_circuit_state",
+        MetricKind::Gauge,
+        &[CIRCUIT, ("state", &["closed", "half_open", "open"])],
+        "1 for the present state of a lane's breaker.",
+    ),
+    metric(
+        "bursar_circuit_transitions_total",
+        MetricKind::Counter,
+        &[CIRCUIT, ("to", &["closed", "half_open", "open"])],
+        "Changes of state of a lane's breaker.",
+    ),
+    metric(
+        "bursar_alerts_total",
+        MetricKind::Counter,
+        &[],
+        "Alerts to operators.",
+    ),
+    metric(
+        "bursar_intake_in_flight",
+        MetricKind::Gauge,
+        &[],
+        "Webhooks being accepted.",
+    ),
+    metric(
+        "bursar_webhook_last_accepted_timestamp_seconds",
+        MetricKind::Gauge,
+        &[],
+        "When a webhook was last made durable, 0 if never since the start.",
+    ),
+    metric(
+        "bursar_actor_restarts_total",
+        MetricKind::Counter,
+        &[RESTARTED, ("reason", &["panic", "stopped", "unresponsive"])],
+        "Restarts of shared actors.",
+    ),
+    metric(
+        "bursar_actors_live",
+        MetricKind::Gauge,
+        &[],
+        "Entity actors alive.",
+    ),
+    metric(
+        "bursar_actors_busy",
+        MetricKind::Gauge,
+        &[],
+        "Entity actors in a turn.",
+    ),
+    metric(
+        "bursar_actor_heartbeat_timestamp_seconds",
+        MetricKind::Gauge,
+        &[CORE],
+        "When a shared actor last showed a sign of life.",
+    ),
+    metric(
+        "bursar_ready",
+        MetricKind::Gauge,
+        &[CHECK],
+        "1 if the check passes.",
+    ),
+];
+
+/// Describes every metric and makes each series exist at 0. Call once a recorder is installed.
+pub fn register(catalogue: &[Metric]) {
+    for metric in catalogue {
+        for labels in combinations(metric.labels) {
+            match metric.kind {
+                MetricKind::Counter => {
+                    metrics::describe_counter!(metric.name, metric.help);
+                    metrics::counter!(metric.name, labels).increment(0);
+                }
+                MetricKind::Gauge => {
+                    metrics::describe_gauge!(metric.name, metric.help);
+                    metrics::gauge!(metric.name, labels).set(0.0);
+                }
+                MetricKind::Histogram(_) => {
+                    metrics::describe_histogram!(metric.name, metric.help);
+                    drop(metrics::histogram!(metric.name, labels));
+                }
+            }
+        }
+    }
+}
+
+fn combinations(labels: &[Label]) -> Vec<Vec<metrics::Label>> {
+    labels
+        .iter()
+        .fold(vec![Vec::new()], |sets, (name, values)| {
+            sets.iter()
+                .flat_map(|set| {
+                    values.iter().map(|value| {
+                        let mut set = set.clone();
+                        set.push(metrics::Label::from_static_parts(name, value));
+                        set
+                    })
+                })
+                .collect()
+        })
+}
+
+fn known_type(kind: &str) -> &'static str {
+    EVENT_TYPES
+        .iter()
+        .find(|known| **known == kind)
+        .copied()
+        .unwrap_or("other")
+}
+
+/// What a batch says about events, read before the batch is handed over.
+pub(crate) struct Seen {
+    events: Vec<(&'static str, Disposition, Option<Timestamp>)>,
+}
+
+impl Seen {
+    pub(crate) fn of(inputs: &[StoredInput], steps: &[Step]) -> Self {
+        let events = steps
+            .iter()
+            .filter_map(|step| {
+                let input = inputs.iter().find(|input| input.seq == step.seq)?;
+                if !matches!(input.source, InputSource::Event(..)) {
+                    return None;
+                }
+                let created = step.decision.timeline.first().map(|entry| entry.at);
+                Some((known_type(&input.kind), step.decision.disposition, created))
+            })
+            .collect();
+        Self { events }
+    }
+    pub(crate) fn count(self, now: Timestamp) {
+        for (kind, disposition, created) in self.events {
+            event(kind, disposition.as_str());
+            if let Some(created) = created {
+                age("applied", created, now);
+            }
+        }
+    }
+}
+
+pub(crate) fn event_by_type(kind: &str, outcome: &'static str) {
+    event(known_type(kind), outcome);
+}
+
+fn event(kind: &'static str, outcome: &'static str) {
+    metrics::counter!("bursar_events_total", "type" => kind, "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn age(stage: &'static str, created: Timestamp, now: Timestamp) {
+    let ms = u64::try_from(now.0.saturating_sub(created.0)).unwrap_or(0);
+    metrics::histogram!("bursar_event_age_seconds", "stage" => stage)
+        .record(Duration::from_millis(ms));
+}
+
+pub(crate) fn turn(kind: AggregateKind, took: Duration) {
+    metrics::histogram!("bursar_event_apply_duration_seconds", "aggregate" => kind.as_str())
+        .record(took);
+}
+
+pub(crate) fn input_dead() {
+    metrics::counter!("bursar_inputs_died_total").increment(1);
+}
+
+pub(crate) fn attempt(lane: Lane, outcome: &Outcome, took: Duration) {
+    let word = match outcome {
+        Outcome::Done { .. } => "done",
+        Outcome::Skipped { .. } => "skipped",
+        Outcome::Failed { .. } => "failed",
+        Outcome::Retry { .. } => "retry",
+    };
+    let lane = lane.as_str();
+    metrics::counter!("bursar_outbox_attempts_total", "lane" => lane, "outcome" => word)
+        .increment(1);
+    metrics::histogram!("bursar_outbox_attempt_duration_seconds", "lane" => lane).record(took);
+}
+
+pub(crate) fn circuit(lane: Lane, present: Circuit, changed: bool) {
+    let lane = lane.as_str();
+    for state in Circuit::ALL {
+        let is = if state == present { 1.0 } else { 0.0 };
+        metrics::gauge!("bursar_circuit_state", "circuit" => lane, "state" => state.as_str())
+            .set(is);
+    }
+    if changed {
+        let to = present.as_str();
+        metrics::counter!("bursar_circuit_transitions_total", "circuit" => lane, "to" => to)
+            .increment(1);
+    }
+}
+
+pub(crate) fn alert_logged() {
+    metrics::counter!("bursar_alerts_total").increment(1);
+}
+
+pub(crate) fn restart(actor: &'static str, reason: ExitReason) {
+    metrics::counter!("bursar_actor_restarts_total", "actor" => actor, "reason" => reason.as_str())
+        .increment(1);
+}
+
+pub(crate) fn gauge(name: &'static str, value: u64) {
+    metrics::gauge!(name).set(value as f64);
+}
+
+pub(crate) fn gauge_with(name: &'static str, label: &'static str, value: &'static str, to: u64) {
+    metrics::gauge!(name, label => value).set(to as f64);
+}
+
+pub(crate) fn total(name: &'static str, value: u64) {
+    metrics::counter!(name).absolute(value);
+}
+
+pub(crate) fn heartbeat(core: Core, at: Timestamp) {
+    let seconds = u64::try_from(at.seconds()).unwrap_or(0);
+    gauge_with(
+        "bursar_actor_heartbeat_timestamp_seconds",
+        "actor",
+        core.as_str(),
+        seconds,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_prefixed_and_end_as_their_kind_asks() {
+        let mut names = BTreeSet::new();
+        for metric in CATALOGUE {
+            assert!(names.insert(metric.name), "{} twice", metric.name);
+            assert!(metric.name.starts_with("bursar_"), "{}", metric.name);
+            let total = metric.name.ends_with("_total");
+            assert_eq!(total, metric.kind == MetricKind::Counter, "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn label_words_are_those_the_code_uses() {
+        assert!(Lane::ALL.iter().all(|lane| LANE.1.contains(&lane.as_str())));
+        assert!(Core::ALL.iter().all(|core| CORE.1.contains(&core.as_str())));
+        let kinds = AggregateKind::ALL.map(AggregateKind::as_str);
+        assert_eq!(AGGREGATE.1, kinds);
+        assert_eq!(known_type("invoice.paid"), "invoice.paid");
+        assert_eq!(known_type("what.ever"), "other");
+        for kind in EVENT_TYPES.iter().filter(|kind| **kind != "other") {
+            assert!(bursar_domain::route::is_handled(kind), "{kind}");
+        }
+    }
+
+    #[test]
+    fn every_combination_of_labels_is_registered() {
+        let sets = combinations(&[("a", &["1", "2"]), ("b", &["x", "y", "z"])]);
+        assert_eq!(sets.len(), 6);
+        assert_eq!(combinations(&[]).len(), 1);
+    }
+}

@@ -1,0 +1,313 @@
+//! Watches the others: signs of life, the probe commit, figures; publishes health.
+//!
+//! Invariants: a core actor silent for too long is killed, so that its supervisor restarts it: nothing
+//! is alive and dead at once. The observer itself never waits for the store; its questions run beside.
+//! Failure: if the store does not answer, the checks that need it turn false with the reason.
+
+use crate::clock_actor::ClockMsg;
+use crate::entities::EntitiesMsg;
+use crate::env::{Core, Env};
+use crate::intake::{Intake, IntakeMsg};
+use crate::metrics;
+use crate::outbound::OutboundMsg;
+use crate::sweeper::SweeperMsg;
+use bursar_domain::decision::Lane;
+use bursar_store::query::Stats;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// One named check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Whether it passes.
+    pub ok: bool,
+    /// Why not, in words; empty if it passes.
+    pub detail: String,
+}
+
+/// What is known about the process's health.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Takes work: every check passes.
+    pub ready: bool,
+    /// Worth keeping alive: the actors show signs of life.
+    pub live: bool,
+    /// `store`, `committer`, `actors`, `intake`, `disk`, `rebuilding`.
+    pub checks: BTreeMap<&'static str, Check>,
+    /// The store's figures when last asked.
+    pub stats: Stats,
+}
+
+/// Messages of the observer.
+#[derive(Debug)]
+pub(crate) enum ObserverMsg {
+    /// A second passed.
+    Tick,
+    /// The probe commit ended.
+    Probed(Result<(), String>),
+    /// The store's figures.
+    Figures(Box<Result<Stats, String>>),
+    /// The tree is draining: not ready any more.
+    Draining,
+}
+
+pub(crate) struct ObserverActor;
+
+pub(crate) struct ObserverArgs {
+    pub(crate) env: Arc<Env>,
+    pub(crate) intake: Intake,
+    pub(crate) health: watch::Sender<Health>,
+}
+
+pub(crate) struct ObserverState {
+    args: ObserverArgs,
+    probe_ok_at: Option<Duration>,
+    probe_error: String,
+    probe_next: Duration,
+    probing: bool,
+    asking: bool,
+    // Ends with the observer, so that nothing holds the store after the tree is gone.
+    questions: JoinSet<()>,
+    stats: Result<Stats, String>,
+    draining: bool,
+}
+
+impl Actor for ObserverActor {
+    type Msg = ObserverMsg;
+    type State = ObserverState;
+    type Arguments = ObserverArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ObserverMsg>,
+        args: ObserverArgs,
+    ) -> Result<ObserverState, ActorProcessingErr> {
+        args.env.directory.observer.set(myself.clone());
+        args.env.alive(Core::Observer);
+        drop(myself.cast(ObserverMsg::Tick));
+        Ok(ObserverState {
+            args,
+            probe_ok_at: None,
+            probe_error: "not probed yet".into(),
+            probe_next: Duration::ZERO,
+            probing: false,
+            asking: false,
+            questions: JoinSet::new(),
+            stats: Err("not asked yet".into()),
+            draining: false,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ObserverMsg>,
+        message: ObserverMsg,
+        state: &mut ObserverState,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = state.args.env.clock.uptime();
+        match message {
+            ObserverMsg::Tick => {
+                state.beat(now);
+                state.ask(&myself, now);
+                myself.send_after(state.args.env.limits.beat_every, || ObserverMsg::Tick);
+            }
+            ObserverMsg::Probed(Ok(())) => {
+                state.probing = false;
+                state.probe_ok_at = Some(now);
+                state.probe_error.clear();
+            }
+            ObserverMsg::Probed(Err(error)) => {
+                state.probing = false;
+                state.probe_error = error;
+            }
+            ObserverMsg::Figures(stats) => {
+                state.asking = false;
+                state.stats = *stats;
+                state.publish_figures();
+            }
+            ObserverMsg::Draining => state.draining = true,
+        }
+        state.publish(now);
+        Ok(())
+    }
+}
+
+impl ObserverState {
+    /// Asks everybody for a sign of life, kills who gave none for too long.
+    fn beat(&mut self, now: Duration) {
+        let env = &self.args.env;
+        env.alive(Core::Observer);
+        let directory = &env.directory;
+        let last = env.beats.all();
+        for (core, at) in &last {
+            let silent = now.saturating_sub(*at);
+            let waits_for_answer = silent > env.limits.beat_every.saturating_mul(2);
+            if silent > env.limits.silence_max && !self.draining {
+                tracing::error!(
+                    actor = core.as_str(),
+                    silent_s = silent.as_secs(),
+                    "no sign of life: restarting"
+                );
+                // Given the whole period again, so that it is killed once and not every second.
+                env.beats.mark(*core, now);
+                if let Some(cell) = directory.core(*core) {
+                    cell.kill();
+                }
+            } else if !waits_for_answer {
+                // One beat in a mailbox is enough: who owes an answer gets no second one.
+                match core {
+                    Core::Clock => directory.clock.cast(ClockMsg::Beat),
+                    Core::Entities => directory.entities.cast(EntitiesMsg::Beat),
+                    Core::Outbound => directory.outbound.cast(OutboundMsg::Beat),
+                    Core::Intake => directory.intake.cast(IntakeMsg::Beat),
+                    Core::Sweeper => directory.sweeper.cast(SweeperMsg::Beat),
+                    Core::Observer => true,
+                };
+            }
+        }
+    }
+
+    /// Asks the store beside the mailbox; each question at most once at a time.
+    fn ask(&mut self, myself: &ActorRef<ObserverMsg>, now: Duration) {
+        while self.questions.try_join_next().is_some() {}
+        let env = &self.args.env;
+        if !self.probing && now >= self.probe_next {
+            self.probing = true;
+            self.probe_next = now.saturating_add(env.limits.probe_every);
+            let (env, me) = (Arc::clone(env), myself.clone());
+            self.questions.spawn(async move {
+                let within = env.limits.probe_age_max;
+                let probed = match tokio::time::timeout(within, env.store.probe()).await {
+                    Ok(result) => result.map_err(|error| error.to_string()),
+                    Err(_) => Err(format!("no answer within {} s", within.as_secs())),
+                };
+                drop(me.cast(ObserverMsg::Probed(probed)));
+            });
+        }
+        if !self.asking {
+            self.asking = true;
+            let (env, me) = (Arc::clone(env), myself.clone());
+            self.questions.spawn(async move {
+                let within = env.limits.probe_age_max;
+                let stats = match tokio::time::timeout(within, env.store.stats()).await {
+                    Ok(result) => result.map_err(|error| error.to_string()),
+                    Err(_) => Err(format!("no answer within {} s", within.as_secs())),
+                };
+                drop(me.cast(ObserverMsg::Figures(Box::new(stats))));
+            });
+        }
+    }
+
+    fn publish_figures(&self) {
+        let env = &self.args.env;
+        let gauges = &env.gauges;
+        let of = |gauge: &std::sync::atomic::AtomicU64| gauge.load(Ordering::Relaxed);
+        metrics::gauge("bursar_actors_live", of(&gauges.live));
+        metrics::gauge("bursar_actors_busy", of(&gauges.busy));
+        metrics::gauge("bursar_aggregates_cooling", of(&gauges.cooling));
+        metrics::gauge("bursar_aggregates_quarantined", of(&gauges.quarantined));
+        metrics::total("bursar_entity_failures_total", of(&gauges.entity_failures));
+        metrics::total("bursar_systemic_pauses_total", of(&gauges.systemic_pauses));
+        metrics::gauge(
+            "bursar_intake_in_flight",
+            self.args.intake.in_flight() as u64,
+        );
+        let last = self.args.intake.last_accepted_at();
+        let last = last.and_then(|at| u64::try_from(at.seconds()).ok());
+        metrics::gauge(
+            "bursar_webhook_last_accepted_timestamp_seconds",
+            last.unwrap_or(0),
+        );
+        let (wall, uptime) = (env.clock.now(), env.clock.uptime());
+        for (core, at) in env.beats.all() {
+            let ago = i64::try_from(uptime.saturating_sub(at).as_millis()).unwrap_or(i64::MAX);
+            metrics::heartbeat(core, wall.plus_ms(-ago));
+        }
+        if let Ok(stats) = &self.stats {
+            metrics::gauge("bursar_inbox_pending", stats.pending);
+            let oldest = stats.oldest_pending_at.map_or(0, |at| at.seconds());
+            let oldest = u64::try_from(oldest).unwrap_or(0);
+            metrics::gauge("bursar_inbox_oldest_timestamp_seconds", oldest);
+            metrics::gauge("bursar_events_parked", stats.parked);
+            metrics::gauge("bursar_dead_letters", stats.dead);
+            for lane in Lane::ALL {
+                let pending = stats.outbox.iter().find(|(of, _)| *of == lane);
+                let pending = pending.map_or(0, |(_, count)| *count);
+                metrics::gauge_with("bursar_outbox_pending", "lane", lane.as_str(), pending);
+            }
+        }
+    }
+
+    fn publish(&self, now: Duration) {
+        let checks = self.checks(now);
+        for (name, check) in &checks {
+            metrics::gauge_with("bursar_ready", "check", name, u64::from(check.ok));
+        }
+        let health = Health {
+            ready: checks.values().all(|check| check.ok),
+            live: checks.get("actors").is_some_and(|check| check.ok),
+            checks,
+            stats: self.stats.clone().unwrap_or_default(),
+        };
+        self.args.health.send_if_modified(|present| {
+            let changed = *present != health;
+            *present = health;
+            changed
+        });
+    }
+
+    fn checks(&self, now: Duration) -> BTreeMap<&'static str, Check> {
+        let env = &self.args.env;
+        let check = |ok: bool, detail: &str| Check {
+            ok,
+            detail: if ok { String::new() } else { detail.to_owned() },
+        };
+        let fresh = |at: Duration| now.saturating_sub(at) <= env.limits.probe_age_max;
+        let silent: Vec<_> = env
+            .beats
+            .all()
+            .into_iter()
+            .filter(|(_, at)| now.saturating_sub(*at) > env.limits.silence_max)
+            .map(|(core, _)| core.as_str())
+            .collect();
+        let stats = self.stats.as_ref();
+        let intake = self.args.intake.is_open() && !self.draining;
+        BTreeMap::from([
+            (
+                "store",
+                check(stats.is_ok(), stats.err().map_or("", String::as_str)),
+            ),
+            (
+                "committer",
+                check(self.probe_ok_at.is_some_and(fresh), &self.probe_error),
+            ),
+            (
+                "actors",
+                check(
+                    silent.is_empty(),
+                    &format!("no sign of life: {}", silent.join(", ")),
+                ),
+            ),
+            ("intake", check(intake, "draining")),
+            (
+                "disk",
+                check(
+                    stats.is_ok_and(|stats| !stats.intake_refused),
+                    "the disk is nearly full",
+                ),
+            ),
+            (
+                "rebuilding",
+                check(
+                    stats.is_ok_and(|stats| !stats.rebuilding),
+                    "projections are being rebuilt from the journal",
+                ),
+            ),
+        ])
+    }
+}

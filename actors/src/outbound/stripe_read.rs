@@ -1,0 +1,233 @@
+//! The read-only lane to Stripe: performs the re-reads reducers ask for, hands answers back as inputs.
+//!
+//! Invariants: GET only; 404 is an answer; the answer is accepted in the commit that settles the
+//! effect, under the effect's id, so it is applied once however often it was asked.
+//! Failure: `on_error` says what is tried again; a refused key is asked again every few minutes and
+//! does not use up attempts.
+
+use crate::clock::Clock;
+use crate::ports::{
+    Outcome, Performer, PortFuture, ReadAnswer, ReadError, Reducer, RereadOrder, StripeRead,
+};
+use bursar_domain::ids::{Scope, Timestamp};
+use bursar_domain::input::InputSource;
+use bursar_domain::rows::Subject;
+use bursar_store::api::{DueEffect, Fate, Inbound};
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Wait after a refused key: long enough not to storm, short enough for a corrected one.
+const AUTH_WAIT: Duration = Duration::from_secs(300);
+
+/// Performs re-reads.
+pub struct StripeReads {
+    stripe: Arc<dyn StripeRead>,
+    reducer: Arc<dyn Reducer>,
+    clock: Arc<dyn Clock>,
+}
+
+impl StripeReads {
+    /// Reads through `stripe` what `reducer` can name.
+    pub fn new(
+        stripe: Arc<dyn StripeRead>,
+        reducer: Arc<dyn Reducer>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            stripe,
+            reducer,
+            clock,
+        }
+    }
+
+    async fn read(&self, effect: DueEffect) -> Outcome {
+        let payload = effect.payload.as_deref().unwrap_or_default();
+        let order = match self.reducer.reread(payload) {
+            Ok(order) => order,
+            Err(error) => {
+                return Outcome::Failed {
+                    note: format!("not a re-read: {error}"),
+                };
+            }
+        };
+        let answer = self
+            .stripe
+            .get(order.scope.clone(), order.path.clone())
+            .await;
+        match answer {
+            Ok(answer) => match result_of(&effect, &order, &answer, self.clock.now()) {
+                Ok(result) => Outcome::Done {
+                    note: format!("{} {}", answer.status, answer.request_id),
+                    result: Some(Box::new(result)),
+                },
+                Err(error) => Outcome::Retry {
+                    after: None,
+                    error,
+                    counts: true,
+                },
+            },
+            Err(error) => on_error(&error),
+        }
+    }
+}
+
+impl Performer for StripeReads {
+    fn perform(&self, effect: DueEffect) -> PortFuture<'_, Outcome> {
+        Box::pin(self.read(effect))
+    }
+}
+
+fn on_error(error: &ReadError) -> Outcome {
+    let text = error.to_string();
+    let (after, counts) = match error {
+        ReadError::Timeout | ReadError::Network(_) | ReadError::Server(_) => (None, true),
+        ReadError::RateLimited { retry_after } => (*retry_after, false),
+        ReadError::Auth(_) => {
+            tracing::error!(error = text, "the Stripe key cannot read: correct it");
+            (Some(AUTH_WAIT), false)
+        }
+        ReadError::Unexpected { .. } => return Outcome::Failed { note: text },
+    };
+    Outcome::Retry {
+        after,
+        error: text,
+        counts,
+    }
+}
+
+#[derive(serde::Serialize)]
+struct ResultBody<'a> {
+    target: &'a serde_json::Value,
+    status: u16,
+    date: i64,
+    body: &'a RawValue,
+}
+
+/// The answer as an input of the aggregate that asked. # Errors: the body is not JSON.
+fn result_of(
+    effect: &DueEffect,
+    order: &RereadOrder,
+    answer: &ReadAnswer,
+    now: Timestamp,
+) -> Result<Inbound, String> {
+    let raw: &RawValue = serde_json::from_slice(&answer.body)
+        .map_err(|error| format!("the answer is not JSON: {error}"))?;
+    let object: serde_json::Value =
+        serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
+    let body = serde_json::to_vec(&ResultBody {
+        target: &order.target,
+        status: answer.status,
+        date: answer.date_unix,
+        body: raw,
+    })
+    .map_err(|error| error.to_string())?;
+    let id = object.get("id").and_then(serde_json::Value::as_str);
+    Ok(Inbound {
+        source: InputSource::Effect(effect.id.clone()),
+        kind: "reread".into(),
+        fate: Fate::Pending {
+            to: effect.aggregate.clone(),
+            park: Vec::new(),
+        },
+        object_ids: id.map(str::to_owned).into_iter().collect(),
+        created_at: Some(Timestamp::from_seconds(answer.date_unix)),
+        received_at: now,
+        subject: subject_of(&order.scope, &object, now),
+        body,
+        tenant: None,
+    })
+}
+
+/// Under whose key an object read at Stripe is sealed: its customer, else its account, else the month.
+fn subject_of(scope: &Scope, object: &serde_json::Value, now: Timestamp) -> Subject {
+    let text = |field: &str| object.get(field).and_then(serde_json::Value::as_str);
+    let customer = if text("object") == Some("customer") {
+        text("id")
+    } else {
+        text("customer").or_else(|| object.get("customer")?.get("id")?.as_str())
+    };
+    if let Some(customer) = customer {
+        return Subject(format!("customer:{}/{customer}", scope.as_str()));
+    }
+    if text("object") == Some("account")
+        && let Some(account) = text("id")
+    {
+        return Subject(format!("account:{account}"));
+    }
+    if let Some(account) = &scope.0 {
+        return Subject(format!("account:{account}"));
+    }
+    let month: String = now.rfc3339().chars().take(7).collect();
+    Subject(format!("month:{month}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_answer_is_sealed_under_its_customer_else_its_account_else_the_month() {
+        let account = Scope(Some(
+            bursar_domain::ids::AccountId::parse("acct_9").unwrap(),
+        ));
+        let now = Timestamp(1_700_000_000_000);
+        for (scope, object, expected) in [
+            (
+                Scope::PLATFORM,
+                json!({"object": "customer", "id": "cus_1"}),
+                "customer:/cus_1",
+            ),
+            (
+                Scope::PLATFORM,
+                json!({"id": "sub_1", "customer": "cus_2"}),
+                "customer:/cus_2",
+            ),
+            (
+                account.clone(),
+                json!({"id": "sub_1", "customer": {"id": "cus_3"}}),
+                "customer:acct_9/cus_3",
+            ),
+            (
+                account,
+                json!({"id": "ch_1", "customer": null}),
+                "account:acct_9",
+            ),
+            (
+                Scope::PLATFORM,
+                json!({"object": "account", "id": "acct_1"}),
+                "account:acct_1",
+            ),
+            (Scope::PLATFORM, json!({"error": {}}), "month:2023-11"),
+        ] {
+            assert_eq!(subject_of(&scope, &object, now).0, expected);
+        }
+    }
+
+    #[test]
+    fn a_refused_key_or_rate_limit_does_not_use_up_attempts() {
+        for (error, after, counts) in [
+            (ReadError::Timeout, None, true),
+            (ReadError::Server(502), None, true),
+            (
+                ReadError::RateLimited {
+                    retry_after: Some(Duration::from_secs(7)),
+                },
+                Some(Duration::from_secs(7)),
+                false,
+            ),
+            (ReadError::Auth(401), Some(AUTH_WAIT), false),
+        ] {
+            let Outcome::Retry {
+                after: got,
+                counts: got_counts,
+                ..
+            } = on_error(&error)
+            else {
+                panic!("{error} is tried again");
+            };
+            assert_eq!((got, got_counts), (after, counts), "{error}");
+        }
+    }
+}

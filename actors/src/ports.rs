@@ -1,0 +1,142 @@
+//! What the actors need from outside, as traits: the root gives real ones, tests give their own.
+//!
+//! Invariants: a port never panics for a reason outside the process; every future ends in bounded
+//! time (the caller adds a deadline all the same).
+//!
+//! Not here: the store (`bursar_store::api::Store`), the clock (`crate::clock`).
+
+use bursar_domain::aggregate::AggregateKey;
+use bursar_domain::decision::Decision;
+use bursar_domain::ids::Scope;
+use bursar_domain::input::{Ctx, StoredInput};
+use bursar_domain::link::LinkKey;
+use bursar_domain::settings::Settings;
+use bursar_store::api::{DueEffect, Inbound};
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// A boxed future of a port.
+pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What Stripe answered to a GET: 200 or 404, both are answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadAnswer {
+    /// 200 or 404.
+    pub status: u16,
+    /// The answer's `Date`, seconds since 1970.
+    pub date_unix: i64,
+    /// The JSON body, not parsed.
+    pub body: Vec<u8>,
+    /// Stripe's `Request-Id`, empty if none.
+    pub request_id: String,
+}
+
+/// Why a GET brought no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// No connection, or it broke.
+    #[error("no connection: {0}")]
+    Network(String),
+    /// 429.
+    #[error("too many requests")]
+    RateLimited {
+        /// `Retry-After`, if any.
+        retry_after: Option<Duration>,
+    },
+    /// 5xx.
+    #[error("the server answered {0}")]
+    Server(u16),
+    /// 401 or 403: our key is wrong or limited. Asking again soon changes nothing.
+    #[error("the key was refused ({0})")]
+    Auth(u16),
+    /// Any other status: asking again changes nothing.
+    #[error("unexpected answer {status}: {detail}")]
+    Unexpected {
+        /// The status.
+        status: u16,
+        /// Stripe's error code or what is odd, no personal data.
+        detail: String,
+    },
+}
+
+/// GETs at Stripe's API.
+pub trait StripeRead: Send + Sync + 'static {
+    /// Asks once; no retries of its own. `path` starts with `/v1/` and may have a query.
+    fn get(&self, scope: Scope, path: String) -> PortFuture<'_, Result<ReadAnswer, ReadError>>;
+}
+
+/// A re-read a reducer asked for, read from its effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RereadOrder {
+    /// Whose account.
+    pub scope: Scope,
+    /// Path and query of the GET.
+    pub path: String,
+    /// The target as JSON, handed back with the answer.
+    pub target: serde_json::Value,
+}
+
+/// The pure core, behind a trait so that tests can put a broken one in its place.
+pub trait Reducer: Send + Sync + 'static {
+    /// Revision recorded with every decision.
+    fn revision(&self) -> u32;
+    /// Links `decide` wants to see.
+    fn lookups(
+        &self,
+        key: &AggregateKey,
+        snapshot: Option<&[u8]>,
+        input: &StoredInput,
+        settings: &Settings,
+    ) -> Vec<LinkKey>;
+    /// Decides. A panic makes this one input dead, nothing else.
+    fn decide(
+        &self,
+        key: &AggregateKey,
+        snapshot: Option<&[u8]>,
+        input: &StoredInput,
+        ctx: &Ctx<'_>,
+    ) -> Decision;
+    /// Reads a re-read effect. # Errors: in words; the effect is settled as failed.
+    fn reread(&self, payload: &[u8]) -> Result<RereadOrder, String>;
+}
+
+/// How one attempt at an effect ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Done {
+        /// Closing note, no personal data.
+        note: String,
+        /// Its result as a new input.
+        result: Option<Box<Inbound>>,
+    },
+    /// It will not be done, and that is all right.
+    Skipped {
+        /// Why.
+        note: String,
+    },
+    /// It cannot be done; trying again changes nothing.
+    Failed {
+        /// Why.
+        note: String,
+    },
+    /// It did not work this time.
+    Retry {
+        /// Not before (the lane's own delay if `None`).
+        after: Option<Duration>,
+        /// What went wrong.
+        error: String,
+        /// Whether the attempt counts towards the limit (a refused key or an open breaker does not).
+        counts: bool,
+    },
+}
+
+/// Performs the effects of one lane, each at least once.
+pub trait Performer: Send + Sync + 'static {
+    /// One attempt. A panic counts as a failed attempt.
+    fn perform(&self, effect: DueEffect) -> PortFuture<'_, Outcome>;
+}

@@ -1,0 +1,9 @@
+//! The whole tree over a fake store, on paused time.
+
+mod engine;
+mod fake_store;
+mod lanes;
+mod life;
+mod metering;
+mod poison;
+mod world;

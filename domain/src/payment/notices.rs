@@ -1,0 +1,252 @@
+//! Who is told what of a payment: notifications, alerts, re-reads, as a function of its state.
+//!
+//! Every effect is named after the business fact behind it, so "what is to be done because the state
+//! changed" is: what the new state calls for and the old one did not. A state that was passed before
+//! its event arrived calls for nothing.
+//! Invariants: one fact, one id, whatever event told it.
+//! Source: contract §4 (notifications, closed list; alerts), §2 `ADMIN_EMAILS`.
+
+use super::PaymentState;
+use super::dispute::Dispute;
+use super::refund::Refund;
+use super::rows::Frame;
+use super::totals::Doubt;
+use crate::aggregate::AggregateKey;
+use crate::decision::{EffectId, EffectIntent};
+use crate::effect::{Alert, Effect, Notify};
+use crate::ids::{PaymentId, PaymentIntentId, Scope, Timestamp};
+use crate::message::Cause;
+use crate::reread::{Reread, RereadTarget};
+use crate::rows::Row;
+use std::collections::BTreeMap;
+
+struct Notices<'a> {
+    state: &'a PaymentState,
+    key: &'a AggregateKey,
+    scope: &'a Scope,
+    id: &'a PaymentId,
+    frame: Frame<'a>,
+    cause: &'a Cause,
+    now: Timestamp,
+    all: BTreeMap<EffectId, EffectIntent>,
+}
+
+/// Everything the state calls for, by effect id, but what refunds and disputes call for that are the
+/// same in `other`: neither state calls for anything new there.
+pub(super) fn intents(
+    state: &PaymentState,
+    other: &PaymentState,
+    key: &AggregateKey,
+    scope: &Scope,
+    id: &PaymentId,
+    cause: &Cause,
+    now: Timestamp,
+) -> BTreeMap<EffectId, EffectIntent> {
+    let mut notices = Notices {
+        state,
+        key,
+        scope,
+        id,
+        frame: Frame { state, scope, id },
+        cause,
+        now,
+        all: BTreeMap::new(),
+    };
+    let (own, others) = (&state.payment, &other.payment);
+    let same_tenant = state.owner.tenant == other.owner.tenant;
+    notices.of_payment();
+    for (id, refund) in &own.refunds {
+        if !same_tenant || others.refunds.get(id) != Some(refund) {
+            notices.of_refund(refund);
+        }
+    }
+    for (id, dispute) in &own.disputes {
+        if !same_tenant || others.disputes.get(id) != Some(dispute) {
+            notices.of_dispute(dispute);
+        }
+    }
+    notices.of_watch();
+    notices.of_doubts();
+    notices.of_missing();
+    notices.all
+}
+
+impl Notices<'_> {
+    fn add(&mut self, effect: &Effect, business_key: &str) {
+        let intent = effect.intent(self.key, business_key, self.now, None);
+        self.all.insert(intent.id.clone(), intent);
+    }
+
+    fn notify(&mut self, kind: &str, business_key: &str, row: &Row) {
+        let Some(tenant) = &self.state.owner.tenant else {
+            return;
+        };
+        let object = serde_json::from_slice(&row.value).unwrap_or(serde_json::Value::Null);
+        let notify = Notify {
+            kind: kind.to_owned(),
+            tenant: tenant.clone(),
+            object,
+            cause: self.cause.clone(),
+        };
+        self.add(&Effect::Notify(notify), business_key);
+    }
+
+    fn alert(&mut self, code: &str, object_id: &str, business_key: &str, text: String) {
+        let alert = Alert {
+            code: code.to_owned(),
+            tenant: self.state.owner.tenant.clone(),
+            object_id: object_id.to_owned(),
+            text,
+        };
+        self.add(&Effect::Alert(alert), business_key);
+    }
+
+    fn reread(&mut self, target: RereadTarget, business_key: &str) {
+        let scope = self.scope.clone();
+        self.add(&Effect::Reread(Reread { scope, target }), business_key);
+    }
+
+    fn of_payment(&mut self) {
+        let payment = &self.state.payment;
+        let row = &self.frame.payment();
+        let failure = payment.failure();
+        match payment.status().as_deref() {
+            Some("succeeded") => self.notify("payment.succeeded", self.id.as_str(), row),
+            Some("canceled") => self.notify("payment.canceled", self.id.as_str(), row),
+            Some("requires_capture") => self.notify("payment.capturable", self.id.as_str(), row),
+            Some("failed" | "requires_payment_method") if failure.code.is_some() => {
+                // Each attempt may fail anew: an attempt is a charge, or without one a time.
+                let attempt = payment.intent.latest_charge().or(payment.charge_id());
+                let at = payment.intent.register.at();
+                let attempt = attempt.map_or_else(
+                    || at.map_or_else(String::new, |at| at.seconds().to_string()),
+                    |charge| charge.to_string(),
+                );
+                self.notify("payment.failed", &format!("{}:{attempt}", self.id), row);
+            }
+            _ => {}
+        }
+    }
+
+    fn of_refund(&mut self, refund: &Refund) {
+        let row = &self.frame.refund(refund);
+        let id = refund.best.id.to_string();
+        match refund.best.status.as_str() {
+            "failed" | "canceled" => {
+                self.notify("refund.failed", &id, row);
+                let money = crate::money::Money::new(refund.best.amount, refund.best.currency);
+                let text = format!("refund {id} of {money} {}", refund.best.status);
+                self.alert("refund_failed", &id, &id, text);
+            }
+            status => {
+                self.notify("refund.created", &id, row);
+                if status == "succeeded" {
+                    self.notify("refund.succeeded", &id, row);
+                }
+            }
+        }
+    }
+
+    fn of_dispute(&mut self, dispute: &Dispute) {
+        let row = &self.frame.dispute(dispute);
+        let id = dispute.best.id.to_string();
+        let status = dispute.best.status.as_str();
+        let money = crate::money::Money::new(dispute.best.amount, dispute.best.currency);
+        let reason = dispute.best.reason.as_deref().unwrap_or("unknown reason");
+        if dispute.closed() {
+            // A lost one may be won later: each end is a fact of its own.
+            let ended = format!("{id}:{status}");
+            self.notify("dispute.closed", &ended, row);
+            let text = format!("dispute {id} of {money} ({reason}) ended: {status}");
+            self.alert("dispute", &id, &ended, text);
+            return;
+        }
+        self.notify("dispute.opened", &id, row);
+        let text = format!("dispute {id} of {money} opened ({reason}): {status}");
+        self.alert("dispute", &id, &format!("{id}:opened"), text);
+        if !matches!(status, "needs_response" | "warning_needs_response") {
+            self.notify("dispute.updated", &format!("{id}:{status}"), row);
+        }
+    }
+
+    fn of_watch(&mut self) {
+        let payment = &self.state.payment;
+        for (id, warning) in &payment.warnings {
+            let kind = warning.fraud_type.as_deref().unwrap_or("unknown type");
+            let text = format!("early fraud warning {id} ({kind}) for payment {}", self.id);
+            self.alert("early_fraud_warning", self.id.as_str(), id, text);
+        }
+        for (id, review) in payment.reviews.iter().filter(|(_, r)| !r.closed) {
+            let reason = review.reason.as_deref().unwrap_or("unknown reason");
+            let text = format!("review {id} of payment {} opened ({reason})", self.id);
+            self.alert("review_opened", self.id.as_str(), id, text);
+        }
+    }
+
+    fn of_doubts(&mut self) {
+        let payment = &self.state.payment;
+        for doubt in payment.doubts() {
+            let word = doubt.as_str();
+            let text = format!("payment {}: {}", self.id, doubt.sentence());
+            self.alert("needs_review", self.id.as_str(), word, text);
+            for target in self.witnesses(doubt) {
+                let business_key = format!("{word}:{}", self.amounts());
+                self.reread(target, &business_key);
+            }
+        }
+        if let Some(at) = payment.intent.register.at()
+            && payment.intent.register.is_tied()
+            && let Ok(intent) = PaymentIntentId::parse(self.id.as_str())
+        {
+            let business_key = format!("tie:{}", at.seconds());
+            self.reread(RereadTarget::PaymentIntent(intent), &business_key);
+        }
+    }
+
+    /// The amounts a doubt is about: the same doubt about other amounts is another fact.
+    fn amounts(&self) -> String {
+        let payment = &self.state.payment;
+        let captured = payment.amount_captured().unwrap_or(0);
+        let refunded = payment.amount_refunded().unwrap_or(0);
+        format!("{captured}:{refunded}")
+    }
+
+    /// The objects whose present state would settle a doubt.
+    fn witnesses(&self, doubt: Doubt) -> Vec<RereadTarget> {
+        let payment = &self.state.payment;
+        let intent = || {
+            let id = PaymentIntentId::parse(self.id.as_str()).ok();
+            id.filter(|_| payment.has_intent)
+                .map(RereadTarget::PaymentIntent)
+        };
+        let charge = || payment.charge_id().map(RereadTarget::Charge);
+        match doubt {
+            Doubt::IntentEnds => intent().into_iter().collect(),
+            Doubt::CanceledButCaptured | Doubt::CapturedDiffers => {
+                intent().into_iter().chain(charge()).collect()
+            }
+            Doubt::ChargeEnds | Doubt::RefundTooLarge => charge().into_iter().collect(),
+            Doubt::RefundEnds | Doubt::RefundCurrency => {
+                let currency = payment.currency();
+                let doubtful = payment.refunds.values().filter(|refund| {
+                    refund.contradicts() || currency.is_some_and(|c| c != refund.best.currency)
+                });
+                doubtful
+                    .map(|refund| RereadTarget::Refund(refund.best.id.clone()))
+                    .collect()
+            }
+            Doubt::TooManyParts => Vec::new(),
+        }
+    }
+
+    fn of_missing(&mut self) {
+        let elsewhere = &self.state.elsewhere;
+        for (business_key, target) in elsewhere.questions(&self.state.payment) {
+            self.reread(target, &business_key);
+        }
+        let missing = &self.state.missing;
+        for (question, target) in missing.questions(&self.state.payment, self.id) {
+            self.reread(target, &format!("missing:{question}"));
+        }
+    }
+}

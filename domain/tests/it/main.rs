@@ -1,0 +1,14 @@
+//! The core as a whole: events in, states out, in a world of memory.
+
+// A test that cannot go on says so by panicking; helpers of tests are tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod build;
+mod corpus;
+mod flows;
+mod histories;
+mod orders;
+mod random;
+mod revocation;
+mod shapes;
+mod tenants;

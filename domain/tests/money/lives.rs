@@ -1,0 +1,378 @@
+//! Random lives of a payment, told in random orders with duplicates, against a plain simulation.
+//!
+//! The simulation knows what really happened (it makes the events) and keeps the sums by simple
+//! addition; the core sees only events. `BURSAR_CASES` scales, the seed of a failure is printed.
+
+use crate::build::*;
+use crate::orders::{balances, cases, holds, world};
+use bursar_domain::ids::{PaymentIntentId, Timestamp};
+use bursar_domain::reread::{Reread, RereadTarget};
+use bursar_domain::rows::RowKind;
+use bursar_domain::testing::{World, event};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A small generator (xorshift64*): the same seed gives the same life everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn of(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+    fn below(&mut self, most: i64) -> i64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let bits = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        i64::try_from(bits).unwrap() % most
+    }
+    fn one_in(&mut self, n: i64) -> bool {
+        self.below(n) == 0
+    }
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for n in (1..items.len()).rev() {
+            let other = self.below(i64::try_from(n).unwrap() + 1);
+            items.swap(n, usize::try_from(other).unwrap());
+        }
+    }
+}
+
+/// What happens at Stripe, and the events it sends.
+struct Life {
+    dice: Dice,
+    account: &'static str,
+    now: i64,
+    events: Vec<Value>,
+    intent: Value,
+    charge: Value,
+    amount: i64,
+    captured: i64,
+    /// Refunds by id: (amount, status).
+    refunds: BTreeMap<String, (i64, &'static str)>,
+    /// Signed minor units disputes moved.
+    disputed_minor: i64,
+    disputed: bool,
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice::of(seed);
+        let amount = 100 + dice.below(5_000);
+        let account = if dice.one_in(3) { ACCOUNT } else { PLATFORM };
+        let method = if dice.one_in(3) {
+            "manual"
+        } else {
+            "automatic"
+        };
+        let fields = json!({ "amount": amount, "amount_received": 0, "capture_method": method });
+        Self {
+            dice,
+            account,
+            now: 0,
+            events: Vec::new(),
+            intent: with(intent("requires_payment_method"), fields),
+            charge: with(charge("pending"), json!({ "amount": amount })),
+            amount,
+            captured: 0,
+            refunds: BTreeMap::new(),
+            disputed_minor: 0,
+            disputed: false,
+        }
+    }
+
+    fn emit(&mut self, kind: &str, object: Value) {
+        self.now += self.dice.below(3);
+        let id = format!("evt_{}", self.events.len());
+        let at = T0 + self.now;
+        self.events
+            .push(event(&id, kind, at, self.account, object, None));
+    }
+    fn emit_intent(&mut self, kind: &str, fields: Value) {
+        self.intent = with(self.intent.take(), fields);
+        self.emit(kind, self.intent.clone());
+    }
+    fn emit_charge(&mut self, kind: &str, fields: Value) {
+        self.charge = with(self.charge.take(), fields);
+        self.emit(kind, self.charge.clone());
+    }
+
+    fn live(mut self) -> Self {
+        self.emit("payment_intent.created", self.intent.clone());
+        for attempt in 0..self.dice.below(3) {
+            self.fail(attempt);
+        }
+        if self.dice.one_in(8) {
+            let fields = json!({ "status": "canceled", "last_payment_error": null });
+            self.emit_intent("payment_intent.canceled", fields);
+            return self;
+        }
+        if self.dice.one_in(10) {
+            return self;
+        }
+        for step in ["requires_action", "processing"] {
+            if self.dice.one_in(3) {
+                let fields = json!({ "status": step, "last_payment_error": null });
+                self.emit_intent(&format!("payment_intent.{step}"), fields);
+            }
+        }
+        self.pay();
+        if self.captured > 0 {
+            for n in 0..self.dice.below(4) {
+                self.refund(n);
+            }
+            if self.dice.one_in(3) {
+                self.dispute();
+            }
+        }
+        self
+    }
+
+    fn fail(&mut self, attempt: i64) {
+        let id = format!("ch_f{attempt}");
+        let failed = with(
+            charge("failed"),
+            json!({ "id": id, "amount": self.amount, "failure_code": "card_declined" }),
+        );
+        self.emit("charge.failed", failed);
+        let fields = json!({ "status": "requires_payment_method", "latest_charge": id,
+            "last_payment_error": { "code": "card_declined", "message": format!("{attempt}") } });
+        self.emit_intent("payment_intent.payment_failed", fields);
+    }
+
+    fn pay(&mut self) {
+        let paid = json!({ "status": "succeeded", "latest_charge": "ch_1",
+            "last_payment_error": null });
+        if self.intent["capture_method"] != "manual" {
+            self.captured = self.amount;
+            let taken = json!({ "status": "succeeded", "captured": true,
+                "amount_captured": self.amount });
+            self.emit_charge("charge.succeeded", taken);
+            let fields = with(paid, json!({ "amount_received": self.amount }));
+            self.emit_intent("payment_intent.succeeded", fields);
+            return;
+        }
+        self.emit_charge("charge.succeeded", json!({ "status": "succeeded" }));
+        let held = json!({ "status": "requires_capture", "amount_capturable": self.amount });
+        let held = with(with(paid.clone(), json!({})), held);
+        self.emit_intent("payment_intent.amount_capturable_updated", held);
+        match self.dice.below(4) {
+            0 => {}
+            1 => {
+                let released = json!({ "amount_refunded": self.amount, "refunded": true });
+                self.emit_charge("charge.refunded", released);
+                self.emit_intent("payment_intent.canceled", json!({ "status": "canceled" }));
+            }
+            _ => {
+                self.captured = self.amount - self.dice.below(self.amount);
+                let released = self.amount - self.captured;
+                let taken = json!({ "captured": true, "amount_captured": self.captured,
+                    "amount_refunded": released });
+                self.emit_charge("charge.captured", taken);
+                let fields = with(
+                    paid,
+                    json!({ "amount_received": self.captured, "amount_capturable": 0 }),
+                );
+                self.emit_intent("payment_intent.succeeded", fields);
+            }
+        }
+    }
+
+    fn refunded(&self) -> i64 {
+        let counted = self.refunds.values();
+        let counted = counted.filter(|(_, status)| !matches!(*status, "failed" | "canceled"));
+        counted.map(|(amount, _)| amount).sum()
+    }
+
+    fn refund(&mut self, n: i64) {
+        let left = self.captured - self.refunded();
+        if left == 0 {
+            return;
+        }
+        let amount = if self.dice.one_in(3) {
+            left
+        } else {
+            1 + self.dice.below(left)
+        };
+        let id = format!("re_{n}");
+        let steps: &[&'static str] = match self.dice.below(6) {
+            0 => &["pending"],
+            1 => &["pending", "succeeded"],
+            2 => &["succeeded", "failed"],
+            3 => &["requires_action", "canceled"],
+            4 => &["pending", "succeeded", "failed"],
+            _ => &["succeeded"],
+        };
+        for (step, status) in steps.iter().enumerate() {
+            self.refunds.insert(id.clone(), (amount, status));
+            let kind = match (step, *status) {
+                (0, _) => "refund.created",
+                (_, "failed") => "refund.failed",
+                _ => "refund.updated",
+            };
+            self.emit(kind, refund(&id, status, amount));
+            if step == 0 {
+                let total = self.amount - self.captured + self.refunded();
+                self.emit_charge("charge.refunded", json!({ "amount_refunded": total }));
+            }
+        }
+    }
+
+    fn dispute(&mut self) {
+        self.disputed = true;
+        let shows = self.dice.one_in(2);
+        let out = moved("txn_out", -self.captured, T0);
+        let back = moved("txn_in", self.captured, T0);
+        let taken = if shows { vec![out.clone()] } else { vec![] };
+        let about = |status: &str, moves: &[Value], captured: i64| {
+            with(
+                dispute(status, moves.to_vec()),
+                json!({ "amount": captured }),
+            )
+        };
+        let captured = self.captured;
+        if self.dice.one_in(4) {
+            self.emit(
+                "charge.dispute.created",
+                about("warning_needs_response", &[], captured),
+            );
+            self.emit(
+                "charge.dispute.closed",
+                about("warning_closed", &[], captured),
+            );
+            return;
+        }
+        self.disputed_minor = -captured;
+        let open = about("needs_response", &taken, captured);
+        self.emit("charge.dispute.created", open.clone());
+        self.emit("charge.dispute.funds_withdrawn", open);
+        if self.dice.one_in(2) {
+            self.emit(
+                "charge.dispute.updated",
+                about("under_review", &taken, captured),
+            );
+        }
+        match self.dice.below(3) {
+            0 => {}
+            1 => self.emit("charge.dispute.closed", about("lost", &taken, captured)),
+            _ => {
+                self.disputed_minor = 0;
+                let all = if shows { vec![out, back] } else { vec![] };
+                let won = about("won", &all, captured);
+                self.emit("charge.dispute.closed", won.clone());
+                self.emit("charge.dispute.funds_reinstated", won);
+            }
+        }
+    }
+
+    /// What is true in the end.
+    fn truth(&self) -> Value {
+        json!({
+            "status": self.intent["status"], "amount": self.amount,
+            "amountCaptured": self.captured, "amountRefunded": self.refunded(),
+            "disputed": self.disputed, "needsReview": false, "currency": "usd",
+            "tenantId": if self.account.is_empty() { "acme" } else { "shop" },
+            "failureCode": self.intent["last_payment_error"]["code"],
+            "failureMessage": self.intent["last_payment_error"]["message"],
+        })
+    }
+
+    fn books(&self) -> BTreeMap<String, i64> {
+        let (captured, refunded) = (self.captured, self.refunded());
+        let at_stripe = captured - refunded + self.disputed_minor;
+        let own = [
+            ("stripe_balance", at_stripe),
+            ("revenue", -captured),
+            ("refunds", refunded),
+            ("disputes", -self.disputed_minor),
+        ];
+        let merchants = [("stripe_balance", at_stripe), ("merchant", -at_stripe)];
+        let all: &[(&str, i64)] = if self.account.is_empty() {
+            &own
+        } else {
+            &merchants
+        };
+        let all = all.iter().filter(|(_, amount)| *amount != 0);
+        all.map(|(account, amount)| ((*account).to_owned(), *amount))
+            .collect()
+    }
+
+    /// A world in which Stripe answers with the payment intent as it is in the end.
+    fn world(&self) -> World {
+        let mut world = world();
+        let account = crate::orders::scope_of(self.account);
+        let target = RereadTarget::PaymentIntent(PaymentIntentId::parse("pi_1").unwrap());
+        let reread = Reread {
+            scope: account,
+            target,
+        };
+        world.truth.insert(reread, (200, self.intent.to_string()));
+        world
+    }
+}
+
+fn look_at_totals(world: &World, life: &Life, case: &str) {
+    assert_eq!(
+        world.balances().values().sum::<i64>(),
+        0,
+        "books balance: {case}"
+    );
+    let Some(row) = world.row(RowKind::Payment, "pi_1") else {
+        return;
+    };
+    let captured = row["amountCaptured"].as_i64().unwrap_or(0);
+    let refunded = row["amountRefunded"].as_i64().unwrap_or(0);
+    let ever: i64 = life.refunds.values().map(|(amount, _)| amount).sum();
+    assert!(
+        captured == 0 || captured == life.captured,
+        "captured {captured}: {case}"
+    );
+    assert!(
+        refunded <= ever && (captured > 0 || refunded == 0),
+        "refunded {refunded}: {case}"
+    );
+}
+
+fn tell(life: &Life, events: &[Value], case: &str) -> World {
+    let mut world = life.world();
+    for event in events {
+        world.deliver_json(event);
+        look_at_totals(&world, life, case);
+    }
+    world.advance_to(Timestamp::from_seconds(T0 + 5_000_000));
+    world
+}
+
+#[test]
+fn random_lives_in_random_orders_end_in_what_really_happened() {
+    let lives = cases(60);
+    let (mut orders, mut told) = (0_u64, 0_usize);
+    for seed in 1..=lives {
+        let mut life = Life::new(seed).live();
+        let case = format!("seed {seed}");
+        let straight = tell(&life, &life.events, &case);
+        holds(&straight, RowKind::Payment, "pi_1", &life.truth(), &case);
+        assert_eq!(balances(&straight), life.books(), "{case}");
+        for (id, (amount, status)) in &life.refunds {
+            let fields = json!({ "amount": amount, "status": status, "paymentId": "pi_1" });
+            holds(&straight, RowKind::Refund, id, &fields, &case);
+        }
+        for shuffle in 0..4 {
+            let mut events = life.events.clone();
+            for _ in 0..life.dice.below(4) {
+                let n = life.dice.below(i64::try_from(events.len()).unwrap());
+                let mut again = events[usize::try_from(n).unwrap()].clone();
+                if life.dice.one_in(2) {
+                    again["id"] = format!("evt_again_{}", events.len()).into();
+                }
+                events.push(again);
+            }
+            life.dice.shuffle(&mut events);
+            told += events.len();
+            let case = format!("seed {seed}, shuffle {shuffle}");
+            let other = tell(&life, &events, &case);
+            assert_eq!(other.state(), straight.state(), "{case}");
+            orders += 1;
+        }
+    }
+    println!("lives={lives} orders={orders} events={told} distinct_max=1");
+}

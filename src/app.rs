@@ -1,0 +1,267 @@
+//! One running Bursar: store, actors, edge and listeners, in the order in which they need each other.
+//!
+//! Start order: store (lock, journal, projections) → actors → edge → control socket → metrics →
+//! public listener. Stop order is the reverse: readiness off, listeners closed and open requests
+//! finished, then the actors drained leaf first, then the store closed.
+//!
+//! Invariants: nothing is listened on before the store is open; an app that was dropped without
+//! `drain` is a crash, and crashes are safe.
+//! Not here: what is configured (`config`), what is printed (`commands`), any business rule.
+
+use crate::adapters::{EdgeHealth, EdgeIntake};
+use crate::http::auth::AdminAccess;
+use crate::http::edge::{Edge, EdgeSettings, Ports};
+use crate::http::idempotency::forget_hourly;
+use crate::http::limits::Limits as HttpLimits;
+use crate::http::router::Router;
+use crate::http::server::{ControlSocket, Peer, Server};
+use crate::stripe::read::ReadClient;
+use crate::stripe::signature::SecretSet;
+use crate::telemetry::exporter::Exporter;
+use bursar_actors::Exit;
+use bursar_actors::clock::Clock;
+use bursar_actors::core_reducer::CoreReducer;
+use bursar_actors::intake::SecretSet as ActorSecrets;
+use bursar_actors::limits::Limits as ActorLimits;
+use bursar_actors::outbound::Performers;
+use bursar_actors::tree::{Deps, Drained, Tree};
+use bursar_config::{Config, StoreLocation, WebhookSecrets};
+use bursar_domain::settings::Settings;
+use bursar_store::api::Store;
+use bursar_store::error::StoreError;
+use bursar_store::{OpenOptions, OpenReport, open_sled};
+use secrecy::ExposeSecret;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::DuplexStream;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Bytes in flight on the in-memory connection of a command that opened the store itself.
+const DUPLEX_BYTES: usize = 256 * 1024;
+
+/// Why a Bursar did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The actors.
+    #[error("the actors did not start: {0}")]
+    Actors(String),
+    /// An address that cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address or path.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Something else that was needed.
+    #[error("{what}")]
+    Setup {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Where the listeners really are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Public HTTP.
+    pub public: SocketAddr,
+    /// Metrics.
+    pub metrics: SocketAddr,
+}
+
+/// A running Bursar.
+pub struct App {
+    tree: Tree,
+    edge: Arc<Edge>,
+    router: Arc<Router>,
+    http_limits: HttpLimits,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    /// What opening the store found.
+    pub opened: OpenReport,
+    /// What the reducers may know.
+    pub settings: Arc<Settings>,
+}
+
+impl App {
+    /// Opens the store and starts the actors and the edge; listens on nothing yet.
+    ///
+    /// # Errors
+    /// The store cannot be opened (held, damaged, of another version or mode), or an actor fails.
+    pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
+        let StoreLocation::Sled(folder) = &config.store;
+        let (store, opened) = open_sled(folder, OpenOptions::default())?;
+        Self::over(store, opened, config, clock).await
+    }
+
+    /// The same over a store that is open already.
+    ///
+    /// # Errors
+    /// An actor does not start, or the HTTP client cannot be built.
+    pub async fn over(
+        store: Arc<dyn Store>,
+        opened: OpenReport,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, AppError> {
+        let settings = Arc::new(config.reducer_settings(""));
+        let api = &config.stripe;
+        let read = ReadClient::new(&api.api_base.to_string(), &api.api_key, &api.api_version);
+        let stripe = read.map_err(|error| AppError::Setup {
+            what: "cannot set up the HTTP client",
+            source: std::io::Error::other(error),
+        })?;
+        let deps = Deps {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            reducer: Arc::new(CoreReducer),
+            stripe_read: Arc::new(stripe),
+            settings: Arc::clone(&settings),
+            limits: ActorLimits::default(),
+            secrets: ActorSecrets::default(),
+            performers: Performers::new(),
+        };
+        let tree = Tree::start(deps)
+            .await
+            .map_err(|error| AppError::Actors(error.to_string()))?;
+        let http_limits = HttpLimits::from(&config.limits);
+        let edge_settings = EdgeSettings {
+            domain: Arc::clone(&settings),
+            admin: AdminAccess::new(
+                config.access.admin_key.clone(),
+                config.access.admin_allow.clone(),
+            ),
+            limits: http_limits.clone(),
+            trust_proxy: config.trust_proxy.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        let ports = Ports {
+            store,
+            intake: Arc::new(EdgeIntake::new(tree.intake(), tree.waker())),
+            clock,
+            health: Arc::new(EdgeHealth(tree.health())),
+        };
+        let edge = Arc::new(Edge::new(
+            ports,
+            edge_settings,
+            secret_set(&config.stripe.webhook_secrets),
+        ));
+        tokio::spawn(forget_hourly(Arc::downgrade(&edge)));
+        let router = Arc::new(Router::new(Arc::clone(&edge)));
+        let stop = watch::Sender::new(false);
+        Ok(Self {
+            tree,
+            edge,
+            router,
+            http_limits,
+            stop,
+            listeners: Vec::new(),
+            opened,
+            settings,
+        })
+    }
+
+    /// Listens: control socket, metrics, then the public address.
+    ///
+    /// # Errors
+    /// An address is taken or not ours.
+    pub async fn listen(&mut self, config: &Config, page: Exporter) -> Result<Addresses, AppError> {
+        let socket_path = config.store.data_dir().join("bursar.sock");
+        let socket = ControlSocket::bind(&socket_path).map_err(|source| AppError::Listen {
+            address: socket_path.display().to_string(),
+            source,
+        })?;
+        self.listeners
+            .push(tokio::spawn(self.server().run_unix(socket)));
+        let (metrics_listener, metrics) = bind(config.metrics_listen).await?;
+        let metrics_server = Server::new(
+            Arc::new(page),
+            self.http_limits.clone(),
+            self.stop.subscribe(),
+        );
+        self.listeners
+            .push(tokio::spawn(metrics_server.run_tcp(metrics_listener)));
+        let (listener, public) = bind(config.listen).await?;
+        self.listeners
+            .push(tokio::spawn(self.server().run_tcp(listener)));
+        Ok(Addresses { public, metrics })
+    }
+
+    fn server(&self) -> Server<Router> {
+        Server::new(
+            Arc::clone(&self.router),
+            self.http_limits.clone(),
+            self.stop.subscribe(),
+        )
+    }
+
+    /// A connection to the router in memory, with the operator's rights: for commands that opened
+    /// the store themselves.
+    pub fn connect(&self) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(DUPLEX_BYTES);
+        let server = self.server();
+        tokio::spawn(async move { server.serve_connection(theirs, Peer::ControlSocket).await });
+        ours
+    }
+
+    /// The edge: its ports and secrets.
+    pub fn edge(&self) -> &Arc<Edge> {
+        &self.edge
+    }
+
+    /// Swaps the webhook secrets (SIGHUP); nothing valid is refused meanwhile.
+    pub fn swap_secrets(&self, secrets: &WebhookSecrets) {
+        self.edge.replace_secrets(secret_set(secrets));
+    }
+
+    /// Set once the process must end by itself.
+    pub fn exit(&self) -> watch::Receiver<Option<Exit>> {
+        self.tree.exit()
+    }
+
+    /// Stops: listeners first, then actors leaf first, then the store; at most `within`.
+    pub async fn drain(self, within: Duration) -> Drained {
+        let started = tokio::time::Instant::now();
+        self.stop.send_replace(true);
+        for listener in self.listeners {
+            let left = within.saturating_sub(started.elapsed());
+            if tokio::time::timeout(left, listener).await.is_err() {
+                tracing::warn!("a listener did not end in time");
+            }
+        }
+        self.tree
+            .drain(within.saturating_sub(started.elapsed()))
+            .await
+    }
+}
+
+fn secret_set(secrets: &WebhookSecrets) -> SecretSet {
+    SecretSet::new(secrets.0.iter().map(ExposeSecret::expose_secret))
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
+    let listen_error = |source| AppError::Listen {
+        address: address.to_string(),
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+    let bound = listener.local_addr().map_err(listen_error)?;
+    Ok((listener, bound))
+}
+
+/// The folder of a store, for messages.
+pub fn data_folder(config: &Config) -> PathBuf {
+    config.store.data_dir().to_owned()
+}

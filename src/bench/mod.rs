@@ -1,0 +1,273 @@
+//! `bursar bench`: ratios between the product and what it cannot beat, measured in one run.
+//!
+//! Invariants: every figure printed was measured in this run on this machine; every run checks that
+//! all answers were 2xx and that what is stored equals what was sent, else it fails; gates are
+//! ratios (rows 1a and 1b), never absolute times.
+
+pub mod events;
+pub mod fsync;
+pub mod load;
+mod recover;
+pub mod report;
+pub mod servers;
+pub mod target;
+
+use load::{Outcome, Shape};
+use report::{Report, Row};
+use std::sync::Arc;
+use target::{Running, Target, WEBHOOK_SECRET};
+
+/// Tenants the load is spread over.
+const TENANTS: usize = 1_000;
+/// Fails below this: intake over verify-only, in thousandths (row 1a's floor).
+const FLOOR_VERIFY_MILLI: u64 = 420;
+/// Fails above this: CPU per event over bare, in thousandths (row 1b's floor).
+const CEILING_CPU_MILLI: u64 = 7_500;
+
+/// Arguments of `bursar bench`.
+#[derive(Debug, clap::Args)]
+#[command(before_help = "Example: bursar bench intake --rounds 3 --json")]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Signed webhooks: bare hyper, verification without a store, Bursar; side by side.
+    Intake(IntakeArgs),
+    /// From `kill -9` with a full store to "ready".
+    Recover(recover::RecoverArgs),
+    /// One of the servers the others are compared with (started by the suite itself).
+    #[command(hide = true)]
+    Target {
+        /// Which.
+        target: Target,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(before_help = "Example: bursar bench intake --conns 64 --gate")]
+struct IntakeArgs {
+    /// Connections, each with one request in flight.
+    #[arg(long, default_value_t = 64)]
+    conns: usize,
+    /// Events per target and round.
+    #[arg(long, default_value_t = 20_000)]
+    events: usize,
+    /// Rounds; medians are printed.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Exit 1 if row 1a or 1b is past its floor.
+    #[arg(long)]
+    gate: bool,
+    /// One JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command; answers the exit code.
+///
+/// # Errors
+/// A target that does not start or answer, or a count that does not add up.
+pub fn run(args: BenchArgs) -> std::io::Result<u8> {
+    match args.what {
+        What::Target { target } => servers::serve(target).map(|()| 0),
+        What::Intake(args) => runtime()?.block_on(intake(&args)),
+        What::Recover(args) => runtime()?.block_on(recover::run(&args)),
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+async fn intake(args: &IntakeArgs) -> std::io::Result<u8> {
+    let folder = tempfile::tempdir()?;
+    let mut report = Report::new(fsync::probe(folder.path())?);
+    let idle = Target::Bursar.start(&folder.path().join("idle"))?;
+    report.rss_start_kib = idle.rss_kib();
+    drop(idle);
+    for round in 0..args.rounds.max(1) {
+        for target in [Target::Bare, Target::Verify, Target::Bursar] {
+            let data = folder.path().join(format!("round-{round}"));
+            report.add(target, measure(target, &data, args, round).await?);
+        }
+    }
+    report.fsync_after = fsync::probe(folder.path())?;
+    let passed = report.passes(FLOOR_VERIFY_MILLI, CEILING_CPU_MILLI);
+    if args.json {
+        println!("{}", report.json());
+    } else {
+        print!("{}", report.table(args.conns, args.events));
+    }
+    Ok(u8::from(args.gate && !passed))
+}
+
+/// One target, one round: saturated, repeated (duplicates), alone on one connection, paced.
+async fn measure(
+    target: Target,
+    data: &std::path::Path,
+    args: &IntakeArgs,
+    round: usize,
+) -> std::io::Result<Row> {
+    let mut running = target.start(data)?;
+    let now = jiff::Timestamp::now().as_second();
+    if target == Target::Bursar {
+        link_tenants(&running, now).await?;
+    }
+    let base = round * 10_000_000;
+    let batch = |from: usize, count: usize| -> Vec<Vec<u8>> {
+        let one = |n: usize| {
+            post(
+                &running,
+                now,
+                &events::invoice_paid(base + n, n % TENANTS, now - 30),
+            )
+        };
+        (from..from + count).map(one).collect()
+    };
+    let fresh = batch(0, args.events);
+    let single = batch(args.events, (args.events / 10).clamp(100, 2_000));
+    let paced_1000 = batch(args.events * 2, 2_000);
+    let paced_5000 = batch(args.events * 3, 5_000);
+    let syncs_before = metric(&running, "bursar_store_sync_duration_seconds_count").await;
+    let cpu_before = running.cpu_us();
+    let saturated = expect_all_ok(&send(&running, fresh.clone(), args.conns, None).await?)?;
+    let cpu_us = running.cpu_us() - cpu_before;
+    let syncs = metric(&running, "bursar_store_sync_duration_seconds_count")
+        .await
+        .saturating_sub(syncs_before);
+    let mut row = Row {
+        events: args.events as u64,
+        cpu_us,
+        syncs,
+        ..Row::of(&saturated)
+    };
+    if target == Target::Bursar {
+        let repeat = expect_all_ok(&send(&running, fresh, args.conns, None).await?)?;
+        row.duplicates_per_second = repeat.per_second();
+        row.one = report::Latency::of(&expect_all_ok(&send(&running, single, 1, None).await?)?);
+        row.paced_1000 = report::Latency::of(&expect_all_ok(
+            &send(&running, paced_1000, 64, Some(1_000)).await?,
+        )?);
+        row.paced_5000 = report::Latency::of(&expect_all_ok(
+            &send(&running, paced_5000, 64, Some(5_000)).await?,
+        )?);
+        row.rss_kib = running.rss_kib();
+    }
+    running.kill();
+    Ok(row)
+}
+
+/// Checkout sessions that link every customer of the load to its tenant.
+async fn link_tenants(running: &Running, now: i64) -> std::io::Result<()> {
+    recover::wait_ready(running, std::time::Duration::from_secs(60)).await?;
+    let links = (0..TENANTS)
+        .map(|n| post(running, now, &events::session_completed(n, now - 60)))
+        .collect();
+    expect_all_ok(&send(running, links, 64, None).await?).map(drop)
+}
+
+/// Fresh invoices, after the links they need.
+async fn load_fresh(running: &Running, count: usize) -> std::io::Result<()> {
+    let now = jiff::Timestamp::now().as_second();
+    link_tenants(running, now).await?;
+    let requests = (0..count)
+        .map(|n| {
+            post(
+                running,
+                now,
+                &events::invoice_paid(n, n % TENANTS, now - 30),
+            )
+        })
+        .collect();
+    expect_all_ok(&send(running, requests, 64, None).await?).map(drop)
+}
+
+/// The store's order-free digest once nothing is pending any more.
+async fn settled_digest(running: &Running) -> std::io::Result<String> {
+    let client = reqwest::Client::new();
+    let ask = async |verb: reqwest::Method, path: &str| -> std::io::Result<serde_json::Value> {
+        let url = format!("http://{}{path}", running.address);
+        let sent = client
+            .request(verb, url)
+            .bearer_auth(target::ADMIN_KEY)
+            .send()
+            .await;
+        sent.map_err(std::io::Error::other)?
+            .json()
+            .await
+            .map_err(std::io::Error::other)
+    };
+    loop {
+        let waiting = ask(
+            reqwest::Method::GET,
+            "/api/v1/webhook-events?status=received&limit=1",
+        )
+        .await?;
+        if waiting["data"].as_array().is_some_and(Vec::is_empty) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let health = ask(reqwest::Method::POST, "/api/v1/digest").await?;
+    let digest = health["stateDigest"].as_str().map(str::to_owned);
+    digest.ok_or_else(|| std::io::Error::other(format!("no digest in {health}")))
+}
+
+fn post(running: &Running, now: i64, body: &[u8]) -> Vec<u8> {
+    events::signed_post(running.address, "/webhook", WEBHOOK_SECRET, now, body)
+}
+
+async fn send(
+    running: &Running,
+    requests: Vec<Vec<u8>>,
+    connections: usize,
+    rate: Option<u64>,
+) -> std::io::Result<Outcome> {
+    load::run(
+        running.address,
+        Arc::new(requests),
+        Shape {
+            connections,
+            rate_per_second: rate,
+        },
+    )
+    .await
+}
+
+fn expect_all_ok(outcome: &Outcome) -> std::io::Result<Outcome> {
+    if outcome.other > 0 {
+        return Err(std::io::Error::other(format!(
+            "{} of {} answers were not 2xx",
+            outcome.other,
+            outcome.ok + outcome.other
+        )));
+    }
+    Ok(outcome.clone())
+}
+
+/// The sum of a counter's series on the target's metrics page; 0 where there is none.
+async fn metric(running: &Running, name: &str) -> u64 {
+    let Some(address) = running.metrics else {
+        return 0;
+    };
+    let Ok(answer) = reqwest::get(format!("http://{address}/metrics")).await else {
+        return 0;
+    };
+    let text = answer.text().await.unwrap_or_default();
+    let series = text.lines().filter(|line| line.starts_with(name));
+    series
+        .filter_map(|line| {
+            line.rsplit_once(' ')?
+                .1
+                .split('.')
+                .next()?
+                .parse::<u64>()
+                .ok()
+        })
+        .sum()
+}

@@ -1,0 +1,242 @@
+//! Medians and ratios of a bench run, as a table or as JSON. Integers only: ratios in thousandths.
+
+use super::load::Outcome;
+use super::target::Target;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// p50 and p99, in microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Latency {
+    /// Half of the answers came within this.
+    pub p50_us: u64,
+    /// All but one in a hundred did.
+    pub p99_us: u64,
+}
+
+impl Latency {
+    /// Of a run.
+    pub fn of(outcome: &Outcome) -> Self {
+        Self {
+            p50_us: outcome.quantile_us(500),
+            p99_us: outcome.quantile_us(990),
+        }
+    }
+}
+
+/// One target in one round.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Row {
+    /// Events of the saturated part.
+    pub events: u64,
+    /// Their rate.
+    pub per_second: u64,
+    /// Their latencies.
+    pub saturated: Latency,
+    /// CPU the server used for them, in microseconds.
+    pub cpu_us: u64,
+    /// Journal syncs they needed.
+    pub syncs: u64,
+    /// The same events sent again, per second.
+    pub duplicates_per_second: u64,
+    /// One connection.
+    pub one: Latency,
+    /// Paced at 1,000 events/s.
+    pub paced_1000: Latency,
+    /// Paced at 5,000 events/s.
+    pub paced_5000: Latency,
+    /// Resident memory afterwards.
+    pub rss_kib: u64,
+}
+
+impl Row {
+    /// The saturated part of a row.
+    pub fn of(outcome: &Outcome) -> Self {
+        Self {
+            per_second: outcome.per_second(),
+            saturated: Latency::of(outcome),
+            ..Self::default()
+        }
+    }
+}
+
+/// All rounds.
+#[derive(Debug)]
+pub struct Report {
+    fsync_before: u64,
+    /// F after the run, in microseconds.
+    pub fsync_after: u64,
+    /// Resident memory of a fresh, empty server.
+    pub rss_start_kib: u64,
+    rows: BTreeMap<&'static str, Vec<Row>>,
+}
+
+fn milli(part: u64, whole: u64) -> u64 {
+    part.saturating_mul(1_000) / whole.max(1)
+}
+
+fn thousandths(value: u64) -> String {
+    format!("{}.{:03}", value / 1_000, value % 1_000)
+}
+
+impl Report {
+    /// An empty report; F was measured before.
+    pub fn new(fsync_before: u64) -> Self {
+        Self {
+            fsync_before,
+            fsync_after: 0,
+            rss_start_kib: 0,
+            rows: BTreeMap::new(),
+        }
+    }
+
+    /// One more round of a target.
+    pub fn add(&mut self, target: Target, row: Row) {
+        self.rows.entry(target.as_str()).or_default().push(row);
+    }
+
+    fn median(&self, target: Target, pick: impl Fn(&Row) -> u64) -> u64 {
+        let mut values: Vec<u64> = self
+            .rows
+            .get(target.as_str())
+            .into_iter()
+            .flatten()
+            .map(pick)
+            .collect();
+        values.sort_unstable();
+        values.get(values.len() / 2).copied().unwrap_or(0)
+    }
+
+    /// The median over rounds of a ratio taken inside each round, in thousandths.
+    fn ratio(&self, other: Target, pick: impl Fn(&Row) -> u64) -> u64 {
+        let (ours, theirs) = (
+            self.rows.get(Target::Bursar.as_str()),
+            self.rows.get(other.as_str()),
+        );
+        let pairs = ours.into_iter().flatten().zip(theirs.into_iter().flatten());
+        let mut values: Vec<u64> = pairs.map(|(a, b)| milli(pick(a), pick(b))).collect();
+        values.sort_unstable();
+        values.get(values.len() / 2).copied().unwrap_or(0)
+    }
+
+    fn cpu_per_event_ns(row: &Row) -> u64 {
+        row.cpu_us.saturating_mul(1_000) / row.events.max(1)
+    }
+
+    fn lines(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let ours = |pick: fn(&Row) -> u64| self.median(Target::Bursar, pick);
+        let fsync = u64::midpoint(self.fsync_before, self.fsync_after).max(1);
+        vec![
+            (
+                "1",
+                "intake over bare hyper",
+                self.ratio(Target::Bare, |r| r.per_second),
+            ),
+            (
+                "1a",
+                "intake over verify only",
+                self.ratio(Target::Verify, |r| r.per_second),
+            ),
+            (
+                "1b",
+                "CPU per event over bare",
+                self.ratio(Target::Bare, Self::cpu_per_event_ns),
+            ),
+            (
+                "2",
+                "p50 at 1 connection, in F",
+                milli(ours(|r| r.one.p50_us), fsync),
+            ),
+            (
+                "2",
+                "p99 at 1 connection, in F",
+                milli(ours(|r| r.one.p99_us), fsync),
+            ),
+            (
+                "2b",
+                "p99 at 1,000/s, in F",
+                milli(ours(|r| r.paced_1000.p99_us), fsync),
+            ),
+            (
+                "2b",
+                "p99 at 5,000/s, in F",
+                milli(ours(|r| r.paced_5000.p99_us), fsync),
+            ),
+            (
+                "11",
+                "duplicates over fresh",
+                milli(ours(|r| r.duplicates_per_second), ours(|r| r.per_second)),
+            ),
+            (
+                "",
+                "fsyncs per event",
+                milli(ours(|r| r.syncs), ours(|r| r.events)),
+            ),
+        ]
+    }
+
+    /// Whether rows 1a and 1b are within their floors.
+    pub fn passes(&self, floor_verify_milli: u64, ceiling_cpu_milli: u64) -> bool {
+        self.ratio(Target::Verify, |r| r.per_second) >= floor_verify_milli
+            && self.ratio(Target::Bare, Self::cpu_per_event_ns) <= ceiling_cpu_milli
+    }
+
+    /// For people.
+    pub fn table(&self, connections: usize, events: usize) -> String {
+        let mut text = format!(
+            "intake: {connections} connections, {events} events of {} bytes, F = {} us before, {} us after\n\n\
+             target          events/s    p50 us    p99 us  cpu us/event\n",
+            super::events::BODY_BYTES,
+            self.fsync_before,
+            self.fsync_after
+        );
+        for target in [Target::Bare, Target::Verify, Target::Bursar] {
+            let cpu = thousandths(self.median(target, Self::cpu_per_event_ns));
+            let (rate, p50) = (
+                self.median(target, |r| r.per_second),
+                self.median(target, |r| r.saturated.p50_us),
+            );
+            let p99 = self.median(target, |r| r.saturated.p99_us);
+            let _ = writeln!(
+                text,
+                "{:<14}{rate:>10}{p50:>10}{p99:>10}{cpu:>14}",
+                target.as_str()
+            );
+        }
+        text.push('\n');
+        for (row, name, value) in self.lines() {
+            let _ = writeln!(text, "{row:<4}{name:<28}{:>10}", thousandths(value));
+        }
+        let rss = self.median(Target::Bursar, |r| r.rss_kib);
+        let _ = writeln!(
+            text,
+            "12  resident memory, KiB        {} at start, {rss} after the load",
+            self.rss_start_kib
+        );
+        text
+    }
+
+    /// For machines: the same figures; ratios in thousandths.
+    pub fn json(&self) -> serde_json::Value {
+        let lines = self.lines().into_iter();
+        let ratios: Vec<_> = lines
+            .map(|(row, name, milli)| serde_json::json!({"row": row, "name": name, "milli": milli}))
+            .collect();
+        let targets: serde_json::Map<_, _> = [Target::Bare, Target::Verify, Target::Bursar]
+            .into_iter()
+            .map(|t| {
+                let figures = serde_json::json!({
+                    "eventsPerSecond": self.median(t, |r| r.per_second),
+                    "p50Us": self.median(t, |r| r.saturated.p50_us),
+                    "p99Us": self.median(t, |r| r.saturated.p99_us),
+                    "cpuNsPerEvent": self.median(t, Self::cpu_per_event_ns),
+                });
+                (t.as_str().to_owned(), figures)
+            })
+            .collect();
+        serde_json::json!({
+            "fsyncUs": [self.fsync_before, self.fsync_after], "targets": targets, "ratios": ratios,
+            "rssKib": {"start": self.rss_start_kib, "afterLoad": self.median(Target::Bursar, |r| r.rss_kib)},
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! How a command reaches a Bursar: the process that holds the store, else a store it opens itself.
+
+use super::serve::explain_start;
+use crate::app::App;
+use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
+use crate::control::{Answer, Control};
+use bursar_actors::clock::SystemClock;
+use bursar_config::{Config, ProcessEnv, ToolConfig, load_for_tool};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time to close a store a command opened.
+const CLOSE_WAIT: Duration = Duration::from_secs(30);
+
+/// A Bursar to ask.
+pub struct Reached {
+    control: Control,
+    /// The app, when this process opened the store.
+    own: Option<App>,
+}
+
+/// Reaches the Bursar of this configuration.
+///
+/// # Errors
+/// Nobody holds the store and it cannot be opened here.
+pub async fn reach(args: &ConfigArgs, global: &GlobalArgs) -> Result<Reached, CliError> {
+    let tool = load_for_tool(&args.load_args(global), &ProcessEnv)?.config;
+    let folder = tool.store.data_dir();
+    if let Some(control) = Control::over_socket(folder).await.map_err(unreachable)? {
+        return Ok(Reached { control, own: None });
+    }
+    if !folder.join("journal").exists() {
+        let text = format!("there is no store in {}", folder.display());
+        return Err(
+            CliError::new(Exit::Unavailable, text).or_try("give its folder with --data-dir")
+        );
+    }
+    let config = offline(&tool)?;
+    let app = App::start(&config, Arc::new(SystemClock::new()))
+        .await
+        .map_err(explain_start)?;
+    let control = Control::over(app.connect()).await.map_err(unreachable)?;
+    Ok(Reached {
+        control,
+        own: Some(app),
+    })
+}
+
+/// A configuration to open a store with and listen on nothing: what a tool knows, secrets made up.
+fn offline(tool: &ToolConfig) -> Result<Config, CliError> {
+    Ok(Config::for_tool(tool)?)
+}
+
+fn unreachable(error: std::io::Error) -> CliError {
+    CliError::new(
+        Exit::Unavailable,
+        format!("the running bursar does not answer: {error}"),
+    )
+}
+
+impl Reached {
+    /// GET; the body of a 2xx answer.
+    ///
+    /// # Errors
+    /// No answer, or a problem: its code and words.
+    pub async fn get(&mut self, path: &str) -> Result<Value, CliError> {
+        let answer = self.control.get(path).await.map_err(unreachable)?;
+        body(answer)
+    }
+
+    /// POST; the body of a 2xx answer.
+    ///
+    /// # Errors
+    /// As [`Reached::get`].
+    pub async fn post(&mut self, path: &str, order: &Value) -> Result<Value, CliError> {
+        let answer = self.control.post(path, order).await.map_err(unreachable)?;
+        body(answer)
+    }
+
+    /// DELETE.
+    ///
+    /// # Errors
+    /// As [`Reached::get`].
+    pub async fn delete(&mut self, path: &str) -> Result<Value, CliError> {
+        let answer = self.control.delete(path).await.map_err(unreachable)?;
+        body(answer)
+    }
+
+    /// Closes what was opened.
+    pub async fn close(self) {
+        drop(self.control);
+        if let Some(app) = self.own {
+            app.drain(CLOSE_WAIT).await;
+        }
+    }
+}
+
+fn body(answer: Answer) -> Result<Value, CliError> {
+    let exit = match answer.status {
+        400 | 422 => Exit::Usage,
+        404 => Exit::Differences,
+        403 => Exit::Permission,
+        503 => Exit::TryAgain,
+        _ => Exit::Unavailable,
+    };
+    answer.ok().map_err(|text| CliError::new(exit, text))
+}
+
+/// Runs an async command on a small runtime of its own.
+///
+/// # Errors
+/// The runtime cannot be built, or the command's own.
+pub fn block_on<F>(command: F) -> Result<Exit, CliError>
+where
+    F: Future<Output = Result<Exit, CliError>>,
+{
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(command)
+}

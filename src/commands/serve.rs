@@ -1,0 +1,147 @@
+//! `bursar serve`: the service, until it is told to stop.
+//!
+//! Exit codes: 0 after a clean stop, 65 a damaged or foreign store, 69 an address that is taken,
+//! 70 the actors gave up, 73 the store is held by another process, 78 the configuration.
+
+use crate::app::{Addresses, App, AppError};
+use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
+use crate::http::server::asked_to_stop;
+use crate::telemetry;
+use crate::telemetry::exporter::{self, Exporter};
+use bursar_actors::clock::{Clock, SystemClock};
+use bursar_config::{Config, LoadArgs, ProcessEnv, load, reload_webhook_secrets};
+use bursar_store::error::StoreError;
+use std::io::Write;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs the service.
+///
+/// # Errors
+/// Everything that keeps it from starting.
+pub fn run(args: &ConfigArgs, global: &GlobalArgs) -> Result<Exit, CliError> {
+    let load_args = args.load_args(global);
+    let loaded = load(&load_args, &ProcessEnv)?;
+    telemetry::log::install(&loaded.config.log)
+        .map_err(|error| CliError::new(Exit::Config, error.to_string()))?;
+    for note in loaded.report.notes() {
+        tracing::info!("{note}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(&loaded.config, &load_args))
+}
+
+async fn serve(config: &Config, load_args: &LoadArgs) -> Result<Exit, CliError> {
+    let page = metrics_page(config)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let mut app = App::start(config, clock).await.map_err(explain_start)?;
+    let addresses = app.listen(config, page).await.map_err(explain_start)?;
+    print_banner(config, addresses)?;
+    let ended = until_stopped(&app, load_args).await;
+    let drained = app.drain(config.drain).await;
+    match ended {
+        Ended::Asked if drained.unfinished.is_empty() => Ok(Exit::Success),
+        Ended::Asked => Err(CliError::new(
+            Exit::TryAgain,
+            format!("stopped, not all ended in time: {:?}", drained.unfinished),
+        )),
+        Ended::GaveUp(reason) => Err(CliError::new(Exit::Internal, reason)),
+    }
+}
+
+enum Ended {
+    Asked,
+    GaveUp(String),
+}
+
+/// Waits for a signal to stop or for the actors to give up; SIGHUP swaps the webhook secrets.
+async fn until_stopped(app: &App, load_args: &LoadArgs) -> Ended {
+    let mut exit = app.exit();
+    let stop = asked_to_stop();
+    tokio::pin!(stop);
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return Ended::GaveUp(format!("signals cannot be received: {error}")),
+    };
+    loop {
+        tokio::select! {
+            biased;
+            asked = &mut stop => return match asked {
+                Ok(()) => Ended::Asked,
+                Err(error) => Ended::GaveUp(format!("signals cannot be received: {error}")),
+            },
+            _ = hangup.recv() => reload(app, load_args),
+            gave_up = exit.wait_for(Option::is_some) => {
+                let reason = gave_up.ok().and_then(|exit| exit.clone()).map(|exit| format!("{exit:?}"));
+                return Ended::GaveUp(reason.unwrap_or_else(|| "the actors are gone".to_owned()));
+            }
+        }
+    }
+}
+
+fn reload(app: &App, load_args: &LoadArgs) {
+    match reload_webhook_secrets(load_args, &ProcessEnv) {
+        Ok(secrets) => {
+            app.swap_secrets(&secrets);
+            tracing::info!(secrets = secrets.0.len(), "webhook secrets read again");
+        }
+        Err(problems) => tracing::error!(%problems, "the webhook secrets stay as they were"),
+    }
+}
+
+/// Installs the process's recorder and keeps it tidy.
+pub fn metrics_page(config: &Config) -> Result<Exporter, CliError> {
+    let handle = exporter::install(env!("CARGO_PKG_VERSION")).map_err(|error| {
+        CliError::new(Exit::Internal, format!("metrics cannot be set up: {error}"))
+    })?;
+    tokio::spawn(exporter::upkeep(handle.clone()));
+    Ok(Exporter::new(handle, config.metrics_token.clone()))
+}
+
+fn print_banner(config: &Config, addresses: Addresses) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "Bursar {}  serve", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  webhooks in   http://{}/webhook", addresses.public)?;
+    writeln!(out, "  API           http://{}/docs", addresses.public)?;
+    writeln!(out, "  metrics       http://{}/metrics", addresses.metrics)?;
+    writeln!(out, "  data          {}", config.store.data_dir().display())?;
+    writeln!(
+        out,
+        "  mode          {}",
+        if config.stripe.mode.is_live() {
+            "live"
+        } else {
+            "test"
+        }
+    )?;
+    out.flush()
+}
+
+/// What to tell the person at the terminal, and what to try.
+pub fn explain_start(error: AppError) -> CliError {
+    let chain = with_sources(&error);
+    match error {
+        AppError::Store(StoreError::Locked { pid }) => CliError::new(Exit::CannotCreate, chain)
+            .or_try(format!("stop process {pid}, or give another --data-dir")),
+        AppError::Store(StoreError::Damaged { .. } | StoreError::Incompatible(_)) => {
+            CliError::new(Exit::Data, chain)
+        }
+        AppError::Store(_) => CliError::new(Exit::Io, chain),
+        AppError::Listen { .. } => CliError::new(Exit::Unavailable, chain)
+            .or_try("use --listen 127.0.0.1:0 for any free port"),
+        AppError::Actors(_) | AppError::Setup { .. } => CliError::new(Exit::Internal, chain),
+    }
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,69 @@
+//! `bursar verify`: folds the stored inputs again and compares with the live state.
+
+use super::reach::{block_on, reach};
+use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
+use serde_json::{Value, json};
+use std::io::Write;
+
+/// Arguments of `bursar verify`.
+#[derive(Debug, clap::Args)]
+#[command(before_help = "Example: bursar verify --data-dir ./data")]
+pub struct VerifyArgs {
+    /// For machines: one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Which store.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Runs the command; exit 1 on any difference.
+///
+/// # Errors
+/// The store cannot be reached or read.
+pub fn run(args: &VerifyArgs, global: &GlobalArgs, out: &mut impl Write) -> Result<Exit, CliError> {
+    block_on(async {
+        let mut bursar = reach(&args.config, global).await?;
+        let answer = bursar.post("/api/v1/verify", &json!({})).await;
+        bursar.close().await;
+        let report = answer?;
+        if args.json {
+            writeln!(out, "{report}")?;
+        } else {
+            out.write_all(render(&report).as_bytes())?;
+        }
+        Ok(if report["mismatches"] == 0 {
+            Exit::Success
+        } else {
+            Exit::Differences
+        })
+    })
+}
+
+fn render(report: &Value) -> String {
+    let mut text = String::new();
+    for finding in report["findings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
+        text.push_str(&format!("  {finding}\n"));
+    }
+    let count = |field: &str| report[field].to_string();
+    text.push_str(&format!(
+        "inputs={} commits={} compared={} not_compared={} erased={} aggregates={} ledger_entries={} mismatches={}\n\
+         stateDigest={}\nchainHead={}\n",
+        count("inputs"),
+        count("applies"),
+        count("compared"),
+        count("notCompared"),
+        count("erased"),
+        count("aggregates"),
+        count("ledgerEntries"),
+        count("mismatches"),
+        report["stateDigest"].as_str().unwrap_or("-"),
+        report["chainHead"].as_str().unwrap_or("-"),
+    ));
+    text
+}

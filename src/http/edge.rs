@@ -1,0 +1,177 @@
+//! Everything the edge stands on: ports, settings and the little it remembers itself.
+//!
+//! Invariants: nothing here is state worth keeping; what must survive is in the store.
+
+use crate::http::auth::AdminAccess;
+use crate::http::budget::Budget;
+use crate::http::cursor::CursorKey;
+use crate::http::idempotency::Running;
+use crate::http::limits::Limits;
+use crate::http::server::{BoxFuture, Peer};
+use crate::stripe::signature::{Refusal, SecretSet};
+use bursar_actors::clock::Clock;
+use bursar_config::Cidr;
+use bursar_domain::aggregate::AggregateKey;
+use bursar_domain::ids::Timestamp;
+use bursar_domain::settings::Settings;
+use bursar_store::api::{Accepted, Inbound, Store};
+use bursar_store::error::StoreError;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Why something was not taken in. Nothing was written, or it may be asked again without harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IntakeError {
+    /// As much as is taken at once is in hand.
+    #[error("the intake is busy")]
+    Busy {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// The store cannot make it durable, or not in time.
+    #[error("the store is not available")]
+    StoreAway {
+        /// When to come back.
+        retry_after: Duration,
+    },
+}
+
+impl From<StoreError> for IntakeError {
+    fn from(error: StoreError) -> Self {
+        let retry_after = error.retry_after();
+        match error {
+            StoreError::Busy => Self::Busy { retry_after },
+            _ => Self::StoreAway { retry_after },
+        }
+    }
+}
+
+/// The one way into the store: makes an input durable, then wakes whoever it is for.
+pub trait Intake: Send + Sync + 'static {
+    /// Completes once the input is durable, or known to have been.
+    fn accept(&self, inbound: Inbound) -> BoxFuture<Result<Accepted, IntakeError>>;
+    /// A hint that these have something to do.
+    fn wake(&self, aggregates: Vec<AggregateKey>);
+    /// A delivery from `peer` was refused: sums bursts into one warning a minute.
+    fn refused(&self, refusal: Refusal, peer: Peer);
+}
+
+/// One named check of readiness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Its name: `store`, `committer`, `actors`, `intake`, `disk`.
+    pub name: &'static str,
+    /// Whether it holds.
+    pub ok: bool,
+    /// In words; no addresses, no secrets.
+    pub detail: String,
+}
+
+/// A circuit breaker as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Circuit {
+    /// Its name, e.g. `stripe_read`.
+    pub name: &'static str,
+    /// `closed`, `half_open` or `open`.
+    pub state: &'static str,
+    /// Since when, if known.
+    pub since: Option<Timestamp>,
+}
+
+/// Says how the parts behind the edge are.
+pub trait Health: Send + Sync + 'static {
+    /// Every check, each bounded in time.
+    fn checks(&self) -> BoxFuture<Vec<Check>>;
+    /// The circuit breakers there are.
+    fn circuits(&self) -> Vec<Circuit> {
+        Vec::new()
+    }
+    /// Closes a circuit; `false`: it was closed.
+    fn reset_circuit(&self, _name: &str) -> bool {
+        false
+    }
+}
+
+/// What the edge must know of the configuration.
+#[derive(Clone, Debug)]
+pub struct EdgeSettings {
+    /// Settings of the reducers: the plans, and the mode.
+    pub domain: Arc<Settings>,
+    /// Who is the operator.
+    pub admin: AdminAccess,
+    /// Bounds of the listener.
+    pub limits: Limits,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trust_proxy: Vec<Cidr>,
+    /// This build, as answered by health and the OpenAPI document.
+    pub version: &'static str,
+}
+
+/// The edge.
+pub struct Edge {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The way into it.
+    pub intake: Arc<dyn Intake>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The checks.
+    pub health: Arc<dyn Health>,
+    /// Configuration.
+    pub settings: EdgeSettings,
+    secrets: RwLock<Arc<SecretSet>>,
+    /// Binds cursors to queries.
+    pub cursors: CursorKey,
+    /// Requests under an idempotency key that still run.
+    pub running: Running,
+    /// Memory for bodies.
+    pub bodies: Budget,
+    /// Places for long polls.
+    pub waiters: Budget,
+    /// `true` once long polls should answer what is there.
+    pub draining: watch::Sender<bool>,
+}
+
+/// The ports an edge is made of.
+pub struct Ports {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The way into it.
+    pub intake: Arc<dyn Intake>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The checks.
+    pub health: Arc<dyn Health>,
+}
+
+impl Edge {
+    /// Puts an edge together.
+    pub fn new(ports: Ports, settings: EdgeSettings, secrets: SecretSet) -> Self {
+        Self {
+            store: ports.store,
+            intake: ports.intake,
+            clock: ports.clock,
+            health: ports.health,
+            secrets: RwLock::new(Arc::new(secrets)),
+            cursors: CursorKey::derive(&settings.admin),
+            running: Running::default(),
+            bodies: Budget::new(settings.limits.bodies_bytes_max),
+            waiters: Budget::new(settings.limits.waiters_max),
+            draining: watch::Sender::new(false),
+            settings,
+        }
+    }
+    /// The secrets deliveries are checked against.
+    pub fn secrets(&self) -> Arc<SecretSet> {
+        Arc::clone(&self.secrets.read().unwrap_or_else(PoisonError::into_inner))
+    }
+    /// Replaces them (SIGHUP, a rotation): the next delivery is checked against the new set.
+    pub fn replace_secrets(&self, secrets: SecretSet) {
+        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(secrets);
+    }
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}

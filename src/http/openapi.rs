@@ -1,0 +1,416 @@
+//! `/openapi.json`: OpenAPI 3.1 of the whole table.
+//!
+//! Source: OpenAPI Specification 3.1.1; RFC 9457 for problems.
+
+use crate::http::answer::Answer;
+use crate::http::fields::rule;
+use crate::http::problem::{Code, FieldCode, Problem};
+use crate::http::route::{Auth, Call, Holds, Kind, Param, Route};
+use crate::http::routes::{every_route, params_of};
+use crate::http::schemas::{Field, Shape, every_schema};
+use crate::http::server::BoxFuture;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// `GET /openapi.json`.
+pub fn serve(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move { Ok(Answer::json(&document(call.edge.settings.version))) })
+}
+
+/// Every code a route may answer, by status.
+pub fn answers_of(route: &Route) -> Vec<Code> {
+    let mut codes: BTreeSet<Code> = route.codes.iter().copied().collect();
+    codes.extend([Code::Overloaded, Code::Internal]);
+    if route.status == 405 {
+        codes.insert(Code::MethodNotAllowed);
+    }
+    if route.auth != Auth::Public {
+        codes.insert(Code::StoreUnavailable);
+    }
+    if matches!(route.auth, Auth::Operator | Auth::Scopes(_)) {
+        codes.extend([
+            Code::InvalidRequest,
+            Code::Unauthenticated,
+            Code::StripeKeyPresented,
+            Code::InsufficientScope,
+            Code::AddressNotAllowed,
+        ]);
+    }
+    if params_of(route.path).next().is_some() {
+        codes.insert(Code::NotFound);
+    }
+    if route.params.iter().any(|param| param.name == "cursor") {
+        codes.insert(Code::CursorInvalid);
+    }
+    if route.takes_body() {
+        codes.extend([
+            Code::BodyTooLarge,
+            Code::UnsupportedMediaType,
+            Code::RequestTimeout,
+        ]);
+    }
+    if route.is_idempotent() {
+        codes.extend([
+            Code::IdempotencyKeyInvalid,
+            Code::IdempotencyKeyReused,
+            Code::IdempotencyInProgress,
+        ]);
+    }
+    let mut sorted: Vec<Code> = codes.into_iter().collect();
+    sorted.sort_by_key(|code| code.status());
+    sorted
+}
+
+/// Who may call a route, in words.
+pub fn security_words(route: &Route) -> String {
+    match route.auth {
+        Auth::Public => "anybody".to_owned(),
+        Auth::Stripe => "Stripe, by its signature".to_owned(),
+        Auth::Operator => "the operator".to_owned(),
+        Auth::Scopes(scopes) => {
+            let names: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+            format!("the operator, or a service key with {}", names.join(" or "))
+        }
+    }
+}
+
+fn kind_schema(kind: Kind) -> Value {
+    match kind {
+        Kind::Text(most) => json!({"type": "string", "maxLength": most}),
+        Kind::Integer(least, most) => {
+            json!({"type": "integer", "minimum": least, "maximum": most})
+        }
+        Kind::Boolean => json!({"type": "boolean"}),
+        Kind::Time => json!({"type": "string", "format": "date-time"}),
+        Kind::Tenant => {
+            json!({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"})
+        }
+        Kind::Id => json!({"type": "string", "minLength": 1, "maxLength": 255}),
+        Kind::Choice(words) => json!({"type": "string", "enum": words}),
+        Kind::Choices(words, most) => json!({
+            "type": "array", "maxItems": most, "items": {"type": "string", "enum": words},
+        }),
+        Kind::Texts(most) => json!({
+            "type": "array", "maxItems": most, "items": {"type": "string", "maxLength": 255},
+        }),
+        Kind::Metadata => json!({
+            "type": "object", "maxProperties": 50,
+            "additionalProperties": {"type": ["string", "null"], "maxLength": 500},
+        }),
+    }
+}
+
+fn described(param: &Param) -> String {
+    format!("{} Must be {}.", param.help, rule(param.kind))
+}
+
+fn parameters(route: &Route) -> Vec<Value> {
+    let mut shown: Vec<Value> = params_of(route.path)
+        .map(|name| {
+            json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})
+        })
+        .collect();
+    for param in route.params.iter().filter(|p| p.kind != Kind::Metadata) {
+        let mut value = json!({
+            "name": param.name, "in": "query", "description": described(param),
+            // Where there is a body, a field may come in either.
+            "required": param.required && !route.takes_body(),
+            "schema": kind_schema(param.kind),
+        });
+        if matches!(param.kind, Kind::Choices(..) | Kind::Texts(_)) {
+            value["style"] = "form".into();
+            value["explode"] = false.into();
+        }
+        shown.push(value);
+    }
+    let header = |name: &str, description: &str| {
+        json!({
+            "name": name, "in": "header", "description": description,
+            "schema": {"type": "string"},
+        })
+    };
+    if matches!(route.auth, Auth::Operator | Auth::Scopes(_)) {
+        shown.push(header(
+            "X-Tenant-Id",
+            "Picks the tenant, as `tenantId` does.",
+        ));
+    }
+    if route.is_idempotent() {
+        let words = "1 to 255 printable ASCII characters; a repeat gets the first final answer.";
+        shown.push(header("Idempotency-Key", words));
+    }
+    if route.auth == Auth::Stripe {
+        shown.push(header(
+            "Stripe-Signature",
+            "Stripe's signature of the body.",
+        ));
+    }
+    shown
+}
+
+/// `contract.reference` is a field of the object `contract`.
+fn body_schema(route: &Route) -> Value {
+    let mut properties = Map::new();
+    let mut needed = Vec::new();
+    for param in route.params {
+        let mut schema = kind_schema(param.kind);
+        schema["description"] = described(param).into();
+        match param.name.split_once('.') {
+            Some((group, name)) => {
+                let object = properties.entry(group).or_insert_with(
+                    || json!({"type": "object", "additionalProperties": false, "properties": {}}),
+                );
+                object["properties"][name] = schema;
+            }
+            None => {
+                properties.insert(param.name.to_owned(), schema);
+            }
+        }
+        if param.required {
+            needed.push(param.name);
+        }
+    }
+    let mut schema = json!({
+        "type": "object", "additionalProperties": false, "properties": properties,
+    });
+    if !needed.is_empty() {
+        schema["description"] =
+            format!("Required here or in the query: {}.", needed.join(", ")).into();
+    }
+    schema
+}
+
+fn success(route: &Route) -> Value {
+    let reference = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
+    let json_body = |schema: Value| json!({"application/json": {"schema": schema}});
+    let content = match route.holds {
+        Holds::One(name) => json_body(reference(name)),
+        Holds::Page(name) => json_body(json!({
+            "type": "object", "required": ["data", "hasMore", "nextCursor"],
+            "properties": {
+                "data": {"type": "array", "items": reference(name)},
+                "hasMore": {"type": "boolean"},
+                "nextCursor": {"type": ["string", "null"]},
+            },
+        })),
+        Holds::Text(media) => json!({media: {"schema": {"type": "string"}}}),
+        Holds::Nothing => return json!({"description": route.summary}),
+    };
+    json!({"description": route.summary, "content": content})
+}
+
+fn responses(route: &Route) -> Value {
+    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+    for code in answers_of(route) {
+        by_status.entry(code.status()).or_default().push(code);
+    }
+    let mut shown = Map::new();
+    if route.status != 405 {
+        shown.insert(route.status.to_string(), success(route));
+    }
+    if route.label == "tenants_create" {
+        shown.insert("200".to_owned(), success(route));
+    }
+    if route.label == "tenants_get" {
+        let words = json!({"description": "Not changed since the ETag in If-None-Match."});
+        shown.insert("304".to_owned(), words);
+    }
+    for (status, codes) in by_status {
+        let words: Vec<String> = codes
+            .iter()
+            .map(|code| format!("`{}`: {}", code.as_str(), code.title()))
+            .collect();
+        let mut value = json!({
+            "description": words.join("; "),
+            "content": {"application/problem+json": {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+            }},
+        });
+        if status == 503 && matches!(route.label, "readyz" | "health") {
+            value["content"] = success(route)["content"].clone();
+        }
+        if matches!(status, 429 | 503) {
+            value["headers"] = json!({"Retry-After": {"schema": {"type": "integer"}}});
+        }
+        shown.insert(status.to_string(), value);
+    }
+    Value::Object(shown)
+}
+
+fn operation(route: &Route, path: &str) -> Value {
+    let mut id = route.label.to_owned();
+    if path != route.path {
+        id = format!("{id}_at{}", path.replace(['/', '{', '}', '-'], "_"));
+    }
+    let mut shown = json!({
+        "operationId": id, "tags": [route.tag], "summary": route.summary,
+        "description": format!("{} Who: {}.", route.description, security_words(route)).trim(),
+        "parameters": parameters(route), "responses": responses(route),
+        "security": match route.auth {
+            Auth::Public | Auth::Stripe => json!([]),
+            Auth::Operator | Auth::Scopes(_) => json!([{"bearer": []}, {"apiKey": []}]),
+        },
+    });
+    if route.auth == Auth::Stripe {
+        shown["requestBody"] = json!({
+            "required": true, "description": "An event of Stripe's, as it was signed.",
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        });
+    } else if route.takes_body() {
+        shown["requestBody"] = json!({
+            "required": false,
+            "content": {"application/json": {"schema": body_schema(route)}},
+        });
+    }
+    shown
+}
+
+fn field_schema(field: &Field) -> Value {
+    let reference = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
+    let mut schema = match field.shape {
+        Shape::Text => json!({"type": "string"}),
+        Shape::Integer => json!({"type": "integer"}),
+        Shape::Money => json!({"type": "integer", "format": "int64"}),
+        Shape::Boolean => json!({"type": "boolean"}),
+        Shape::Time => json!({"type": "string", "format": "date-time"}),
+        Shape::Word(words) => json!({"type": "string", "enum": words}),
+        Shape::Is(name) => reference(name),
+        Shape::Many(name) => json!({"type": "array", "items": reference(name)}),
+        Shape::Texts => json!({"type": "array", "items": {"type": "string"}}),
+        Shape::Object => json!({"type": "object"}),
+        Shape::Any => json!({}),
+    };
+    if field.nullable && field.shape != Shape::Any {
+        schema = json!({"anyOf": [schema, {"type": "null"}]});
+    }
+    if !field.help.is_empty() {
+        schema["description"] = field.help.into();
+    }
+    schema
+}
+
+fn schemas() -> Value {
+    let mut shown = Map::new();
+    for schema in every_schema() {
+        let properties: Map<String, Value> = schema
+            .fields
+            .iter()
+            .map(|field| (field.name.to_owned(), field_schema(field)))
+            .collect();
+        let value = json!({"type": "object", "description": schema.help, "properties": properties});
+        shown.insert(schema.name.to_owned(), value);
+    }
+    shown.insert("Problem".to_owned(), problem_schema());
+    Value::Object(shown)
+}
+
+fn problem_schema() -> Value {
+    let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    let field_codes: Vec<&str> = FieldCode::ALL.iter().map(|code| code.as_str()).collect();
+    json!({
+        "type": "object", "description": "A refusal (RFC 9457).",
+        "required": ["type", "title", "status", "detail", "code", "requestId", "docUrl"],
+        "properties": {
+            "type": {"type": "string"}, "title": {"type": "string"},
+            "status": {"type": "integer"}, "detail": {"type": "string"},
+            "code": {"type": "string", "enum": codes},
+            "requestId": {"type": "string"}, "docUrl": {"type": "string"},
+            "errors": {"type": "array", "items": {
+                "type": "object", "required": ["field", "code", "detail"],
+                "properties": {
+                    "field": {"type": "string"},
+                    "code": {"type": "string", "enum": field_codes},
+                    "detail": {"type": "string"},
+                },
+            }},
+        },
+    })
+}
+
+/// The whole document.
+pub fn document(version: &str) -> Value {
+    let mut paths = Map::new();
+    for route in every_route() {
+        for path in std::iter::once(&route.path).chain(route.aliases) {
+            let item = paths.entry(*path).or_insert_with(|| json!({}));
+            item[route.verb.as_str().to_lowercase()] = operation(route, path);
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Bursar", "version": version,
+            "description": "The payment back office between Stripe and your product. JSON, \
+                camelCase; money is a whole number of Stripe's minor units beside its currency; \
+                times are RFC 3339 in UTC, ends of periods are exclusive; lists are newest first, \
+                timelines and the ledger oldest first. Every answer carries X-Request-Id.",
+            "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer",
+                    "description": "The operator's key, or a service key (sk_bursar_…)."},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key",
+                    "description": "The same keys."},
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn references(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(object) => {
+                for (key, value) in object {
+                    if let ("$ref", Some(text)) = (key.as_str(), value.as_str()) {
+                        found.insert(text.to_owned());
+                    }
+                    references(value, found);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_of_the_document_leads_somewhere() {
+        let document = document("0");
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        assert!(found.len() > 20, "{found:?}");
+        for reference in found {
+            let pointer = reference.trim_start_matches('#');
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn every_row_and_every_code_is_in_the_document() {
+        let document = document("0");
+        let mut ids = BTreeSet::new();
+        for (_, item) in document["paths"].as_object().unwrap() {
+            for (_, operation) in item.as_object().unwrap() {
+                let id = operation["operationId"].as_str().unwrap();
+                assert!(ids.insert(id.to_owned()), "{id} twice");
+            }
+        }
+        for route in every_route() {
+            assert!(ids.contains(route.label), "{}", route.label);
+        }
+        let codes = &document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
+        assert_eq!(codes.as_array().unwrap().len(), Code::ALL.len());
+        let page = crate::http::docs::page("0");
+        for code in Code::ALL {
+            assert!(page.contains(&format!("id=\"error-{}\"", code.as_str())));
+        }
+        assert!(
+            !page.contains("<script") && !page.contains("http://") && !page.contains("https://")
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! What operators look at: the outbox, the audit trail, circuits; and claiming what is unclaimed.
+
+use crate::http::answer::Answer;
+use crate::http::order::{audit, place, tenant_row, visible_row};
+use crate::http::problem::{Code, Problem};
+use crate::http::reads::{after, limit, page};
+use crate::http::route::Call;
+use crate::http::server::BoxFuture;
+use crate::http::tenants::accepted;
+use bursar_domain::aggregate::AggregateKey;
+use bursar_domain::decision::Lane;
+use bursar_domain::fact::Order;
+use bursar_domain::ids::SessionId;
+use bursar_domain::rows::RowKind;
+use bursar_store::api::{AuditEntry, EffectStatus};
+use bursar_store::query::{AuditQuery, OutboxQuery, OutboxView};
+use serde_json::json;
+
+/// Words of the outbox's `status` filter.
+pub const EFFECT_STATUS_WORDS: &[&str] = &["pending", "done", "skipped", "failed", "dead"];
+/// Words of the outbox's `lane` filter.
+pub const LANE_WORDS: &[&str] = &[
+    "stripe_read",
+    "stripe",
+    "mail",
+    "notify",
+    "identity",
+    "alert",
+];
+
+const fn effect_status(status: EffectStatus) -> &'static str {
+    match status {
+        EffectStatus::Pending => "pending",
+        EffectStatus::Done => "done",
+        EffectStatus::Skipped => "skipped",
+        EffectStatus::Failed => "failed",
+        EffectStatus::Dead => "dead",
+    }
+}
+
+fn effect_json(view: &OutboxView) -> String {
+    json!({
+        "id": view.id.0, "aggregate": view.aggregate.to_string(), "lane": view.lane.as_str(),
+        "kind": view.kind, "status": effect_status(view.status), "attempts": view.attempts,
+        "note": view.note, "decidedAt": view.decided_at.rfc3339(),
+        "dueAt": view.due_at.rfc3339(), "settledAt": view.settled_at.map(|at| at.rfc3339()),
+    })
+    .to_string()
+}
+
+/// `GET /api/v1/outbox`.
+pub fn outbox(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move {
+        const STATUSES: [EffectStatus; 5] = [
+            EffectStatus::Pending,
+            EffectStatus::Done,
+            EffectStatus::Skipped,
+            EffectStatus::Failed,
+            EffectStatus::Dead,
+        ];
+        let status = call.fields.text("status");
+        let lane = call.fields.text("lane");
+        let query = OutboxQuery {
+            status: STATUSES
+                .into_iter()
+                .find(|s| status == Some(effect_status(*s))),
+            lane: Lane::ALL.into_iter().find(|l| lane == Some(l.as_str())),
+            after: after(&call)?,
+            limit: limit(&call),
+        };
+        let found = call.edge.store.outbox(query).await?;
+        Ok(page(&call, found, effect_json))
+    })
+}
+
+fn audit_json(entry: &AuditEntry) -> String {
+    json!({
+        "at": entry.at.rfc3339(), "actor": entry.actor, "action": entry.action,
+        "objectId": entry.object_id, "tenantId": entry.tenant, "requestId": entry.request_id,
+        "detail": entry.detail,
+    })
+    .to_string()
+}
+
+/// `GET /api/v1/audit`.
+pub fn audit_trail(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move {
+        let query = AuditQuery {
+            tenant: call.fields.tenant("tenantId").or(call.selected.clone()),
+            after: after(&call)?,
+            limit: limit(&call),
+        };
+        let found = call.edge.store.audit(query).await?;
+        Ok(page(&call, found, audit_json))
+    })
+}
+
+/// `GET /api/v1/circuits`.
+pub fn circuits(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move {
+        let circuits = call.edge.health.circuits();
+        let data: Vec<_> = circuits
+            .iter()
+            .map(|circuit| {
+                json!({
+                    "name": circuit.name, "state": circuit.state,
+                    "since": circuit.since.map(|at| at.rfc3339()),
+                })
+            })
+            .collect();
+        Ok(Answer::json(
+            &json!({"data": data, "hasMore": false, "nextCursor": null}),
+        ))
+    })
+}
+
+/// `POST /api/v1/unclaimed/{id}/claim`.
+pub fn claim(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move {
+        let id = call.path("id").to_owned();
+        let tenant = call
+            .fields
+            .tenant("tenantId")
+            .ok_or_else(Problem::not_found)?;
+        tenant_row(&call.edge, &tenant).await?;
+        let everyone = crate::http::auth::Reach::Installation;
+        let account = call.fields.text("account");
+        let row = visible_row(&call.edge, RowKind::Unclaimed, &id, account, &everyone).await?;
+        let session = SessionId::parse(&row.id).map_err(|_| Problem::not_found())?;
+        let order = Order::UnclaimedClaim {
+            tenant: tenant.clone(),
+        };
+        let to = AggregateKey::Session(row.scope.clone(), session);
+        let ids = vec![row.id.clone(), tenant.as_str().to_owned()];
+        accepted(&place(&call, &order, to, tenant.clone(), ids).await?)?;
+        let detail = String::new();
+        audit(
+            &call,
+            "unclaimed.claimed",
+            &id,
+            Some(tenant.clone()),
+            detail,
+        )
+        .await?;
+        Ok(Answer::json(
+            &json!({"id": row.id, "tenantId": tenant, "claimed": true}),
+        ))
+    })
+}
+
+/// `POST /api/v1/circuits/{name}/reset`.
+pub fn reset_circuit(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move {
+        let known = call.edge.health.circuits();
+        let name = call.path("name").to_owned();
+        if !known.iter().any(|circuit| circuit.name == name) {
+            return Err(Problem::not_found());
+        }
+        if !call.edge.health.reset_circuit(&name) {
+            let detail = "the circuit is closed already";
+            return Err(Problem::new(Code::StateConflict, detail));
+        }
+        audit(&call, "circuit.reset", &name, None, String::new()).await?;
+        circuits(call).await
+    })
+}

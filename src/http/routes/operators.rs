@@ -1,0 +1,276 @@
+//! Rows for operators: deliveries, what is unclaimed, keys, the outbox, the audit trail.
+
+use super::{
+    ACCOUNT, CREATED_AFTER, CREATED_BEFORE, CURSOR, LIMIT, STATUS, TENANT, get, post, row,
+};
+use crate::http::problem::Code;
+use crate::http::route::{Auth, Holds, Kind, Param, Route, Verb, optional, required};
+use crate::http::webhook_events::STATUS_WORDS;
+use crate::http::{history, operators, reads, service_keys, webhook_events};
+
+const EVENT_STATUS: Param = optional("status", Kind::Choice(STATUS_WORDS), "Only this status.");
+const TYPES: Param = optional("types", Kind::Texts(50), "Only these event types.");
+const RECEIVED_AFTER: Param = optional("receivedAfter", Kind::Time, "Received from then on.");
+const RECEIVED_BEFORE: Param = optional("receivedBefore", Kind::Time, "Received before then.");
+const EVENT_ACCOUNT: Param = optional(
+    "account",
+    Kind::Id,
+    "The connected account, where several accounts have an event of this id.",
+);
+const DRY_RUN: Param = optional(
+    "dryRun",
+    Kind::Boolean,
+    "Only says what would be done; nothing is changed.",
+);
+const SCOPE_WORDS: &[&str] = &[
+    "tenants:read",
+    "tenants:write",
+    "billing",
+    "refunds",
+    "credits",
+    "connect",
+    "notifications",
+];
+
+/// The rows.
+pub(super) const ROWS: &[Route] = &[
+    Route {
+        tag: "webhook events",
+        summary: "Lists what Stripe delivered, newest first",
+        params: &[
+            LIMIT,
+            CURSOR,
+            TENANT,
+            EVENT_STATUS,
+            TYPES,
+            RECEIVED_AFTER,
+            RECEIVED_BEFORE,
+        ],
+        holds: Holds::Page("WebhookEvent"),
+        ..get(
+            "/api/v1/webhook-events",
+            "webhook_events_list",
+            Auth::Operator,
+            webhook_events::list,
+        )
+    },
+    Route {
+        tag: "webhook events",
+        summary: "One delivery, with its body",
+        params: &[EVENT_ACCOUNT],
+        holds: Holds::One("WebhookEvent"),
+        ..get(
+            "/api/v1/webhook-events/{id}",
+            "webhook_events_get",
+            Auth::Operator,
+            webhook_events::get,
+        )
+    },
+    Route {
+        tag: "webhook events",
+        summary: "Does one delivery again",
+        params: &[EVENT_ACCOUNT, DRY_RUN],
+        holds: Holds::One("Replay"),
+        ..post(
+            "/api/v1/webhook-events/{id}/replay",
+            "webhook_events_replay",
+            Auth::Operator,
+            webhook_events::replay_one,
+        )
+    },
+    Route {
+        tag: "webhook events",
+        summary: "Does deliveries again, by filter",
+        description: "At most 1,000 at a time; `hasMore` says that a narrower filter, or another \
+                      call, is needed. Without any filter only a `dryRun` is allowed.",
+        params: &[
+            TENANT,
+            EVENT_STATUS,
+            TYPES,
+            RECEIVED_AFTER,
+            RECEIVED_BEFORE,
+            DRY_RUN,
+        ],
+        holds: Holds::One("Replay"),
+        ..post(
+            "/api/v1/webhook-events/replay",
+            "webhook_events_replay_filtered",
+            Auth::Operator,
+            webhook_events::replay_filtered,
+        )
+    },
+    Route {
+        tag: "webhook events",
+        summary: "Sets a dead or parked delivery aside",
+        params: &[
+            EVENT_ACCOUNT,
+            required(
+                "reason",
+                Kind::Text(500),
+                "Why, for whoever reads it later.",
+            ),
+        ],
+        holds: Holds::One("WebhookEvent"),
+        codes: &[Code::StateConflict],
+        ..post(
+            "/api/v1/webhook-events/{id}/dismiss",
+            "webhook_events_dismiss",
+            Auth::Operator,
+            webhook_events::dismiss,
+        )
+    },
+    Route {
+        tag: "unclaimed",
+        summary: "Lists what waits for a tenant",
+        params: &[LIMIT, CURSOR, STATUS, CREATED_AFTER, CREATED_BEFORE],
+        holds: Holds::Page("CheckoutSession"),
+        ..get(
+            "/api/v1/unclaimed",
+            "unclaimed_list",
+            Auth::Operator,
+            reads::unclaimed,
+        )
+    },
+    Route {
+        tag: "unclaimed",
+        summary: "Gives what waits to a tenant",
+        params: &[required("tenantId", Kind::Tenant, "Whose it is."), ACCOUNT],
+        holds: Holds::One("Claimed"),
+        codes: &[Code::StateConflict, Code::NotAppliedYet],
+        ..post(
+            "/api/v1/unclaimed/{id}/claim",
+            "unclaimed_claim",
+            Auth::Operator,
+            operators::claim,
+        )
+    },
+    Route {
+        tag: "operations",
+        summary: "What belongs to no object, oldest first",
+        description: "Payouts, and reviews of charges nobody knows.",
+        params: &[LIMIT, CURSOR],
+        holds: Holds::Page("TimelineEntry"),
+        ..get(
+            "/api/v1/timeline",
+            "installation_timeline",
+            Auth::Operator,
+            history::of_installation,
+        )
+    },
+    Route {
+        tag: "operations",
+        summary: "Effects decided, and what became of them",
+        params: &[
+            LIMIT,
+            CURSOR,
+            optional(
+                "status",
+                Kind::Choice(operators::EFFECT_STATUS_WORDS),
+                "Only this status.",
+            ),
+            optional(
+                "lane",
+                Kind::Choice(operators::LANE_WORDS),
+                "Only this lane.",
+            ),
+        ],
+        holds: Holds::Page("Effect"),
+        ..get(
+            "/api/v1/outbox",
+            "outbox",
+            Auth::Operator,
+            operators::outbox,
+        )
+    },
+    Route {
+        tag: "operations",
+        summary: "Who changed what",
+        params: &[LIMIT, CURSOR, TENANT],
+        holds: Holds::Page("AuditEntry"),
+        ..get(
+            "/api/v1/audit",
+            "audit",
+            Auth::Operator,
+            operators::audit_trail,
+        )
+    },
+    Route {
+        tag: "operations",
+        summary: "Circuit breakers towards Stripe",
+        description: "Empty while this build has no breaker: calls to Stripe are re-reads in the \
+                      background then, each retried by its own delays.",
+        holds: Holds::Page("Circuit"),
+        ..get(
+            "/api/v1/circuits",
+            "circuits_list",
+            Auth::Operator,
+            operators::circuits,
+        )
+    },
+    Route {
+        tag: "operations",
+        summary: "Closes a circuit by hand",
+        holds: Holds::Page("Circuit"),
+        codes: &[Code::StateConflict],
+        ..post(
+            "/api/v1/circuits/{name}/reset",
+            "circuits_reset",
+            Auth::Operator,
+            operators::reset_circuit,
+        )
+    },
+    Route {
+        tag: "service keys",
+        summary: "Makes a service key",
+        description: "The key is in the answer and nowhere else, ever.",
+        params: &[
+            required("name", Kind::Text(100), "What it is for."),
+            required("scopes", Kind::Choices(SCOPE_WORDS, 7), "What it may do."),
+        ],
+        status: 201,
+        holds: Holds::One("ServiceKey"),
+        codes: &[Code::SecretShownOnce],
+        ..post(
+            "/api/v1/service-keys",
+            "service_keys_create",
+            Auth::Operator,
+            service_keys::create,
+        )
+    },
+    Route {
+        tag: "service keys",
+        summary: "Lists service keys",
+        params: &[LIMIT, CURSOR],
+        holds: Holds::Page("ServiceKey"),
+        ..get(
+            "/api/v1/service-keys",
+            "service_keys_list",
+            Auth::Operator,
+            service_keys::list,
+        )
+    },
+    Route {
+        tag: "service keys",
+        summary: "Revokes a service key",
+        description: "It is refused from the next request on.",
+        status: 204,
+        ..row(
+            Verb::Delete,
+            "/api/v1/service-keys/{id}",
+            "service_keys_revoke",
+            Auth::Operator,
+            service_keys::revoke,
+        )
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use crate::http::auth::Scope;
+
+    #[test]
+    fn the_words_for_scopes_are_the_scopes() {
+        let words: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+        assert_eq!(words, super::SCOPE_WORDS);
+    }
+}

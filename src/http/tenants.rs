@@ -1,0 +1,371 @@
+//! Tenants: made, read, waited for, changed; their personal data out, and gone.
+//!
+//! Invariants: a change is an order to the tenant's aggregate, never a write from here; the `ETag`
+//! is the version of the aggregate, so a program can poll at the price of a look-up.
+//! Source: contract §3 "Billing", §4.
+
+use crate::http::answer::Answer;
+use crate::http::order::{audit, place, tenant_row};
+use crate::http::problem::{Code, Problem};
+use crate::http::reads::{row_json, wait_for};
+use crate::http::route::Call;
+use crate::http::server::BoxFuture;
+use bursar_domain::aggregate::AggregateKey;
+use bursar_domain::fact::Order;
+use bursar_domain::ids::{CustomerId, SessionId, TenantId};
+use bursar_domain::rows::{RowKind, Subject};
+use bursar_store::api::InputStatus;
+use bursar_store::query::{InputView, RowQuery, RowView, TimelineOf, TimelineQuery};
+use hyper::{StatusCode, header};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Rows per list an export holds at most; `truncated` says when there were more.
+const EXPORT_ROWS_MAX: usize = 10_000;
+const PAGE: usize = 100;
+
+fn etag(row: &RowView) -> String {
+    format!("\"{}\"", row.version)
+}
+
+fn shown(row: &RowView, status: StatusCode) -> Answer {
+    Answer::of(status, crate::http::answer::JSON, row_json(row)).with("etag", &etag(row))
+}
+
+fn metadata(value: Option<&Value>) -> Option<BTreeMap<String, String>> {
+    let entries = value?.as_object()?;
+    let texts = entries
+        .iter()
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+    Some(texts.collect())
+}
+
+/// An order that was refused by the reducers. # Errors: 409 with their reason.
+pub fn accepted(view: &InputView) -> Result<(), Problem> {
+    match view.status {
+        InputStatus::Applied => Ok(()),
+        _ => Err(Problem::new(Code::StateConflict, view.reason.clone())),
+    }
+}
+
+/// `POST /api/v1/tenants`.
+pub fn create(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move {
+        let tenant = match call.reach() {
+            crate::http::auth::Reach::Tenant(tenant) => tenant,
+            crate::http::auth::Reach::Installation => new_tenant_id(&call),
+        };
+        match tenant_row(&call.edge, &tenant).await {
+            Ok(row) => return if_equal(&call, &row),
+            Err(problem) if problem.code == Code::NotFound => {}
+            Err(problem) => return Err(problem),
+        }
+        let text = |name: &str| call.fields.text(name).map(str::to_owned);
+        let order = Order::TenantCreate {
+            name: text("name"),
+            email: text("email"),
+            metadata: metadata(call.fields.value("metadata")).unwrap_or_default(),
+            timezone: text("timezone"),
+        };
+        let to = AggregateKey::Tenant(tenant.clone());
+        let ids = vec![tenant.as_str().to_owned()];
+        accepted(&place(&call, &order, to, tenant.clone(), ids).await?)?;
+        audit(
+            &call,
+            "tenant.created",
+            tenant.as_str(),
+            Some(tenant.clone()),
+            String::new(),
+        )
+        .await?;
+        let row = tenant_row(&call.edge, &tenant).await.map_err(|problem| {
+            tracing::error!(tenant.id = %tenant, "a tenant was created and has no row");
+            match problem.code {
+                Code::NotFound => Problem::new(Code::NotAppliedYet, "ask again"),
+                _ => problem,
+            }
+        })?;
+        // Somebody else may have made it in between, with other words.
+        if_equal(&call, &row)?;
+        Ok(shown(&row, StatusCode::CREATED))
+    })
+}
+
+/// A UUID that a repeat under the same idempotency key draws again.
+fn new_tenant_id(call: &Call) -> TenantId {
+    let order = crate::http::idempotency::order_id(call);
+    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, order.as_bytes());
+    TenantId::parse(&id.to_string()).expect("a UUID fits the grammar of tenant ids")
+}
+
+fn if_equal(call: &Call, row: &RowView) -> Result<Answer, Problem> {
+    let stored: Value = serde_json::from_slice(&row.value).unwrap_or(Value::Null);
+    let equal = |name: &str| {
+        call.fields
+            .text(name)
+            .is_none_or(|given| stored[name].as_str() == Some(given))
+    };
+    let notes = metadata(call.fields.value("metadata"));
+    let same_notes = notes.is_none_or(|given| Some(given) == metadata(stored.get("metadata")));
+    if equal("name") && equal("email") && equal("timezone") && same_notes || row.erased {
+        return Ok(shown(row, StatusCode::OK));
+    }
+    let detail = "a tenant of this id exists with another name or address; PATCH changes it";
+    Err(Problem::new(Code::TenantExists, detail))
+}
+
+/// `GET /api/v1/tenants/{tenantId}`, with `ETag`, `minVersion` and `waitSeconds`.
+pub fn get(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move {
+        let tenant = call.path_tenant("tenantId")?;
+        let known = if_none_match(&call);
+        let least = call.fields.integer("minVersion");
+        let matches = |row: &RowView| known.iter().any(|tag| *tag == "*" || *tag == etag(row));
+        let ready = |row: &RowView| match least {
+            Some(least) => u64::try_from(least).is_ok_and(|least| row.version >= least),
+            None => !matches(row),
+        };
+        let row = wait_for(&call, || tenant_row(&call.edge, &tenant), ready).await?;
+        if matches(&row) {
+            return Ok(Answer::empty(StatusCode::NOT_MODIFIED).with("etag", &etag(&row)));
+        }
+        Ok(shown(&row, StatusCode::OK))
+    })
+}
+
+fn if_none_match(call: &Call) -> Vec<&str> {
+    let values = call.headers.get_all(header::IF_NONE_MATCH).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        // GET compares weakly (RFC 9110 §13.1.2).
+        .map(|tag| tag.trim().trim_start_matches("W/"))
+        .collect()
+}
+
+/// `PATCH /api/v1/tenants/{tenantId}`.
+pub fn patch(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move {
+        let tenant = call.path_tenant("tenantId")?;
+        let row = tenant_row(&call.edge, &tenant).await?;
+        let required = call.headers.get(header::IF_MATCH);
+        let required = required.and_then(|value| value.to_str().ok());
+        if required.is_some_and(|tag| tag != "*" && tag.trim() != etag(&row)) {
+            let detail = "the tenant has changed since; read it again";
+            return Err(Problem::new(Code::PreconditionFailed, detail));
+        }
+        // `null` clears a text, and the reducers' word for a cleared text is the empty one.
+        let text = |name: &str| match call.fields.value(name)? {
+            Value::Null => Some(String::new()),
+            value => value.as_str().map(str::to_owned),
+        };
+        let order = Order::TenantPatch {
+            name: text("name"),
+            email: text("email"),
+            metadata: match call.fields.value("metadata") {
+                Some(Value::Null) => Some(BTreeMap::new()),
+                given => metadata(given),
+            },
+            timezone: text("timezone"),
+            contract_reference: text("contract.reference"),
+        };
+        let to = AggregateKey::Tenant(tenant.clone());
+        let ids = vec![tenant.as_str().to_owned()];
+        accepted(&place(&call, &order, to, tenant.clone(), ids).await?)?;
+        let detail = "fields: ".to_owned() + &patched(&call);
+        audit(
+            &call,
+            "tenant.changed",
+            tenant.as_str(),
+            Some(tenant.clone()),
+            detail,
+        )
+        .await?;
+        let row = tenant_row(&call.edge, &tenant).await?;
+        Ok(shown(&row, StatusCode::OK))
+    })
+}
+
+fn patched(call: &Call) -> String {
+    let names = call.route.params.iter().map(|param| param.name);
+    let given: Vec<&str> = names.filter(|n| call.fields.value(n).is_some()).collect();
+    given.join(", ")
+}
+
+/// `GET /api/v1/tenants/{tenantId}/export`: everything kept about one tenant.
+pub fn export(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move {
+        const LISTS: [(&str, RowKind); 9] = [
+            ("customers", RowKind::Customer),
+            ("subscriptions", RowKind::Subscription),
+            ("invoices", RowKind::Invoice),
+            ("payments", RowKind::Payment),
+            ("refunds", RowKind::Refund),
+            ("disputes", RowKind::Dispute),
+            ("checkoutSessions", RowKind::Session),
+            ("merchantAccounts", RowKind::Merchant),
+            ("creditEntries", RowKind::CreditEntry),
+        ];
+        let tenant = call.path_tenant("tenantId")?;
+        let own = tenant_row(&call.edge, &tenant).await?;
+        let mut body = format!("{{\"tenant\":{}", row_json(&own));
+        let mut truncated = false;
+        for (name, kind) in LISTS {
+            let rows = rows_of(&call, kind, &tenant, &mut truncated).await?;
+            let items: Vec<String> = rows.iter().map(row_json).collect();
+            body.push_str(&format!(",\"{name}\":[{}]", items.join(",")));
+        }
+        let lines = timeline_of(&call, &tenant, &mut truncated).await?;
+        body.push_str(&format!(
+            ",\"timeline\":[{}],\"truncated\":{truncated}}}",
+            lines.join(",")
+        ));
+        audit(
+            &call,
+            "tenant.exported",
+            tenant.as_str(),
+            Some(tenant.clone()),
+            String::new(),
+        )
+        .await?;
+        Ok(Answer::json_text(body).with("cache-control", "no-store"))
+    })
+}
+
+async fn rows_of(
+    call: &Call,
+    kind: RowKind,
+    tenant: &TenantId,
+    truncated: &mut bool,
+) -> Result<Vec<RowView>, Problem> {
+    let mut rows = Vec::new();
+    let mut after = None;
+    loop {
+        let query = RowQuery {
+            kind,
+            tenant: Some(tenant.clone()),
+            status: None,
+            created_after: None,
+            created_before: None,
+            hidden: true,
+            after: after.take(),
+            limit: PAGE,
+        };
+        let page = call.edge.store.rows(query).await?;
+        rows.extend(page.items);
+        match page.next {
+            Some(next) if rows.len() < EXPORT_ROWS_MAX => after = Some(next),
+            next => {
+                *truncated |= next.is_some();
+                return Ok(rows);
+            }
+        }
+    }
+}
+
+async fn timeline_of(
+    call: &Call,
+    tenant: &TenantId,
+    truncated: &mut bool,
+) -> Result<Vec<String>, Problem> {
+    let mut lines = Vec::new();
+    let mut after = None;
+    loop {
+        let query = TimelineQuery {
+            of: TimelineOf::Tenant(tenant.clone()),
+            after: after.take(),
+            limit: PAGE,
+        };
+        let page = call.edge.store.timeline(query).await?;
+        lines.extend(page.items.iter().map(crate::http::history::line_json));
+        match page.next {
+            Some(next) if lines.len() < EXPORT_ROWS_MAX => after = Some(next),
+            next => {
+                *truncated |= next.is_some();
+                return Ok(lines);
+            }
+        }
+    }
+}
+
+/// `POST /api/v1/tenants/{tenantId}/erase`: personal data gone; ids, amounts and the ledger stay.
+///
+/// Orders go first, keys after: no reducer may write a personal field once its key is gone.
+pub fn erase(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move {
+        let tenant = call.path_tenant("tenantId")?;
+        tenant_row(&call.edge, &tenant).await?;
+        let mut truncated = false;
+        let customers = rows_of(&call, RowKind::Customer, &tenant, &mut truncated).await?;
+        let sessions = rows_of(&call, RowKind::Session, &tenant, &mut truncated).await?;
+        let merchants = rows_of(&call, RowKind::Merchant, &tenant, &mut truncated).await?;
+        let own = AggregateKey::Tenant(tenant.clone());
+        let view = erase_one(&call, own, &tenant, tenant.as_str()).await?;
+        if view.status != InputStatus::Applied {
+            let detail = "a subscription still lives: cancel it at once first";
+            return Err(Problem::new(Code::SubscriptionExists, detail));
+        }
+        let mut subjects = vec![Subject(format!("tenant:{tenant}"))];
+        for row in &customers {
+            if let Ok(id) = CustomerId::parse(&row.id) {
+                let to = AggregateKey::Customer(row.scope.clone(), id);
+                erase_one(&call, to, &tenant, &row.id).await?;
+            }
+            let scope = row.scope.as_str();
+            subjects.push(Subject(format!("customer:{scope}/{}", row.id)));
+        }
+        for row in &sessions {
+            if let Ok(id) = SessionId::parse(&row.id) {
+                let to = AggregateKey::Session(row.scope.clone(), id);
+                erase_one(&call, to, &tenant, &row.id).await?;
+            }
+            let scope = row.scope.as_str();
+            subjects.push(Subject(format!("session:{scope}/{}", row.id)));
+        }
+        let accounts = merchants.iter();
+        subjects.extend(accounts.map(|row| Subject(format!("account:{}", row.id))));
+        let held = keep_what_is_held(&call, &mut subjects).await?;
+        let erased = call.edge.store.erase(subjects, call.edge.now()).await?;
+        let detail = format!("{erased} subjects");
+        audit(
+            &call,
+            "tenant.erased",
+            tenant.as_str(),
+            Some(tenant.clone()),
+            detail,
+        )
+        .await?;
+        Ok(Answer::json(&json!({
+            "tenantId": tenant, "erasedSubjects": erased,
+            "complete": !truncated && !held,
+        })))
+    })
+}
+
+/// Takes those subjects off the list under whose key an aggregate still keeps its snapshot: without
+/// the key it could never decide again. Says whether there were any.
+async fn keep_what_is_held(call: &Call, subjects: &mut Vec<Subject>) -> Result<bool, Problem> {
+    let mut held = false;
+    let mut free = Vec::new();
+    for subject in subjects.drain(..) {
+        let holders = call.edge.store.holders(subject.clone(), 1).await?;
+        if let Some(holder) = holders.first() {
+            tracing::error!(aggregate.id = %holder, "not erased: its state is sealed under this key");
+            held = true;
+        } else {
+            free.push(subject);
+        }
+    }
+    *subjects = free;
+    Ok(held)
+}
+
+async fn erase_one(
+    call: &Call,
+    to: AggregateKey,
+    tenant: &TenantId,
+    id: &str,
+) -> Result<InputView, Problem> {
+    let ids = vec![id.to_owned(), tenant.as_str().to_owned()];
+    place(call, &Order::Erase {}, to, tenant.clone(), ids).await
+}

@@ -1,0 +1,214 @@
+//! Stripe's door: `POST /webhook` and its aliases.
+//!
+//! Verify the raw bytes, address them by their content, make them durable, answer; whatever the
+//! event means happens later. A 200 is never sent before the body is durable, and never instead of
+//! storing it: what cannot be stored is 503, and Stripe sends it again.
+//!
+//! Invariants: nothing is parsed before the signature fits; a body that fails is not stored; a
+//! genuine one always is, under its event id or as `raw_<hash>`.
+//! Source: contract §3, "Stripe's side".
+
+use crate::http::answer::Answer;
+use crate::http::edge::{Edge, IntakeError};
+use crate::http::problem::{Code, Problem};
+use crate::http::route::Call;
+use crate::http::server::BoxFuture;
+use crate::stripe::signature::{Genuine, Refusal};
+use bursar_store::api::{Accepted, Fate, Inbound, InputStatus};
+use bytes::Bytes;
+use hyper::StatusCode;
+use tokio::time::Instant;
+
+const RECEIVED: &str = r#"{"received":true}"#;
+const DUPLICATE: &str = r#"{"received":true,"duplicate":true}"#;
+const SIGNATURE: &str = "stripe-signature";
+const OUTCOME: &str = "bursar_webhook_requests_total";
+
+fn count(outcome: &'static str) {
+    metrics::counter!(OUTCOME, "outcome" => outcome).increment(1);
+}
+
+/// Counts a delivery that ended before it was read.
+pub fn unread(problem: &Problem) {
+    match problem.code {
+        Code::BodyTooLarge => count("too_large"),
+        Code::Overloaded => count("busy"),
+        _ => count("malformed"),
+    }
+}
+
+/// `POST /webhook`.
+pub fn receive(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move {
+        let started = Instant::now();
+        let genuine = check(&call)?;
+        position_matched(genuine);
+        let answer = store(&call.edge, call.body.clone()).await?;
+        metrics::histogram!("bursar_webhook_ack_duration_seconds").record(started.elapsed());
+        Ok(answer)
+    })
+}
+
+fn position_matched(genuine: Genuine) {
+    const POSITIONS: [&str; 8] = ["1", "2", "3", "4", "5", "6", "7", "8"];
+    let position = genuine.secret_position.clamp(1, POSITIONS.len());
+    let label = POSITIONS[position - 1];
+    metrics::counter!("bursar_webhook_signature_matches_total", "secret" => label).increment(1);
+}
+
+fn check(call: &Call) -> Result<Genuine, Problem> {
+    let edge = &call.edge;
+    let mut headers = call.headers.get_all(SIGNATURE).iter();
+    let first = headers.next().map(|value| value.as_bytes());
+    let verdict = if headers.next().is_some() {
+        Err(Refusal::Malformed("Stripe-Signature was sent twice"))
+    } else {
+        let now_seconds = edge.now().seconds();
+        edge.secrets().verify(first, &call.body, now_seconds)
+    };
+    verdict.map_err(|refusal| {
+        edge.intake.refused(refusal, call.peer);
+        refused(refusal)
+    })
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    let (outcome, code, detail) = match refusal {
+        Refusal::Missing => (
+            "no_signature",
+            Code::SignatureMissing,
+            "only Stripe posts here, and it signs what it sends",
+        ),
+        Refusal::Malformed(why) => ("malformed", Code::SignatureMalformed, why),
+        Refusal::NoMatch => (
+            "bad_signature",
+            Code::SignatureMismatch,
+            "no v1 fits; was the body changed on its way, or is STRIPE_WEBHOOK_SECRET that of \
+             another endpoint?",
+        ),
+        Refusal::Stale => (
+            "stale_timestamp",
+            Code::SignatureExpired,
+            "signed more than 300 s ago",
+        ),
+        Refusal::Ahead => (
+            "stale_timestamp",
+            Code::SignatureExpired,
+            "signed more than 300 s ahead of this machine's clock",
+        ),
+    };
+    count(outcome);
+    Problem::new(code, detail)
+}
+
+async fn store(edge: &Edge, body: Bytes) -> Result<Answer, Problem> {
+    let now = edge.now();
+    let routed = bursar_domain::route(&body, &edge.settings.domain, now);
+    let (kind, id) = (routed.kind.clone(), routed.source.public_id());
+    let fate = stored_fate(routed.fate);
+    let reason = match &fate {
+        Fate::Dead { reason } | Fate::Ignored { reason } => reason.clone(),
+        Fate::Pending { .. } => String::new(),
+    };
+    let inbound = Inbound {
+        source: routed.source,
+        kind: routed.kind,
+        fate,
+        object_ids: routed.objects,
+        created_at: routed.created_at,
+        received_at: now,
+        subject: routed.subject,
+        body: body.to_vec(),
+        tenant: None,
+    };
+    match edge.intake.accept(inbound).await {
+        Ok(Accepted::New { status, .. }) => {
+            count("accepted");
+            if status == InputStatus::Dead {
+                tracing::error!(event.id = id, kind, reason, "a genuine event is unusable");
+            }
+            Ok(Answer::json_text(RECEIVED))
+        }
+        Ok(Accepted::Duplicate { same_body, .. }) => {
+            count("duplicate");
+            if !same_body {
+                tracing::error!(
+                    event.id = id,
+                    kind,
+                    "the same event came with another body; the first is kept"
+                );
+            }
+            Ok(Answer::json_text(DUPLICATE))
+        }
+        Err(error) => Err(unstored(error)),
+    }
+}
+
+/// The store's word for what the reducers said.
+pub fn stored_fate(fate: bursar_domain::Fate) -> Fate {
+    match fate {
+        bursar_domain::Fate::Pending { to, park } => Fate::Pending { to, park },
+        bursar_domain::Fate::Ignored { reason } => Fate::Ignored { reason },
+        bursar_domain::Fate::Dead { reason } => Fate::Dead { reason },
+    }
+}
+
+/// Whatever the store says, the sender did nothing wrong: never anything but 503.
+fn unstored(error: IntakeError) -> Problem {
+    let (outcome, code, retry_after) = match error {
+        IntakeError::Busy { retry_after } => ("busy", Code::Overloaded, retry_after),
+        IntakeError::StoreAway { retry_after } => {
+            ("store_down", Code::StoreUnavailable, retry_after)
+        }
+    };
+    count(outcome);
+    metrics::counter!("bursar_http_rejections_total", "reason" => outcome).increment(1);
+    Problem {
+        retry_after_seconds: Some(retry_after.as_secs().max(1)),
+        ..Problem::new(
+            code,
+            "the event could not be made durable; Stripe will send it again",
+        )
+    }
+}
+
+/// `GET /webhook`: for people who open the address they gave to Stripe.
+pub fn explain(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move {
+        let accepts_html = call
+            .headers
+            .get(hyper::header::ACCEPT)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|accept| accept.contains("text/html"));
+        if accepts_html {
+            let page = Answer::of(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "text/html; charset=utf-8",
+                PAGE,
+            );
+            return Ok(page.with("allow", "POST").with(
+                "content-security-policy",
+                "default-src 'none'; style-src 'unsafe-inline'",
+            ));
+        }
+        let detail = "Stripe posts its events here. Enter this address as a webhook endpoint in \
+                      Stripe's dashboard, or forward to it: stripe listen --forward-to \
+                      http://127.0.0.1:8087/webhook";
+        let mut problem = Problem::new(Code::MethodNotAllowed, detail);
+        problem.allow = Some("POST".to_owned());
+        Err(problem)
+    })
+}
+
+const PAGE: &str = r#"<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Bursar: Stripe posts here</title>
+<style>:root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}code{font-size:.95em}</style>
+</head><body><main><h1>Stripe posts here</h1>
+<p>This is the address Bursar gives to Stripe for its events. It takes <code>POST</code> requests that
+Stripe has signed, and nothing else, so there is nothing to see in a browser.</p>
+<p>Enter this page's address as a webhook endpoint in Stripe's dashboard and put the endpoint's secret
+into <code>STRIPE_WEBHOOK_SECRET</code>. On your own machine, forward events instead:</p>
+<pre><code>stripe listen --forward-to http://127.0.0.1:8087/webhook</code></pre>
+</main></body></html>
+"#;

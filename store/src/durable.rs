@@ -1,0 +1,213 @@
+//! The engine's ports on the real journal and vault.
+//!
+//! Not here: their bytes (`journal`, `vault`). Here only errors are translated and calls put in the
+//! order the engine's words promise.
+
+use crate::engine::port::{EachRecord, Log, Place, Records, Sealer};
+use crate::error::StoreError;
+use crate::journal::{Journal, JournalError, Position, Reads};
+use crate::vault::{UnsealError, Vault};
+use bursar_domain::rows::Subject;
+use std::time::Instant;
+
+impl From<JournalError> for StoreError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Io {
+                operation, source, ..
+            } => Self::Io { operation, source },
+            JournalError::Damage(damage) => Self::Damaged {
+                file: damage.file.display().to_string(),
+                offset: damage.offset,
+                kind: damage.kind.to_string(),
+            },
+            JournalError::Locked { process_id, .. } => Self::Locked { pid: process_id },
+            JournalError::GroupSize { .. } => Self::Invalid(error.to_string()),
+            other => Self::Damaged {
+                file: "journal".to_owned(),
+                offset: 0,
+                kind: other.to_string(),
+            },
+        }
+    }
+}
+
+/// The journal as the committer writes it.
+pub(crate) struct JournalLog {
+    /// `None` once closed.
+    journal: Option<Journal>,
+    started: Instant,
+}
+
+impl JournalLog {
+    pub(crate) fn new(journal: Journal) -> Self {
+        Self {
+            journal: Some(journal),
+            started: Instant::now(),
+        }
+    }
+
+    fn journal(&mut self) -> Result<&mut Journal, StoreError> {
+        self.journal.as_mut().ok_or(StoreError::Closed)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Log for JournalLog {
+    fn append(&mut self, records: &[Vec<u8>]) -> Result<Vec<Place>, StoreError> {
+        let now_ms = self.now_ms();
+        let journal = self.journal()?;
+        let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+        let places = match journal.append_group(&records) {
+            Ok(places) => places,
+            // No room was noticed before anything was written: the journal goes on if it says so.
+            Err(JournalError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::StorageFull
+                    && journal.sync(now_ms).is_ok() =>
+            {
+                return Err(StoreError::Full { free_bytes: 0 });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        journal.sync(now_ms)?;
+        Ok(places
+            .iter()
+            .map(|place| place.to_bytes().to_vec())
+            .collect())
+    }
+
+    fn idle(&mut self) -> Result<(), StoreError> {
+        let now_ms = self.now_ms();
+        let journal = self.journal()?;
+        journal.sync(now_ms)?;
+        // A failure changes nothing and comes back when room is needed.
+        if let Err(error) = journal.prepare_room() {
+            tracing::warn!(%error, "no room could be made ahead");
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        if let Some(journal) = self.journal.take() {
+            journal.close()?;
+        }
+        Ok(())
+    }
+}
+
+/// The journal as everybody reads it.
+pub(crate) struct JournalRecords {
+    reads: Reads,
+}
+
+impl JournalRecords {
+    pub(crate) fn new(reads: Reads) -> Self {
+        Self { reads }
+    }
+}
+
+impl Records for JournalRecords {
+    fn read(&self, place: &Place) -> Result<Vec<u8>, StoreError> {
+        let bytes: &[u8; Position::BYTES] = place
+            .as_slice()
+            .try_into()
+            .map_err(|_| crate::engine::fold::broken("a place cannot be read".to_owned()))?;
+        Ok(self.reads.read_at(&Position::from_bytes(bytes))?)
+    }
+
+    fn head(&self) -> (u64, String) {
+        let (_, head) = self.reads.bounds();
+        (head.record, hex::encode(head.chain))
+    }
+
+    fn scan(&self, from: u64, each: &mut EachRecord<'_>) -> Result<(), StoreError> {
+        for record in self.reads.records_from(from)? {
+            let record = record?;
+            let place = record.position.to_bytes().to_vec();
+            each(record.number, place, &record.payload)?;
+        }
+        Ok(())
+    }
+}
+
+fn unsealed(error: UnsealError) -> StoreError {
+    match error {
+        UnsealError::TooLarge { .. } => StoreError::Invalid(error.to_string()),
+        UnsealError::Version { .. } => StoreError::Incompatible(error.to_string()),
+        other => StoreError::Damaged {
+            file: "keys".to_owned(),
+            offset: 0,
+            kind: other.to_string(),
+        },
+    }
+}
+
+impl Sealer for Vault {
+    fn seal(&self, subject: &Subject, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Self::seal(self, &subject.0, subject.0.as_bytes(), plain).map_err(unsealed)
+    }
+
+    fn open(&self, subject: &Subject, sealed: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.unseal(subject.0.as_bytes(), sealed) {
+            Ok(plain) => Ok(Some(plain)),
+            Err(UnsealError::Erased) => Ok(None),
+            Err(error) => Err(unsealed(error)),
+        }
+    }
+
+    fn sync_new_keys(&self) -> Result<(), StoreError> {
+        Ok(Self::sync_new_keys(self)?)
+    }
+
+    fn erase(&self, subjects: &[Subject]) -> Result<u64, StoreError> {
+        let names = subjects.iter().map(|subject| subject.0.as_str());
+        Ok(self.erase_all(names)? as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{DirLock, JournalSettings};
+    use crate::vfs::{Errno, Fault, SimVfs, Vfs};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_full_disk_refuses_a_group_and_goes_on_once_there_is_room() {
+        let disk = SimVfs::new();
+        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+        let dir = Path::new("/data");
+        let lock = DirLock::acquire(&*vfs, dir, 1, dir).unwrap();
+        let settings = JournalSettings {
+            zero_chunk_bytes: 64 << 10,
+            ..JournalSettings::default()
+        };
+        let (journal, _) = Journal::open(vfs, &dir.join("journal"), &lock, settings).unwrap();
+        let reads = JournalRecords::new(journal.reads());
+        let mut log = JournalLog::new(journal);
+        log.append(&[vec![1; 60_000]]).unwrap();
+        let before = reads.head();
+        disk.fail(Fault {
+            at: disk.operations(),
+            errno: Errno::Enospc,
+            lasting: true,
+        });
+        // The next group needs room that is not there: noticed before a byte of it is written.
+        for _ in 0..3 {
+            let refused = log.append(&[vec![2; 60_000]]);
+            assert!(
+                matches!(refused, Err(StoreError::Full { .. })),
+                "{refused:?}"
+            );
+        }
+        disk.heal();
+        assert_eq!(reads.head(), before);
+        let places = log.append(&[vec![3; 60_000]]).unwrap();
+        assert_eq!(reads.read(&places[0]).unwrap(), vec![3; 60_000]);
+        assert_eq!(reads.head().0, before.0 + 1);
+    }
+}

@@ -1,0 +1,394 @@
+//! The committer: one thread that owns every write.
+//!
+//! It blocks on the first commit, takes what else is waiting (no timer: a group is what came while
+//! the last one was being synced), checks each against the store plus the open group, appends the
+//! winners' records to the journal, syncs, answers deliveries, files the rows, answers the rest.
+//!
+//! Invariants: nobody is told anything before the group is durable, a duplicate neither; a loser
+//! does not spoil its group; what was answered is readable (`Shared::fence`).
+//! Not here: what a commit may do (`accept`, `apply`, `orders`), how rows follow from it (`fold`).
+//! Failure: the first error of journal, keys or rows poisons the store: the group and everything
+//! after it is answered with that error, and the process is expected to end. A panic here likewise.
+//! A full disk noticed before anything was written refuses the group and nothing more.
+
+use super::Doubt;
+use super::accept;
+use super::apply;
+use super::commit::{Answer, Commit, Plan, Queued};
+use super::fold::{State, broken, fold};
+use super::orders;
+use super::port::{Log, Sealer};
+use super::recount::Recount;
+use super::shared::Shared;
+use crate::error::{ErrorClass, StoreError};
+use crate::keys;
+use crate::kv::{Overlay, Tally, end_of};
+use crate::metrics::observe;
+use crate::record::{Entry, encode};
+use crate::shapes::{Counters, pack};
+use bursar_domain::link::LinkKey;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// Most commits of one group.
+const GROUP_COMMITS_MAX: usize = 256;
+/// A group takes no further commit once its records have this many bytes.
+const GROUP_BYTES_MAX: usize = 1 << 20;
+/// Rows go to the operating system this often, in a quiet moment: a flush takes milliseconds, and a
+/// killed process only has that much more to fold again.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
+/// How many groups pass between two slices of the recount while there is no quiet moment.
+const GROUPS_PER_SLICE: u64 = 8;
+/// How often a quiet committer looks around (disk space, mark).
+const IDLE: Duration = Duration::from_millis(100);
+
+/// What rows say about the journal they were folded from; the last rows of every batch.
+pub(crate) struct Folded {
+    pub(crate) counters: Counters,
+    pub(crate) tally: Tally,
+    /// Number of the last record in the rows.
+    pub(crate) record: u64,
+}
+
+/// The thread's own things.
+pub(super) struct Committer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) log: Box<dyn Log>,
+    pub(super) keys: Arc<dyn Sealer>,
+    pub(super) folded: Folded,
+    /// Links with inputs still parked under them.
+    pub(super) unfreed: VecDeque<LinkKey>,
+    /// The last record whose rows were flushed.
+    pub(super) flushed: u64,
+    pub(super) flushed_at: Instant,
+    /// The walk over all rows, until it is through.
+    pub(super) recount: Option<Recount>,
+    pub(super) doubt: Option<Doubt>,
+    /// Groups so far.
+    pub(super) groups: u64,
+}
+
+/// A commit of the open group: who waits, and with what answer.
+struct Member {
+    label: &'static str,
+    since: Instant,
+    answer: Option<tokio::sync::oneshot::Sender<Result<Answer, StoreError>>>,
+    came_to: Result<Answer, StoreError>,
+}
+
+/// The open group.
+#[derive(Default)]
+struct Group {
+    members: Vec<Member>,
+    records: Vec<Vec<u8>>,
+    bytes: usize,
+    erased: Vec<bursar_domain::rows::Subject>,
+    unfreed: Vec<LinkKey>,
+}
+
+impl Committer {
+    /// Runs until the last handle is gone or `Close` came.
+    pub(super) fn run(mut self, queue: &Receiver<Queued>) {
+        let mut closing = false;
+        while !closing {
+            let first = match queue.recv_timeout(self.patience()) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            self.shared.watch_disk();
+            if first.is_none() && self.unfreed.is_empty() {
+                self.idle();
+                self.count_on();
+                continue;
+            }
+            self.groups += 1;
+            if self.groups.is_multiple_of(GROUPS_PER_SLICE) {
+                self.count_on();
+            }
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.group(first, queue)));
+            closing = match outcome {
+                Ok(closing) => closing,
+                Err(_) => {
+                    self.shared
+                        .poison(&broken("the committer panicked".to_owned()));
+                    false
+                }
+            };
+        }
+        self.stop();
+    }
+
+    fn patience(&self) -> Duration {
+        if self.unfreed.is_empty() && self.recount.is_none() {
+            IDLE
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// The next slice of the recount; at its end, the comparison.
+    fn count_on(&mut self) {
+        let Some(recount) = &mut self.recount else {
+            return;
+        };
+        let shared = Arc::clone(&self.shared);
+        let sliced = catch_unwind(AssertUnwindSafe(|| recount.slice(shared.kv.as_ref())));
+        let through = match sliced {
+            Ok(Ok(through)) => through,
+            Ok(Err(error)) => return self.disbelieve(&error),
+            Err(_) => return self.disbelieve(&broken("a count of the rows panicked".to_owned())),
+        };
+        if !through {
+            return;
+        }
+        let complete = recount.seen == self.folded.tally;
+        self.recount = None;
+        if complete {
+            tracing::info!(rows = self.folded.tally.total(), "every row was counted");
+            self.doubt = None;
+        } else {
+            self.disbelieve(&broken("rows are missing or changed".to_owned()));
+        }
+    }
+
+    /// The rows are folded again at the next opening.
+    fn disbelieve(&mut self, error: &StoreError) {
+        self.recount = None;
+        if let Some(doubt) = self.doubt.take() {
+            doubt();
+        }
+        self.shared.poison(error);
+    }
+
+    /// Nobody waits: the journal prepares room, rows go to the operating system so that a killed
+    /// process leaves a short tail.
+    fn idle(&mut self) {
+        if self.shared.poisoned().is_some() {
+            return;
+        }
+        let mut done = self.log.idle();
+        if self.folded.record != self.flushed && self.flushed_at.elapsed() >= FLUSH_EVERY {
+            done = done.and_then(|()| self.shared.kv.flush());
+            self.flushed = self.folded.record;
+            self.flushed_at = Instant::now();
+        }
+        if let Err(error) = done {
+            self.shared.poison(&error);
+        }
+    }
+
+    fn stop(&mut self) {
+        self.shared.closed.store(true, Ordering::Release);
+        if self.shared.poisoned().is_none() {
+            let closed = self
+                .shared
+                .kv
+                .flush()
+                .and_then(|()| self.log.close())
+                .and_then(|()| self.shared.leave());
+            if let Err(error) = closed {
+                tracing::error!(%error, "the store did not close cleanly");
+            }
+        }
+        self.shared.wake_all();
+    }
+
+    /// One group, from the first commit to the last answer. Says whether it was the last one.
+    fn group(&mut self, first: Option<Queued>, queue: &Receiver<Queued>) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let mut state = State {
+            kv: Overlay::new(shared.kv.as_ref(), self.folded.tally.clone())
+                .with_recount(self.recount.take()),
+            counters: self.folded.counters.clone(),
+        };
+        let mut group = Group::default();
+        let mut closing = None;
+        if let Some(link) = self.unfreed.pop_front() {
+            let own = Queued {
+                commit: Commit::Free(link),
+                since: Instant::now(),
+                answer: None,
+            };
+            self.take(&mut state, &mut group, own);
+        }
+        let mut next = first;
+        while let Some(queued) = next.take() {
+            self.shared.left_queue();
+            if matches!(queued.commit, Commit::Close) {
+                closing = Some(queued);
+                break;
+            }
+            // An erasure is the last record of its group: see `replay::Erase`.
+            let ends = matches!(queued.commit, Commit::Erase(..));
+            self.take(&mut state, &mut group, queued);
+            if !ends && group.members.len() < GROUP_COMMITS_MAX && group.bytes < GROUP_BYTES_MAX {
+                next = queue.try_recv().ok();
+            }
+        }
+        self.unfreed.append(&mut group.unfreed.drain(..).collect());
+        let done = self.shared.poisoned().map_or(Ok(()), Err);
+        let done = done.and_then(|()| self.make_durable(state, &mut group));
+        if let Err(error) = &done
+            && error.class() == ErrorClass::Fatal
+        {
+            self.shared.poison(error);
+        }
+        for member in group.members {
+            let came_to = match &done {
+                Ok(()) => member.came_to,
+                Err(error) => Err(error.again()),
+            };
+            observe::commit(member.label, member.since, &came_to);
+            if let Some(answer) = member.answer {
+                // A caller that went away does not want to know.
+                let _ = answer.send(came_to);
+            }
+        }
+        let Some(last) = closing else { return false };
+        self.stop();
+        if let Some(answer) = last.answer {
+            let _ = answer.send(self.shared.poisoned().map_or(Ok(Answer::Done), Err));
+        }
+        true
+    }
+
+    /// Decides one commit and folds it into the open group.
+    fn take(&mut self, state: &mut State<'_>, group: &mut Group, queued: Queued) {
+        let label = queued.commit.label();
+        let number = self.folded.record + 1 + group.records.len() as u64;
+        let came_to = plan(state, queued.commit).and_then(|planned| {
+            let Some(entry) = planned.entry else {
+                return Ok(planned.answer);
+            };
+            let bodies: Vec<&[u8]> = planned.bodies.iter().map(Vec::as_slice).collect();
+            let record = encode(&entry, &bodies)?;
+            // Half a fold is in the open group: nothing of it may be written.
+            fold(state, number, &entry).inspect_err(|error| self.shared.poison(error))?;
+            group.bytes += record.len();
+            group.records.push(record);
+            match entry {
+                Entry::Erased { subjects, .. } => group.erased.extend(subjects),
+                Entry::Applied(apply) => group.unfreed.extend(apply.unfreed),
+                Entry::Freed { link, done, .. } if !done => group.unfreed.push(link),
+                _ => {}
+            }
+            Ok(planned.answer)
+        });
+        if let Err(error) = &came_to
+            && error.class() == ErrorClass::Fatal
+        {
+            self.shared.poison(error);
+        }
+        group.members.push(Member {
+            label,
+            since: queued.since,
+            answer: queued.answer,
+            came_to,
+        });
+    }
+
+    fn make_durable(&mut self, state: State<'_>, group: &mut Group) -> Result<(), StoreError> {
+        let State { mut kv, counters } = state;
+        if group.records.is_empty() {
+            (_, _, self.recount) = kv.finish_with_recount();
+            return Ok(());
+        }
+        observe::group(group.records.len());
+        self.keys.sync_new_keys()?;
+        let places = observe::sync(|| self.log.append(&group.records))?;
+        let mut number = self.folded.record;
+        for place in places {
+            number += 1;
+            kv.put_new(keys::place(number), place);
+        }
+        if !group.erased.is_empty() {
+            let gone = self.keys.erase(&group.erased)?;
+            for member in &mut group.members {
+                if let Ok(Answer::Count(count)) = &mut member.came_to {
+                    *count = gone;
+                }
+            }
+        }
+        let group_number = self.shared.synced.fetch_add(1, Ordering::AcqRel) + 1;
+        self.answer_deliveries(group);
+        let (mut batch, tally, recount) = kv.finish_with_recount();
+        self.recount = recount;
+        self.folded = Folded {
+            counters,
+            tally,
+            record: number,
+        };
+        close_batch(&mut batch, &self.folded)?;
+        self.shared.kv.apply_batch(&batch)?;
+        self.shared.publish(group_number, &self.folded);
+        Ok(())
+    }
+
+    /// Accepts wait for nothing more; their callers' next read waits for the rows.
+    fn answer_deliveries(&self, group: &mut Group) {
+        for member in &mut group.members {
+            if member.label != "accept" {
+                continue;
+            }
+            let Some(answer) = member.answer.take() else {
+                continue;
+            };
+            let came_to = std::mem::replace(&mut member.came_to, Ok(Answer::Done));
+            observe::commit(member.label, member.since, &came_to);
+            member.label = "answered";
+            let _ = answer.send(came_to);
+        }
+    }
+}
+
+/// Adds the rows that say what the batch makes of the store.
+pub(super) fn close_batch(batch: &mut crate::kv::Batch, folded: &Folded) -> Result<(), StoreError> {
+    let record = folded.record.to_be_bytes().to_vec();
+    batch.insert(keys::meta("counters"), Some(pack(&folded.counters)?));
+    batch.insert(keys::meta("tally"), Some(pack(&folded.tally)?));
+    batch.insert(keys::meta("record"), Some(record));
+    Ok(())
+}
+
+fn plan(state: &State<'_>, commit: Commit) -> Result<Plan, StoreError> {
+    match commit {
+        Commit::Accept(arrivals) => accept::plan(state, arrivals),
+        Commit::Apply(sealed) => apply::plan(state, *sealed),
+        Commit::Settle(settle) => orders::settle(state, *settle),
+        Commit::Postpone {
+            id,
+            attempted,
+            due_at,
+            error,
+        } => orders::postpone(state, id, attempted, due_at, error),
+        Commit::Fire(timers, now) => orders::fire(state, timers, now),
+        Commit::Bury(seq, reason, at) => orders::bury(state, seq, reason, at),
+        Commit::Dismiss(seq, reason, at) => orders::dismiss(state, seq, reason, at),
+        Commit::Requeue(items, at) => orders::requeue(state, items, at),
+        Commit::Administer(write) => orders::administer(state, write),
+        Commit::Erase(subjects, at) => {
+            let entry = Entry::Erased { subjects, at };
+            Ok(Plan::write(entry, Answer::Count(0)))
+        }
+        Commit::Free(link) => apply::plan_free(state, link),
+        Commit::Probe => Ok(Plan::write(Entry::Probe, Answer::Done)),
+        Commit::Close => Ok(Plan::nothing(Answer::Done)),
+    }
+}
+
+/// Links whose inputs were not all freed when the process stopped.
+pub(super) fn unfreed(kv: &dyn crate::kv::Kv) -> Result<VecDeque<LinkKey>, StoreError> {
+    let mut out = VecDeque::new();
+    let low = [keys::UNFREED];
+    for (key, _) in crate::kv::first(kv, &low, &end_of(&low), usize::MAX)? {
+        let text = keys::Fields::of(&key).text();
+        let link = text.and_then(|text| LinkKey::parse(&text).ok());
+        out.push_back(link.ok_or_else(|| broken("an unfreed link cannot be read".to_owned()))?);
+    }
+    Ok(out)
+}

@@ -1,0 +1,209 @@
+//! The engine: one state machine behind `Store`, whatever lies below it.
+//!
+//! ```text
+//! caller ── seal ──> queue (1,024) ──> committer thread ──> journal (durable) ──> rows
+//!        <──────────── answer ───────────────┘
+//!        <── reads ── rows (+ bodies from the journal), never older than the last answer
+//! ```
+//!
+//! Invariants: every write is one commit through one thread; rows are a fold of records; a read
+//! sees everything that was answered to anybody before the read began.
+//! Not here: files (`open`), the journal's bytes (`journal`), keys (`vault`).
+
+mod accept;
+mod apply;
+mod commit;
+pub(crate) mod committer;
+pub(crate) mod fold;
+mod fold_apply;
+mod orders;
+pub(crate) mod port;
+mod reads;
+pub(crate) mod recount;
+pub(crate) mod replay;
+pub(crate) mod shared;
+mod store;
+
+use commit::{Answer, Commit, Queued};
+use committer::Committer;
+use port::{Log, Records, Sealer};
+use shared::{Disk, Leave, Shared, Wants, Watermarks};
+
+use crate::error::StoreError;
+use crate::kv::Kv;
+use crate::metrics::observe::Outcome;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// Most commits waiting for the committer.
+const QUEUE_COMMITS_MAX: usize = 1_024;
+
+/// The parts an engine is made of.
+pub(crate) struct Parts {
+    pub(crate) kv: Box<dyn Kv>,
+    pub(crate) log: Box<dyn Log>,
+    pub(crate) records: Arc<dyn Records>,
+    pub(crate) keys: Arc<dyn Sealer>,
+    /// Where the free space is watched; `None`: nowhere.
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) marks: Watermarks,
+    /// The last step of a clean close.
+    pub(crate) leave: Option<Leave>,
+    /// Count the rows in the background; called if some are missing.
+    pub(crate) recount: Option<Doubt>,
+}
+
+/// Remembers, for the next opening, that the rows cannot be believed.
+pub(crate) type Doubt = Box<dyn FnOnce() + Send>;
+
+/// The store's engine.
+pub(crate) struct Engine {
+    shared: Arc<Shared>,
+    /// `None` only while being dropped.
+    queue: Option<SyncSender<Queued>>,
+    committer: Option<JoinHandle<()>>,
+}
+
+/// The last handle waits for the committer: whoever opens the same files next finds them free.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(committer) = self.committer.take() {
+            // Its panics are caught inside; there is nobody to tell.
+            let _ = committer.join();
+        }
+    }
+}
+
+impl Outcome for Answer {
+    fn is_stale(&self) -> bool {
+        matches!(self, Self::Applied(crate::api::Applied::Stale { .. }))
+    }
+}
+
+impl Engine {
+    /// Starts the committer over rows that hold everything the journal says.
+    /// # Errors: rows that cannot be read, or no thread.
+    pub(crate) fn start(parts: Parts) -> Result<Self, StoreError> {
+        let folded = replay::folded(parts.kv.as_ref())?;
+        let unfreed = committer::unfreed(parts.kv.as_ref())?;
+        let disk = Disk::new(parts.dir, parts.marks);
+        let shared = Arc::new(Shared::new(
+            parts.kv,
+            parts.records,
+            Arc::clone(&parts.keys),
+            disk,
+            parts.leave,
+            &folded,
+        ));
+        let committer = Committer {
+            shared: Arc::clone(&shared),
+            log: parts.log,
+            keys: parts.keys,
+            flushed: folded.record,
+            flushed_at: Instant::now(),
+            recount: parts.recount.is_some().then(recount::Recount::start),
+            doubt: parts.recount,
+            groups: 0,
+            folded,
+            unfreed,
+        };
+        let (queue, waiting) = sync_channel(QUEUE_COMMITS_MAX);
+        let committer = std::thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || committer.run(&waiting))
+            .map_err(|source| StoreError::Io {
+                operation: "starting the committer",
+                source,
+            })?;
+        Ok(Self {
+            shared,
+            queue: Some(queue),
+            committer: Some(committer),
+        })
+    }
+
+    /// Hands a commit to the committer and waits for what it came to.
+    async fn commit(&self, commit: Commit) -> Result<Answer, StoreError> {
+        if let Some(error) = self.shared.poisoned() {
+            return Err(error);
+        }
+        let (answer, came_to) = oneshot::channel();
+        let queued = Queued {
+            commit,
+            since: Instant::now(),
+            answer: Some(answer),
+        };
+        self.shared.entered_queue();
+        let Some(queue) = &self.queue else {
+            return Err(StoreError::Closed);
+        };
+        if let Err(refused) = queue.try_send(queued) {
+            self.shared.left_queue();
+            return Err(match refused {
+                TrySendError::Full(_) => StoreError::Busy,
+                TrySendError::Disconnected(_) => StoreError::Closed,
+            });
+        }
+        match came_to.await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.shared.poisoned().unwrap_or(StoreError::Closed)),
+        }
+    }
+
+    /// Reads a few keys, on the caller's thread.
+    async fn read<T>(
+        &self,
+        read: impl FnOnce(&Shared) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.shared.fence().await?;
+        guarded(&self.shared, read)
+    }
+
+    /// Reads many keys, on a thread that may wait for the disk.
+    async fn scan<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.shared.fence().await?;
+        if !self.shared.reads_block || tokio::runtime::Handle::try_current().is_err() {
+            return guarded(&self.shared, read);
+        }
+        let shared = Arc::clone(&self.shared);
+        let task = tokio::task::spawn_blocking(move || guarded(&shared, read));
+        task.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn room_for(&self, wants: Wants) -> Result<(), StoreError> {
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed);
+        }
+        self.shared.room_for(wants)
+    }
+}
+
+/// A reader's panic is damage it met, not the end of its thread. Damage poisons the store.
+fn guarded<T>(
+    shared: &Shared,
+    read: impl FnOnce(&Shared) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let out = catch_unwind(AssertUnwindSafe(|| read(shared)))
+        .unwrap_or_else(|_| Err(fold::broken("a read panicked".to_owned())));
+    if let Err(error) = &out
+        && error.class() == crate::error::ErrorClass::Fatal
+    {
+        shared.poison(error);
+    }
+    out
+}
+
+/// An answer of the wrong kind is a bug of this crate.
+fn mismatch() -> StoreError {
+    StoreError::Invalid("the committer gave an answer of another kind".to_owned())
+}

@@ -1,0 +1,178 @@
+//! Inputs: by id, by number, in lists, and everything that names an id.
+
+use super::{SCAN_MAX, Span, get, input_body, number_of, page};
+use crate::engine::fold::is_delivery;
+use crate::engine::shared::Shared;
+use crate::error::StoreError;
+use crate::keys::{self, Key};
+use crate::kv::{end_of, first};
+use crate::query::{Explained, InputQuery, InputView, Page};
+use crate::shapes::InputRow;
+use bursar_domain::ids::{Scope, TenantId};
+use bursar_domain::input::InputSource;
+
+fn view(seq: u64, row: InputRow) -> InputView {
+    InputView {
+        seq,
+        source: row.source,
+        kind: row.kind,
+        to: row.to,
+        status: row.status,
+        disposition: row.disposition,
+        reason: row.reason,
+        parked_on: row.parked_on,
+        created_at: row.created_at,
+        received_at: row.received_at,
+        ended_at: row.ended_at,
+        tenant: row.tenant,
+        object_ids: row.object_ids,
+        body_sha256: hex::encode(row.body.sha256),
+        body_bytes: row.body.plain_bytes,
+    }
+}
+
+fn row(shared: &Shared, seq: u64) -> Result<Option<InputRow>, StoreError> {
+    get(shared, &keys::input(seq))
+}
+
+pub(in crate::engine) fn by_seq(
+    shared: &Shared,
+    seq: u64,
+) -> Result<Option<InputView>, StoreError> {
+    Ok(row(shared, seq)?.map(|row| view(seq, row)))
+}
+
+pub(in crate::engine) fn body(shared: &Shared, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    match row(shared, seq)? {
+        Some(row) => input_body(shared, &row),
+        None => Ok(None),
+    }
+}
+
+pub(in crate::engine) fn input(
+    shared: &Shared,
+    public_id: &str,
+    scope: Option<&Scope>,
+) -> Result<Vec<InputView>, StoreError> {
+    let prefix = Key::new(keys::NAMED).text(public_id).done();
+    let found = first(shared.kv.as_ref(), &prefix, &end_of(&prefix), SCAN_MAX)?;
+    let mut out = Vec::new();
+    for (key, _) in found {
+        let seq = number_of(&key)?;
+        let Some(row) = row(shared, seq)? else {
+            continue;
+        };
+        let in_scope = match (&row.source, scope) {
+            (InputSource::Event(of, _), Some(scope)) => of == scope,
+            _ => true,
+        };
+        if in_scope && row.source.public_id() == public_id {
+            out.push(view(seq, row));
+        }
+    }
+    Ok(out)
+}
+
+pub(in crate::engine) fn inputs(
+    shared: &Shared,
+    query: &InputQuery,
+) -> Result<Page<InputView>, StoreError> {
+    use crate::api::InputStatus;
+    // The narrowest index that holds all of the answer, each newest first. All inputs of every kind
+    // have none of their own: deliveries and what the status lists hold is what people ask for.
+    let listed = query
+        .status
+        .filter(|status| *status != InputStatus::Applied);
+    let span = Span::of(match (&query.tenant, listed) {
+        (_, Some(status)) => Key::new(keys::STATUS).byte(status as u8).done(),
+        (Some(tenant), None) => Key::new(keys::OF_TENANT).text(tenant.as_str()).done(),
+        (None, None) if query.deliveries_only => vec![keys::DELIVERY],
+        (None, None) => return all_inputs(shared, query),
+    });
+    let after = query.after.as_deref();
+    page(shared, &span, after, query.limit, |key, _| {
+        matching(shared, query, !number_of(key)?)
+    })
+}
+
+fn matching(
+    shared: &Shared,
+    query: &InputQuery,
+    seq: u64,
+) -> Result<Option<InputView>, StoreError> {
+    let found = row(shared, seq)?.filter(|row| fits(query, row));
+    Ok(found.map(|row| view(seq, row)))
+}
+
+fn fits(query: &InputQuery, row: &InputRow) -> bool {
+    let names = |tenant: &TenantId| {
+        row.tenant.as_ref() == Some(tenant) || row.object_ids.iter().any(|id| id == tenant.as_str())
+    };
+    query.status.is_none_or(|status| status == row.status)
+        && (!query.deliveries_only || is_delivery(&row.source))
+        && query.tenant.as_ref().is_none_or(names)
+        && query.received_after.is_none_or(|at| row.received_at >= at)
+        && query.received_before.is_none_or(|at| row.received_at < at)
+        && (query.kinds.is_empty() || query.kinds.contains(&row.kind))
+}
+
+/// Every input, messages and timers too, newest first: walks the inputs themselves backwards.
+fn all_inputs(shared: &Shared, query: &InputQuery) -> Result<Page<InputView>, StoreError> {
+    use std::ops::ControlFlow;
+    let span = Span::of(vec![keys::INPUT]);
+    let high = query.after.clone().unwrap_or(span.high);
+    let is_foreign = query
+        .after
+        .as_ref()
+        .is_some_and(|after| !after.starts_with(&span.low));
+    if query.limit == 0 || is_foreign {
+        return Err(StoreError::Invalid("not a page of the inputs".to_owned()));
+    }
+    let mut seqs = Vec::new();
+    shared.kv.range(&span.low, &high, true, &mut |key, _| {
+        seqs.push(number_of(key));
+        if seqs.len() > SCAN_MAX {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    let mut out = Page {
+        items: Vec::new(),
+        next: None,
+    };
+    let mut last = None;
+    for (n, seq) in seqs.into_iter().enumerate() {
+        let seq = seq?;
+        let found = matching(shared, query, seq)?;
+        if n == SCAN_MAX || (found.is_some() && out.items.len() == query.limit) {
+            out.next = last.map(keys::input);
+            break;
+        }
+        out.items.extend(found);
+        last = Some(seq);
+    }
+    Ok(out)
+}
+
+pub(in crate::engine) fn explain(
+    shared: &Shared,
+    id: &str,
+    limit: usize,
+) -> Result<Explained, StoreError> {
+    let limit = limit.min(SCAN_MAX);
+    let mut out = Explained::default();
+    let named = Key::new(keys::NAMED).text(id).done();
+    let found = first(shared.kv.as_ref(), &named, &end_of(&named), limit + 1)?;
+    out.truncated |= found.len() > limit;
+    for (key, _) in found.iter().take(limit) {
+        out.inputs.extend(by_seq(shared, number_of(key)?)?);
+    }
+    let lines = keys::line_index(keys::LINE_ID, id).done();
+    let found = first(shared.kv.as_ref(), &lines, &end_of(&lines), limit + 1)?;
+    out.truncated |= found.len() > limit;
+    for (key, _) in found.iter().take(limit) {
+        out.lines.extend(super::books::line(shared, key)?);
+    }
+    Ok(out)
+}

@@ -1,0 +1,191 @@
+//! What actors read: snapshots, inboxes, links, what is ready and due.
+
+use super::{get, input_body, number_of, open};
+use crate::api::{DueEffect, DueTimer, EffectStatus, Snapshot};
+use crate::engine::fold::broken;
+use crate::engine::shared::Shared;
+use crate::error::StoreError;
+use crate::keys::{self, Fields, Key};
+use crate::kv::{end_of, first};
+use crate::shapes::{AggregateRow, EffectRow, InputRow};
+use bursar_domain::aggregate::AggregateKey;
+use bursar_domain::decision::{EffectId, Lane};
+use bursar_domain::ids::Timestamp;
+use bursar_domain::input::StoredInput;
+use bursar_domain::link::{LinkKey, LinkTarget};
+use bursar_domain::rows::Subject;
+
+/// Most items of one answer, whatever was asked for.
+const ANSWER_MAX: usize = 1_000;
+
+pub(in crate::engine) fn load(
+    shared: &Shared,
+    aggregate: &AggregateKey,
+) -> Result<Option<Snapshot>, StoreError> {
+    let Some(row) = get::<AggregateRow>(shared, &keys::aggregate(aggregate))? else {
+        return Ok(None);
+    };
+    // Deciding from nothing would book everything twice: an erased snapshot is refused instead.
+    let bytes = open(shared, row.subject.as_ref(), &row.snapshot)?
+        .ok_or_else(|| StoreError::Invalid(format!("the snapshot of {aggregate} was erased")))?;
+    Ok(Some(Snapshot {
+        version: row.version,
+        bytes,
+    }))
+}
+
+pub(in crate::engine) fn holders(
+    shared: &Shared,
+    subject: &Subject,
+    limit: usize,
+) -> Result<Vec<AggregateKey>, StoreError> {
+    let prefix = Key::new(keys::HOLDER).text(&subject.0).done();
+    let limit = limit.min(ANSWER_MAX);
+    let mut out = Vec::new();
+    for (key, _) in first(shared.kv.as_ref(), &prefix, &end_of(&prefix), limit)? {
+        let mut fields = Fields::of(&key);
+        let _ = fields.text();
+        out.push(aggregate_of(&mut fields)?);
+    }
+    Ok(out)
+}
+
+pub(in crate::engine) fn pending(
+    shared: &Shared,
+    aggregate: &AggregateKey,
+    limit: usize,
+) -> Result<Vec<StoredInput>, StoreError> {
+    let prefix = keys::pending_of(aggregate);
+    let limit = limit.min(ANSWER_MAX);
+    let found = first(shared.kv.as_ref(), &prefix, &end_of(&prefix), limit)?;
+    let mut out = Vec::with_capacity(found.len());
+    for (key, _) in found {
+        let seq = number_of(&key)?;
+        let Some(row) = get::<InputRow>(shared, &keys::input(seq))? else {
+            return Err(broken(format!("input {seq} is missing")));
+        };
+        let body = input_body(shared, &row)?.unwrap_or_default();
+        out.push(StoredInput {
+            seq,
+            source: row.source,
+            kind: row.kind,
+            received_at: row.received_at,
+            body,
+        });
+    }
+    Ok(out)
+}
+
+pub(in crate::engine) fn links(
+    shared: &Shared,
+    keys: &[LinkKey],
+) -> Result<Vec<Option<LinkTarget>>, StoreError> {
+    keys.iter()
+        .map(|key| get(shared, &crate::keys::link(key)))
+        .collect()
+}
+
+pub(in crate::engine) fn ready(
+    shared: &Shared,
+    cursor: Option<&AggregateKey>,
+    limit: usize,
+) -> Result<Vec<AggregateKey>, StoreError> {
+    let low = match cursor {
+        Some(cursor) => end_of(&keys::ready(cursor)),
+        None => vec![keys::READY],
+    };
+    let high = end_of(&[keys::READY]);
+    let found = first(shared.kv.as_ref(), &low, &high, limit.min(ANSWER_MAX))?;
+    found
+        .iter()
+        .map(|(key, _)| aggregate_of(&mut Fields::of(key)))
+        .collect()
+}
+
+fn aggregate_of(fields: &mut Fields<'_>) -> Result<AggregateKey, StoreError> {
+    let text = fields.text();
+    text.and_then(|text| AggregateKey::parse(&text).ok())
+        .ok_or_else(|| broken("a key names no aggregate".to_owned()))
+}
+
+pub(in crate::engine) fn due_effects(
+    shared: &Shared,
+    lane: Lane,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<DueEffect>, StoreError> {
+    let low = Key::new(keys::DUE_EFFECT).byte(lane as u8).done();
+    let high = Key::new(keys::DUE_EFFECT)
+        .byte(lane as u8)
+        .time(now.plus_ms(1))
+        .done();
+    let found = first(shared.kv.as_ref(), &low, &high, limit.min(ANSWER_MAX))?;
+    let mut out = Vec::with_capacity(found.len());
+    for (key, _) in found {
+        let mut fields = Fields::of(&key);
+        let _ = (fields.byte(), fields.time());
+        let id = fields
+            .text()
+            .ok_or_else(|| broken("a due effect cannot be read".to_owned()))?;
+        // It may have ended since the index was read.
+        let row = get::<EffectRow>(shared, &keys::effect(&id))?;
+        let Some(row) = row.filter(|row| row.status == EffectStatus::Pending) else {
+            continue;
+        };
+        let payload = open(shared, row.subject.as_ref(), &row.payload)?;
+        out.push(DueEffect {
+            id: EffectId(id),
+            aggregate: row.aggregate,
+            lane: row.lane,
+            kind: row.kind,
+            attempts: row.attempts,
+            decided_at: row.decided_at,
+            payload,
+        });
+    }
+    Ok(out)
+}
+
+pub(in crate::engine) fn due_timers(
+    shared: &Shared,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<DueTimer>, StoreError> {
+    let low = vec![keys::DUE_TIMER];
+    let high = Key::new(keys::DUE_TIMER).time(now.plus_ms(1)).done();
+    let found = first(shared.kv.as_ref(), &low, &high, limit.min(ANSWER_MAX))?;
+    let mut out = Vec::with_capacity(found.len());
+    for (key, _) in found {
+        let mut fields = Fields::of(&key);
+        let at = fields.time();
+        let aggregate = aggregate_of(&mut fields)?;
+        let (Some(at), Some(name)) = (at, fields.text()) else {
+            return Err(broken("a due timer cannot be read".to_owned()));
+        };
+        out.push(DueTimer {
+            aggregate,
+            name,
+            at,
+        });
+    }
+    Ok(out)
+}
+
+pub(in crate::engine) fn next_due(
+    shared: &Shared,
+    lane: Option<Lane>,
+) -> Result<Option<Timestamp>, StoreError> {
+    let low = match lane {
+        Some(lane) => Key::new(keys::DUE_EFFECT).byte(lane as u8).done(),
+        None => vec![keys::DUE_TIMER],
+    };
+    let found = first(shared.kv.as_ref(), &low, &end_of(&low), 1)?;
+    let Some((key, _)) = found.first() else {
+        return Ok(None);
+    };
+    let mut fields = Fields::of(key);
+    if lane.is_some() {
+        let _ = fields.byte();
+    }
+    Ok(fields.time())
+}

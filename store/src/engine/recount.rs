@@ -1,0 +1,146 @@
+//! Counts every row in the background, while commits go on.
+//!
+//! sled may lose rows in silence. What should be there is known (`Tally`); whether it is there is
+//! found by walking all rows once after each start, a slice at a time between groups. Writes to the
+//! part already walked are counted as they happen (`Overlay`), so the two sums must be equal at the
+//! end, whatever was committed meanwhile.
+//!
+//! Failure: a difference means that rows are gone or changed. The store is poisoned, and the next
+//! opening folds the rows again (`open`).
+
+use crate::error::StoreError;
+use crate::keys;
+use crate::kv::{Kv, Tally, end_of};
+use std::ops::ControlFlow;
+
+/// Rows looked at in one slice: well under a millisecond. Few in tests, so that walks overlap with
+/// writes.
+const SLICE_ROWS: usize = if cfg!(test) { 7 } else { 500 };
+
+/// A walk under way.
+pub(crate) struct Recount {
+    /// Rows before this key were seen.
+    pub(crate) walked_to: Vec<u8>,
+    /// What was seen, with all later writes to it.
+    pub(crate) seen: Tally,
+}
+
+impl Recount {
+    pub(crate) fn start() -> Self {
+        Self {
+            walked_to: vec![keys::META + 1],
+            seen: Tally::default(),
+        }
+    }
+
+    /// Looks at the next rows; says whether there were none left.
+    pub(crate) fn slice(&mut self, kv: &dyn Kv) -> Result<bool, StoreError> {
+        let mut looked = 0;
+        let mut last = None;
+        let (seen, low) = (&mut self.seen, self.walked_to.as_slice());
+        kv.range(low, &end_of(&[0xfe]), false, &mut |key, value| {
+            seen.add(key, value);
+            looked += 1;
+            if looked < SLICE_ROWS {
+                return ControlFlow::Continue(());
+            }
+            last = Some(key.to_vec());
+            ControlFlow::Break(())
+        })?;
+        match last {
+            Some(mut key) => {
+                key.push(0);
+                self.walked_to = key;
+                Ok(false)
+            }
+            None => Ok(true),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Store;
+    use crate::conformance::world::*;
+    use crate::engine::port::{MemKeys, MemLog};
+    use crate::engine::shared::Watermarks;
+    use crate::engine::{Engine, Parts, replay};
+    use crate::kv::{Batch, MemKv, Overlay};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn a_count_beside_writes_comes_to_the_same_sums() {
+        let kv = MemKv::default();
+        let mut tally = Tally::default();
+        let mut recount = None;
+        let mut random = 1_u64;
+        let mut through = 0;
+        for round in 0..400_u64 {
+            let mut group = Overlay::new(&kv, tally).with_recount(recount.take());
+            for _ in 0..3 {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(round);
+                let key = vec![2 + (random >> 60) as u8, (random >> 50) as u8 % 16];
+                if random >> 63 == 0 {
+                    group.put(key, vec![random as u8]).unwrap();
+                } else {
+                    group.delete(key).unwrap();
+                }
+            }
+            let (batch, after, walk) = group.finish_with_recount();
+            kv.apply_batch(&batch).unwrap();
+            tally = after;
+            let mut walk = walk.unwrap_or_else(Recount::start);
+            if walk.slice(&kv).unwrap() {
+                assert_eq!(walk.seen, tally, "round {round}");
+                through += 1;
+            } else {
+                recount = Some(walk);
+            }
+        }
+        assert!(through > 3);
+    }
+
+    fn start(kv: &MemKv, log: &MemLog, doubted: &Arc<AtomicBool>) -> Engine {
+        let doubted = Arc::clone(doubted);
+        let parts = Parts {
+            kv: Box::new(kv.clone()),
+            log: Box::new(log.clone()),
+            records: Arc::new(log.clone()),
+            keys: Arc::new(MemKeys::default()),
+            dir: None,
+            marks: Watermarks::OFF,
+            leave: None,
+            recount: Some(Box::new(move || doubted.store(true, Ordering::Release))),
+        };
+        Engine::start(parts).unwrap()
+    }
+
+    #[test]
+    fn a_row_lost_in_silence_stops_the_store_and_is_remembered() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (kv, log) = (MemKv::default(), MemLog::default());
+            let doubted = Arc::new(AtomicBool::new(false));
+            let store = start(&kv, &log, &doubted);
+            for n in 0..20 {
+                accept(&store, event(&format!("evt_{n}"), "payment:/pi_1")).await;
+            }
+            store.close().await.unwrap();
+            drop(store);
+            assert!(!doubted.load(Ordering::Acquire));
+            assert!(replay::is_complete(&kv).unwrap());
+            kv.apply_batch(&Batch::from([(keys::input(7), None)]))
+                .unwrap();
+            let store = start(&kv, &log, &doubted);
+            while store.probe().await.is_ok() {}
+            assert!(doubted.load(Ordering::Acquire));
+            assert!(store.load(key("payment:/pi_1")).await.is_err());
+        });
+    }
+}

@@ -1,0 +1,67 @@
+//! What the journal promises, tried on a simulated disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::*;
+use crate::vfs::{SimVfs, Vfs};
+
+mod basics;
+mod damage;
+mod flips;
+mod golden;
+mod power_cut;
+
+/// A simulated disk with a lock on the data directory.
+struct Site {
+    vfs: SimVfs,
+    lock: DirLock,
+}
+
+const ID: InstallationId = InstallationId(*b"installation-one");
+
+fn dir() -> PathBuf {
+    PathBuf::from("/data/journal")
+}
+
+fn small() -> JournalSettings {
+    JournalSettings {
+        segment_bytes: 4096,
+        zero_chunk_bytes: 1024,
+        installation: Some(ID),
+        check_after: 0,
+    }
+}
+
+impl Site {
+    fn new() -> Self {
+        Self::on(SimVfs::new())
+    }
+
+    fn on(vfs: SimVfs) -> Self {
+        let lock =
+            DirLock::acquire(&vfs, Path::new("/data"), 1, Path::new("/data/socket")).unwrap();
+        Self { vfs, lock }
+    }
+
+    fn vfs(&self) -> Arc<dyn Vfs> {
+        Arc::new(self.vfs.clone())
+    }
+
+    fn open(&self) -> Result<(Journal, OpenReport), JournalError> {
+        Journal::open(self.vfs(), &dir(), &self.lock, small())
+    }
+}
+
+fn all(journal: &Journal) -> Vec<Vec<u8>> {
+    try_all(journal).unwrap()
+}
+
+fn try_all(journal: &Journal) -> Result<Vec<Vec<u8>>, JournalError> {
+    let (first, _) = journal.reads().bounds();
+    journal
+        .reads()
+        .records_from(first)?
+        .map(|record| Ok(record?.payload))
+        .collect()
+}

@@ -1,0 +1,278 @@
+//! The ordered key-value store on disk: one sled tree.
+//!
+//! sled is a cache of the journal here. It is never asked to be durable before an answer, and never
+//! believed to be complete (`Tally`).
+//!
+//! Invariants: one tree; one `apply_batch` per group; no transactions, merge operators,
+//! `generate_id` or `flush_async`. A value over 4 KiB is cut into pieces under prefix `0xff`, so
+//! that no page grows large and nothing goes to sled's `blobs/`.
+//! Value layout: first byte 0 = the value follows; 1 = u16 BE count of further pieces, then the
+//! first piece. Piece key: 0xff, the value's key, u16 BE number.
+//! Failure: sled 0.34 panics on some damage; every call is caught and answered as `Damaged`.
+//! Source: measurements of sled 0.34.7 on damage, growth and flush (reliability notes F1 to F4).
+
+use super::{Batch, Each, Kv};
+use crate::error::StoreError;
+use crate::keys;
+use std::ops::{Bound, ControlFlow};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+/// Longest piece of a value.
+const PIECE_BYTES_MAX: usize = 4_096;
+const PIECES: u8 = 0xff;
+const WHOLE: u8 = 0;
+const CUT: u8 = 1;
+
+/// One sled tree.
+pub(crate) struct SledKv {
+    db: sled::Db,
+    dir: PathBuf,
+    /// Held for writing while pieces of cut values change, for reading while a cut value is put
+    /// together: a batch is atomic for each key, but a cut value is many.
+    pieces: RwLock<()>,
+}
+
+/// Removes sled's half-written snapshots (the rename is their commit; sled chokes on leftovers).
+fn remove_unfinished_snapshots(dir: &Path) -> Result<u32, StoreError> {
+    let mut removed = 0;
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(source) => return Err(io("reading the sled directory", source)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|source| io("reading the sled directory", source))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            std::fs::remove_file(entry.path())
+                .map_err(|source| io("removing an unfinished sled snapshot", source))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+fn io(operation: &'static str, source: std::io::Error) -> StoreError {
+    StoreError::Io { operation, source }
+}
+
+/// Runs a call of sled; what it panics or errs about becomes an error of ours.
+fn guarded<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    let damaged = |kind: String| StoreError::Damaged {
+        file: dir.display().to_string(),
+        offset: 0,
+        kind,
+    };
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Io(source))) => Err(classified(source, damaged)),
+        Ok(Err(other)) => Err(damaged(other.to_string())),
+        Err(_) => Err(damaged("sled panicked".to_owned())),
+    }
+}
+
+/// sled tells of damage, and of its lock, as I/O errors too.
+fn classified(source: std::io::Error, damaged: impl Fn(String) -> StoreError) -> StoreError {
+    use std::io::ErrorKind;
+    let words = source.to_string();
+    match source.kind() {
+        ErrorKind::Other if words.contains("acquire lock") => StoreError::Locked {
+            pid: std::process::id(),
+        },
+        ErrorKind::Other
+        | ErrorKind::InvalidData
+        | ErrorKind::InvalidInput
+        | ErrorKind::UnexpectedEof => damaged(words),
+        _ => io("using sled", source),
+    }
+}
+
+impl SledKv {
+    /// Opens or makes the tree. # Errors: `Damaged`, `Io`.
+    pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        remove_unfinished_snapshots(dir)?;
+        let db = guarded(dir, || {
+            sled::Config::new()
+                .path(dir)
+                .cache_capacity(cache_bytes)
+                .flush_every_ms(None)
+                .mode(sled::Mode::HighThroughput)
+                .use_compression(false)
+                .open()
+        })?;
+        Ok(Self {
+            db,
+            dir: dir.to_owned(),
+            pieces: RwLock::new(()),
+        })
+    }
+
+    fn guard<T>(&self, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+        guarded(&self.dir, call)
+    }
+
+    fn damaged(&self, kind: &str) -> StoreError {
+        StoreError::Damaged {
+            file: self.dir.display().to_string(),
+            offset: 0,
+            kind: kind.to_owned(),
+        }
+    }
+
+    /// The whole value behind a stored one; `None` if it was removed meanwhile.
+    fn assemble(&self, key: &[u8], stored: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match stored.split_first() {
+            Some((&WHOLE, value)) => Ok(Some(value.to_vec())),
+            Some((&CUT, _)) => self.assemble_cut(key),
+            _ => Err(self.damaged("a value has no known form")),
+        }
+    }
+
+    /// Reads a cut value again from its first piece on, while no piece can change.
+    fn assemble_cut(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let _unchanging = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(stored) = self.guard(|| self.db.get(key))? else {
+            return Ok(None);
+        };
+        let (count, head) = match &stored[..] {
+            [WHOLE, value @ ..] => return Ok(Some(value.to_vec())),
+            [CUT, high, low, head @ ..] => (u16::from_be_bytes([*high, *low]), head),
+            _ => return Err(self.damaged("a value has no known form")),
+        };
+        let mut value = head.to_vec();
+        for n in 0..count {
+            let piece = self
+                .guard(|| self.db.get(piece_key(key, n)))?
+                .ok_or_else(|| self.damaged("a piece of a value is missing"))?;
+            value.extend_from_slice(&piece);
+        }
+        Ok(Some(value))
+    }
+}
+
+fn piece_key(key: &[u8], n: u16) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len() + 3);
+    out.push(PIECES);
+    out.extend_from_slice(key);
+    out.extend_from_slice(&n.to_be_bytes());
+    out
+}
+
+fn pieces_of(stored: &[u8]) -> u16 {
+    match stored {
+        [CUT, high, low, ..] => u16::from_be_bytes([*high, *low]),
+        _ => 0,
+    }
+}
+
+/// Writes one value into a batch; returns how many further pieces it took.
+fn put(batch: &mut sled::Batch, key: &[u8], value: &[u8]) -> Result<u16, StoreError> {
+    let mut stored = Vec::with_capacity(value.len().min(PIECE_BYTES_MAX) + 3);
+    if value.len() <= PIECE_BYTES_MAX {
+        stored.push(WHOLE);
+        stored.extend_from_slice(value);
+        batch.insert(key, stored);
+        return Ok(0);
+    }
+    let (head, rest) = value.split_at(PIECE_BYTES_MAX);
+    let count = u16::try_from(rest.len().div_ceil(PIECE_BYTES_MAX))
+        .map_err(|_| StoreError::Invalid(format!("a value of {} bytes", value.len())))?;
+    stored.push(CUT);
+    stored.extend_from_slice(&count.to_be_bytes());
+    stored.extend_from_slice(head);
+    batch.insert(key, stored);
+    for (n, piece) in (0..count).zip(rest.chunks(PIECE_BYTES_MAX)) {
+        batch.insert(piece_key(key, n), piece);
+    }
+    Ok(count)
+}
+
+impl Kv for SledKv {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.guard(|| self.db.get(key))? {
+            Some(stored) => self.assemble(key, &stored),
+            None => Ok(None),
+        }
+    }
+
+    fn range(
+        &self,
+        low: &[u8],
+        high: &[u8],
+        reverse: bool,
+        each: &mut Each<'_>,
+    ) -> Result<(), StoreError> {
+        let high = high.min(&[PIECES]);
+        if low >= high {
+            return Ok(());
+        }
+        let mut range = self.guard(|| {
+            Ok(self
+                .db
+                .range::<&[u8], _>((Bound::Included(low), Bound::Excluded(high))))
+        })?;
+        loop {
+            let next = self.guard(|| {
+                let next = if reverse {
+                    range.next_back()
+                } else {
+                    range.next()
+                };
+                next.transpose()
+            })?;
+            let Some((key, stored)) = next else {
+                return Ok(());
+            };
+            let Some(value) = self.assemble(&key, &stored)? else {
+                continue;
+            };
+            if let ControlFlow::Break(()) = each(&key, &value) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn apply_batch(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut out = sled::Batch::default();
+        let mut cuts = false;
+        for (key, value) in batch {
+            let looked = if keys::may_be_large(key[0]) {
+                self.guard(|| self.db.get(key))?
+            } else {
+                None
+            };
+            let before = match looked {
+                Some(stored) => pieces_of(&stored),
+                None => 0,
+            };
+            let now = match value {
+                Some(value) => put(&mut out, key, value)?,
+                None => {
+                    out.remove(key.as_slice());
+                    0
+                }
+            };
+            cuts |= now > 0 || before > 0;
+            for n in now..before {
+                out.remove(piece_key(key, n));
+            }
+        }
+        let _changing = cuts.then(|| self.pieces.write().unwrap_or_else(PoisonError::into_inner));
+        self.guard(|| self.db.apply_batch(out))
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.guard(|| self.db.size_on_disk()).unwrap_or(0)
+    }
+
+    fn stray_files(&self) -> u64 {
+        std::fs::read_dir(self.dir.join("blobs")).map_or(0, |entries| entries.count() as u64)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.guard(|| self.db.flush()).map(|_| ())
+    }
+}

@@ -1,0 +1,425 @@
+//! Opening a store on disk: lock, journal, keys, rows; and which installation it belongs to.
+//!
+//! ```text
+//! dir/            0700
+//!   lock          who holds it
+//!   journal/      the truth
+//!   keys/         keys of the data subjects
+//!   sled/         rows, folded from the journal; may be deleted at any time
+//!   sled.aside/   rows that could not be believed, kept for whoever wants to know why
+//! ```
+//!
+//! When rows are believed: their journal is this one and every row was counted. Large stores that
+//! were written during this boot of the machine are believed at once and counted while they serve.
+//! Otherwise rows are folded again from the first record.
+//! Failure: damage in journal or keys refuses to open; damage in rows never does.
+
+use crate::api::{Administer, Keep, Store};
+use crate::durable::{JournalLog, JournalRecords};
+use crate::engine::port::{Log, Records, Sealer};
+use crate::engine::shared::Watermarks;
+use crate::engine::{Doubt, Engine, Parts, replay};
+use crate::error::StoreError;
+use crate::journal::{self, DirLock, InstallationId, Journal, JournalSettings};
+use crate::keys;
+use crate::kv::{Batch, Kv, SledKv};
+use crate::record::{Entry, encode};
+use crate::vault::{Vault, VaultReport};
+use crate::vfs::{RealVfs, Vfs};
+use bursar_domain::ids::Timestamp;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Up to this many rows are counted before anything is served; more, in the background.
+const ROWS_CHECKED_AT_ONCE: u64 = 500_000;
+/// Says that the rows were found wanting: they are folded again, whatever they say.
+const DOUBTED: &str = "rows.doubted";
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Bytes sled may cache; resident memory is about three times that.
+    pub cache_bytes: u64,
+    /// From which free space on what is refused.
+    pub watermarks: Watermarks,
+    /// Size of the journal's segments.
+    pub journal: JournalSettings,
+    /// Written into the lock file: where the holder can be talked to.
+    pub socket: PathBuf,
+    /// Count every row before serving, however many there are.
+    pub check_rows: bool,
+    /// Forget again every key the journal says was erased: after a restore.
+    pub erase_again: bool,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 64 << 20,
+            watermarks: Watermarks::default(),
+            journal: JournalSettings::default(),
+            socket: PathBuf::from("bursar.sock"),
+            check_rows: false,
+            erase_again: false,
+        }
+    }
+}
+
+#[cfg(test)]
+impl OpenOptions {
+    /// Small files and no watermarks, for many stores in one test run.
+    pub(crate) fn small() -> Self {
+        Self {
+            cache_bytes: 4 << 20,
+            watermarks: Watermarks::OFF,
+            journal: JournalSettings {
+                segment_bytes: 32 << 20,
+                zero_chunk_bytes: 64 << 10,
+                ..JournalSettings::default()
+            },
+            ..Self::default()
+        }
+    }
+}
+
+/// The whole store on a simulated disk; rows in memory are folded at every opening.
+#[cfg(test)]
+pub(crate) fn open_simulated(
+    vfs: &crate::vfs::SimVfs,
+    kv: crate::kv::MemKv,
+) -> Result<Arc<dyn Store>, StoreError> {
+    let vfs: Arc<dyn Vfs> = Arc::new(vfs.clone());
+    let dir = Path::new("/data");
+    let options = OpenOptions::small();
+    let lock = DirLock::acquire(&*vfs, dir, 1, &options.socket)?;
+    let durable = open_durable(&vfs, dir, &lock, options.journal)?;
+    catch_up(&kv, &durable, &options)?;
+    let engine = Engine::start(Parts {
+        kv: Box::new(kv),
+        log: Box::new(durable.log),
+        records: durable.records,
+        keys: durable.keys,
+        // The walk runs beside every random history; `audit` compares its outcome.
+        recount: Some(Box::new(|| panic!("a row was miscounted"))),
+        dir: None,
+        marks: options.watermarks,
+        leave: Some(Box::new(move || {
+            drop(lock);
+            Ok(())
+        })),
+    })?;
+    Ok(Arc::new(engine))
+}
+
+/// How the rows were found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowsFound {
+    /// There was no journal either.
+    New,
+    /// Written during this boot; being counted in the background.
+    Trusted,
+    /// Every row counted, none missing.
+    Checked,
+    /// Folded again from the first record.
+    Rebuilt {
+        /// Why they were not believed.
+        reason: String,
+    },
+}
+
+/// What opening found and did.
+#[derive(Clone, Debug)]
+pub struct OpenReport {
+    /// Which installation this is: 32 hex digits.
+    pub installation: String,
+    /// What the journal says.
+    pub journal: journal::OpenReport,
+    /// What the vault says.
+    pub vault: VaultReport,
+    /// How the rows were found.
+    pub rows: RowsFound,
+    /// Records folded into the rows.
+    pub replayed: u64,
+}
+
+/// Opens or makes the store in `dir`. Blocks: call it before the runtime serves anybody.
+/// # Errors: `Locked`, `Damaged` (journal or keys), `Incompatible` (rows of another installation,
+/// newer format), `Io`.
+pub fn open_sled(
+    dir: &Path,
+    options: OpenOptions,
+) -> Result<(Arc<dyn Store>, OpenReport), StoreError> {
+    let vfs: Arc<dyn Vfs> = Arc::new(RealVfs);
+    let lock = DirLock::acquire(&*vfs, dir, std::process::id(), &options.socket)?;
+    let durable = open_durable(&vfs, dir, &lock, options.journal)?;
+    let mut replayed = 0;
+    let (kv, rows) = open_rows(dir, &durable, &options, &mut replayed)?;
+    let report = OpenReport {
+        installation: hex::encode(durable.installation.0),
+        journal: durable.journal_report,
+        vault: durable.vault_report,
+        rows,
+        replayed,
+    };
+    tracing::info!(rows = ?report.rows, replayed, "the store is open");
+    let doubted = dir.join(DOUBTED);
+    let recount: Option<Doubt> = (report.rows == RowsFound::Trusted).then(|| {
+        Box::new(move || {
+            if let Err(error) = std::fs::write(&doubted, b"folded again at the next opening\n") {
+                tracing::error!(%error, "the doubt about the rows cannot be written down");
+            }
+        }) as Doubt
+    });
+    let engine = Engine::start(Parts {
+        kv: Box::new(kv),
+        log: Box::new(durable.log),
+        records: durable.records,
+        keys: durable.keys,
+        recount,
+        dir: Some(dir.to_owned()),
+        marks: options.watermarks,
+        // The lock goes with the last file.
+        leave: Some(Box::new(move || {
+            drop(lock);
+            Ok(())
+        })),
+    })?;
+    Ok((Arc::new(engine), report))
+}
+
+/// Journal and keys, opened and consistent with each other.
+pub(crate) struct Durable {
+    pub(crate) log: JournalLog,
+    pub(crate) records: Arc<dyn Records>,
+    pub(crate) keys: Arc<dyn Sealer>,
+    pub(crate) installation: InstallationId,
+    pub(crate) journal_report: journal::OpenReport,
+    pub(crate) vault_report: VaultReport,
+}
+
+/// Opens journal and keys below `dir`; a new journal gets its first record.
+pub(crate) fn open_durable(
+    vfs: &Arc<dyn Vfs>,
+    dir: &Path,
+    lock: &DirLock,
+    settings: JournalSettings,
+) -> Result<Durable, StoreError> {
+    let (journal, journal_report) =
+        Journal::open(Arc::clone(vfs), &dir.join("journal"), lock, settings)?;
+    let installation = journal.installation();
+    let is_new = journal.head().record == 0;
+    let (vault, vault_report) = Vault::open(
+        Arc::clone(vfs),
+        &dir.join("keys"),
+        lock,
+        installation,
+        is_new,
+    )?;
+    let reads = journal.reads();
+    let mut log = JournalLog::new(journal);
+    if is_new {
+        let entry = Entry::Installed {
+            id: hex::encode(installation.0),
+            at: now(),
+        };
+        log.append(&[encode(&entry, &[])?])?;
+    }
+    Ok(Durable {
+        log,
+        records: Arc::new(JournalRecords::new(reads)),
+        keys: Arc::new(vault),
+        installation,
+        journal_report,
+        vault_report,
+    })
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let ms = since.map_or(0, |since| since.as_millis());
+    Timestamp(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
+/// Why rows are not believed; `None`: they are.
+fn doubt(
+    dir: &Path,
+    kv: &SledKv,
+    durable: &Durable,
+    options: &OpenOptions,
+) -> Result<Result<RowsFound, String>, StoreError> {
+    if !replay::is_readable(kv)? {
+        return Ok(Err("their layout is another version's".to_owned()));
+    }
+    let record = replay::folded(kv)?.record;
+    if record == 0 {
+        if !crate::kv::first(kv, &[0], &[0xff], 1)?.is_empty() {
+            return Ok(Err("they do not say which record they are up to".to_owned()));
+        }
+        // Nothing to move out of the way: these are filled where they are.
+        return Ok(Ok(made_again(durable, "there were none".to_owned())));
+    }
+    if record > durable.records.head().0 {
+        return Ok(Err("they are ahead of the journal".to_owned()));
+    }
+    if dir.join(DOUBTED).exists() {
+        return Ok(Err(
+            "some were found missing or changed while it ran".to_owned()
+        ));
+    }
+    let same_boot = kv.get(&keys::meta("boot"))? == Some(boot());
+    let is_large = replay::folded(kv)?.tally.total() > ROWS_CHECKED_AT_ONCE;
+    if same_boot && is_large && !options.check_rows {
+        return Ok(Ok(RowsFound::Trusted));
+    }
+    if replay::is_complete(kv)? {
+        Ok(Ok(RowsFound::Checked))
+    } else {
+        Ok(Err("some are missing or changed".to_owned()))
+    }
+}
+
+/// The id of this boot of the machine; empty if the system does not tell.
+fn boot() -> Vec<u8> {
+    std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+fn open_rows(
+    dir: &Path,
+    durable: &Durable,
+    options: &OpenOptions,
+    replayed: &mut u64,
+) -> Result<(SledKv, RowsFound), StoreError> {
+    let sled = dir.join("sled");
+    let believed = SledKv::open(&sled, options.cache_bytes).and_then(|kv| {
+        check_owner(&kv, durable.installation)?;
+        let found = doubt(dir, &kv, durable, options)?;
+        let found = match found {
+            Ok(found) => {
+                *replayed = catch_up(&kv, durable, options)?;
+                Ok(found)
+            }
+            Err(reason) => Err(reason),
+        };
+        Ok((kv, found))
+    });
+    let reason = match believed {
+        Ok((kv, Ok(found))) => {
+            sign(&kv, durable.installation)?;
+            return Ok((kv, found));
+        }
+        Ok((kv, Err(reason))) => {
+            drop(kv);
+            reason
+        }
+        Err(
+            error @ (StoreError::Incompatible(_)
+            | StoreError::Locked { .. }
+            | StoreError::Io { .. }),
+        ) => return Err(error),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(reason, "the rows are folded again from the journal");
+    set_aside(dir)?;
+    match std::fs::remove_file(dir.join(DOUBTED)) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StoreError::Io {
+                operation: "removing the mark of doubt",
+                source,
+            });
+        }
+        _ => {}
+    }
+    let kv = SledKv::open(&sled, options.cache_bytes)?;
+    *replayed = catch_up(&kv, durable, options)?;
+    sign(&kv, durable.installation)?;
+    kv.flush()?;
+    Ok((kv, made_again(durable, reason)))
+}
+
+/// Rows made from the first record: of a journal that is as new as they are, or of an old one.
+fn made_again(durable: &Durable, reason: String) -> RowsFound {
+    if durable.journal_report.created {
+        RowsFound::New
+    } else {
+        RowsFound::Rebuilt { reason }
+    }
+}
+
+fn catch_up(kv: &dyn Kv, durable: &Durable, options: &OpenOptions) -> Result<u64, StoreError> {
+    let erase = replay::Erase {
+        keys: durable.keys.as_ref(),
+        all: options.erase_again,
+    };
+    replay::catch_up(kv, durable.records.as_ref(), &erase)
+}
+
+/// # Errors: `Incompatible` if the rows belong to another installation.
+fn check_owner(kv: &dyn Kv, installation: InstallationId) -> Result<(), StoreError> {
+    match kv.get(&keys::meta("installation"))? {
+        Some(owner) if owner != installation.0 => Err(StoreError::Incompatible(format!(
+            "the folder sled belongs to installation {}, the journal to {}; put the right one in \
+             place, or remove the folder to have it made again from the journal",
+            hex::encode(owner),
+            hex::encode(installation.0)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Writes whose rows these are and during which boot they are written.
+fn sign(kv: &dyn Kv, installation: InstallationId) -> Result<(), StoreError> {
+    let batch = Batch::from([
+        (keys::meta("installation"), Some(installation.0.to_vec())),
+        (keys::meta("boot"), Some(boot())),
+    ]);
+    kv.apply_batch(&batch)
+}
+
+/// Moves rows that are not believed out of the way; the ones before them are removed.
+fn set_aside(dir: &Path) -> Result<(), StoreError> {
+    let (sled, aside) = (dir.join("sled"), dir.join("sled.aside"));
+    let io = |operation, source| StoreError::Io { operation, source };
+    if aside.exists() {
+        std::fs::remove_dir_all(&aside)
+            .map_err(|source| io("removing the rows set aside before", source))?;
+    }
+    if sled.exists() {
+        std::fs::rename(&sled, &aside)
+            .map_err(|source| io("setting unbelievable rows aside", source))?;
+    }
+    Ok(())
+}
+
+/// Ties the store to a Stripe account and mode, or checks that it is tied to these.
+/// # Errors: `Incompatible` if it is tied to others.
+pub async fn bind_installation(
+    store: &dyn Store,
+    platform_account: &str,
+    livemode: bool,
+) -> Result<(), StoreError> {
+    const SPACE: &str = "store";
+    const KEY: &str = "platform";
+    let mode = if livemode { "live" } else { "test" };
+    let mine = format!("{platform_account}/{mode}");
+    let write = Administer {
+        keeps: vec![Keep {
+            space: SPACE,
+            key: KEY.to_owned(),
+            value: Some(mine.clone().into_bytes()),
+        }],
+        must_be_absent: vec![(SPACE, KEY.to_owned())],
+        audit: Vec::new(),
+    };
+    if store.administer(write).await? {
+        return Ok(());
+    }
+    let bound = store.kept(SPACE, KEY.to_owned()).await?.unwrap_or_default();
+    if bound == mine.as_bytes() {
+        return Ok(());
+    }
+    Err(StoreError::Incompatible(format!(
+        "this store belongs to Stripe account {}, not to {mine}",
+        String::from_utf8_lossy(&bound)
+    )))
+}

@@ -1,0 +1,175 @@
+//! A child `bursar serve` on a data folder that outlives it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The secret events are signed with.
+pub(crate) const WEBHOOK_SECRET: &str = "whsec_crash_suite_0123456789abcdef";
+const ADMIN_KEY: &str = "crash-suite-operator-key-0123456789abcdef";
+
+/// Wall-clock seconds: signatures carry them.
+pub(crate) fn unix_now() -> i64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    i64::try_from(since.as_secs()).unwrap()
+}
+
+/// How the child is started.
+pub(crate) struct Settings {
+    folder: PathBuf,
+}
+
+impl Settings {
+    pub(crate) fn in_folder(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+        }
+    }
+}
+
+/// The child. Killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    url: String,
+    started: Instant,
+    client: reqwest::Client,
+}
+
+impl Server {
+    /// Starts the binary and reads its address off the banner.
+    pub(crate) fn start(settings: &Settings) -> Self {
+        let binary =
+            std::env::var("BURSAR_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_bursar").to_owned());
+        let started = Instant::now();
+        let mut child = Command::new(binary)
+            .arg("serve")
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap_or_default())
+            .env("BURSAR_LISTEN", "127.0.0.1:0")
+            .env("BURSAR_METRICS_LISTEN", "127.0.0.1:0")
+            .env(
+                "BURSAR_STORE",
+                format!("sled:{}", settings.folder.join("data").display()),
+            )
+            .env("BURSAR_ADMIN_KEY", ADMIN_KEY)
+            .env(
+                "BURSAR_JWT_SECRET",
+                "crash-suite-token-secret-0123456789abcdef",
+            )
+            .env("APP_BASE_URL", "http://127.0.0.1:8087")
+            .env("STRIPE_API_KEY", "sk_test_crash_suite_0123456789")
+            .env("STRIPE_API_BASE", "http://127.0.0.1:9")
+            .env("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the binary starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let mut url = None;
+        for line in lines.by_ref() {
+            let line = line.expect("the banner is text");
+            if let Some(at) = line.find("http://").filter(|_| line.contains("/webhook")) {
+                url = Some(
+                    line[at..]
+                        .trim_end()
+                        .trim_end_matches("/webhook")
+                        .to_owned(),
+                );
+                break;
+            }
+        }
+        // Keep the pipe drained: a full pipe would block the child.
+        std::thread::spawn(move || lines.for_each(drop));
+        let url = url.expect("the banner names the webhook address");
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(20))
+            .build()
+            .unwrap();
+        Self {
+            child,
+            url,
+            started,
+            client,
+        }
+    }
+
+    /// The base address.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Waits for `/readyz`; answers the milliseconds since the start of the process.
+    pub(crate) async fn wait_ready(&mut self) -> u128 {
+        loop {
+            let ready = self.client.get(format!("{}/readyz", self.url)).send().await;
+            if ready.is_ok_and(|answer| answer.status().is_success()) {
+                return self.started.elapsed().as_millis();
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the server ended before it was ready: {status}");
+            }
+            assert!(
+                self.started.elapsed() < Duration::from_secs(60),
+                "not ready after 60 s"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Asks as the operator; answers the JSON whatever the status.
+    pub(crate) async fn get(&self, path: &str) -> serde_json::Value {
+        let answer = self
+            .client
+            .get(format!("{}{path}", self.url))
+            .bearer_auth(ADMIN_KEY)
+            .send()
+            .await;
+        answer
+            .expect("the server answers")
+            .json()
+            .await
+            .expect("answers are JSON")
+    }
+
+    /// Creates a tenant as the operator.
+    pub(crate) async fn create_tenant(&self, id: &str) {
+        let order = serde_json::json!({"tenantId": id});
+        let sent = self
+            .client
+            .post(format!("{}/api/v1/tenants", self.url))
+            .bearer_auth(ADMIN_KEY)
+            .json(&order);
+        let answer = sent.send().await.expect("the server answers");
+        assert!(
+            answer.status().is_success(),
+            "tenant {id}: {}",
+            answer.text().await.unwrap_or_default()
+        );
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("the child runs");
+        self.child.wait().expect("the child ends");
+    }
+
+    /// SIGTERM; answers the exit code.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .expect("kill(1) runs");
+        self.child.wait().expect("the child ends").code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,321 @@
+//! A whole service on a port of its own, over a store in memory, and a client that sends bytes.
+
+use bursar::adapters::{EdgeHealth, EdgeIntake};
+use bursar::http::auth::AdminAccess;
+use bursar::http::edge::{Edge, EdgeSettings, Intake, IntakeError, Ports};
+use bursar::http::limits::Limits;
+use bursar::http::router::Router;
+use bursar::http::server::{BoxFuture, Peer, Server};
+use bursar::stripe::signature::{Refusal, SecretSet, sign};
+use bursar_actors::clock::{Clock, TestClock};
+use bursar_actors::core_reducer::CoreReducer;
+use bursar_actors::ports::{PortFuture, ReadAnswer, ReadError, StripeRead};
+use bursar_actors::tree::{Deps, Tree};
+use bursar_domain::aggregate::AggregateKey;
+use bursar_domain::ids::{Scope, Timestamp};
+use bursar_domain::plans::{Catalogue, Limit, Plan, PlanEffect, SubscriptionPlan};
+use bursar_domain::settings::Settings;
+use bursar_store::MemStore;
+use bursar_store::api::{Accepted, Inbound, Store};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+pub(crate) const ADMIN_KEY: &str = "operator-key-of-at-least-32-characters";
+pub(crate) const SECRET: &str = "whsec_present";
+pub(crate) const OLD_SECRET: &str = "whsec_before";
+/// 2025-05-12T10:00:00Z, when the corpus of events begins.
+pub(crate) const START_SECONDS: i64 = 1_747_044_000;
+
+/// Takes in through the actors, or refuses as it is told.
+pub(crate) struct Gate {
+    inner: EdgeIntake,
+    mode: AtomicU8,
+    pub(crate) accepted: AtomicUsize,
+    pub(crate) refusals: Mutex<Vec<Refusal>>,
+}
+
+impl Gate {
+    pub(crate) fn be_busy(&self) {
+        self.mode.store(1, Ordering::SeqCst);
+    }
+    pub(crate) fn lose_the_store(&self) {
+        self.mode.store(2, Ordering::SeqCst);
+    }
+    pub(crate) fn panic_once(&self) {
+        self.mode.store(3, Ordering::SeqCst);
+    }
+}
+
+impl Intake for Gate {
+    fn accept(&self, inbound: Inbound) -> BoxFuture<Result<Accepted, IntakeError>> {
+        let retry_after = Duration::from_secs(7);
+        match self.mode.load(Ordering::SeqCst) {
+            1 => Box::pin(std::future::ready(Err(IntakeError::Busy { retry_after }))),
+            2 => Box::pin(std::future::ready(Err(IntakeError::StoreAway {
+                retry_after,
+            }))),
+            3 => {
+                self.mode.store(0, Ordering::SeqCst);
+                panic!("asked to panic")
+            }
+            _ => {
+                self.accepted.fetch_add(1, Ordering::SeqCst);
+                self.inner.accept(inbound)
+            }
+        }
+    }
+    fn wake(&self, aggregates: Vec<AggregateKey>) {
+        self.inner.wake(aggregates);
+    }
+    fn refused(&self, refusal: Refusal, peer: Peer) {
+        self.refusals.lock().unwrap().push(refusal);
+        self.inner.refused(refusal, peer);
+    }
+}
+
+/// Knows no object of Stripe's.
+struct NothingThere;
+
+impl StripeRead for NothingThere {
+    fn get(&self, _: Scope, _: String) -> PortFuture<'_, Result<ReadAnswer, ReadError>> {
+        let answer = ReadAnswer {
+            status: 404,
+            date_unix: START_SECONDS,
+            body: b"{}".to_vec(),
+            request_id: String::new(),
+        };
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+}
+
+pub(crate) fn catalogue() -> Catalogue {
+    let terms = SubscriptionPlan {
+        trial_days: 0,
+        grace_days: 7,
+        features: ["reports".to_owned()].into(),
+        limits: BTreeMap::from([("seats".to_owned(), Limit::Quantity)]),
+        min_quantity: 1,
+        max_quantity: None,
+    };
+    let plan = Plan {
+        id: "pro".to_owned(),
+        name: "Pro".to_owned(),
+        price_ids: vec![bursar_domain::ids::PriceId::parse("price_pro").unwrap()],
+        effect: PlanEffect::Subscription(terms),
+        revoke_on: [].into(),
+    };
+    let credits = Plan {
+        id: "credits-10".to_owned(),
+        name: "Ten credits".to_owned(),
+        price_ids: vec![bursar_domain::ids::PriceId::parse("price_credits").unwrap()],
+        effect: PlanEffect::Credits(10),
+        revoke_on: [].into(),
+    };
+    Catalogue {
+        plans: vec![plan, credits],
+    }
+}
+
+pub(crate) struct App {
+    pub(crate) address: SocketAddr,
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) server: Server<Router>,
+    stop: watch::Sender<bool>,
+    pub(crate) serving: tokio::task::JoinHandle<()>,
+    _tree: Tree,
+}
+
+/// Waits short enough for tests; the ratios of the shipped ones are kept.
+pub(crate) fn quick_limits() -> Limits {
+    Limits {
+        header_timeout: Duration::from_millis(500),
+        body_timeout: Duration::from_millis(1_000),
+        idle_timeout: Duration::from_millis(1_500),
+        drain_timeout: Duration::from_secs(5),
+        ..Limits::default()
+    }
+}
+
+impl App {
+    pub(crate) async fn start() -> Self {
+        Self::with(Limits::default()).await
+    }
+    pub(crate) async fn with(limits: Limits) -> Self {
+        let store = MemStore::new().unwrap();
+        let clock = Arc::new(TestClock::at(Timestamp::from_seconds(START_SECONDS)));
+        let settings = Arc::new(Settings {
+            catalogue: catalogue(),
+            ..Settings::default()
+        });
+        let tree = Tree::start(Deps {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            reducer: Arc::new(CoreReducer),
+            stripe_read: Arc::new(NothingThere),
+            settings: Arc::clone(&settings),
+            limits: bursar_actors::limits::Limits::default(),
+            secrets: bursar_actors::intake::SecretSet::new(vec![SECRET.to_owned()]),
+            performers: bursar_actors::outbound::Performers::new(),
+        })
+        .await
+        .unwrap();
+        let gate = Arc::new(Gate {
+            inner: EdgeIntake::new(tree.intake(), tree.waker()),
+            mode: AtomicU8::new(0),
+            accepted: AtomicUsize::new(0),
+            refusals: Mutex::default(),
+        });
+        let ports = Ports {
+            store: Arc::clone(&store),
+            intake: Arc::clone(&gate) as Arc<dyn Intake>,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            health: Arc::new(EdgeHealth(tree.health())),
+        };
+        let here = vec![bursar_config::Cidr::parse("127.0.0.0/8").unwrap()];
+        let edge_settings = EdgeSettings {
+            domain: settings,
+            admin: AdminAccess::new(ADMIN_KEY.to_owned().into(), here),
+            limits: limits.clone(),
+            trust_proxy: Vec::new(),
+            version: "0.0.0-test",
+        };
+        let secrets = SecretSet::new([SECRET, OLD_SECRET]);
+        let edge = Arc::new(Edge::new(ports, edge_settings, secrets));
+        let (stop, draining) = watch::channel(false);
+        let router = Arc::new(Router::new(Arc::clone(&edge)));
+        let server = Server::new(router, limits, draining);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(server.clone().run_tcp(listener));
+        Self {
+            address,
+            edge,
+            gate,
+            clock,
+            store,
+            server,
+            stop,
+            serving,
+            _tree: tree,
+        }
+    }
+    pub(crate) fn drain(&self) {
+        self.stop.send_replace(true);
+    }
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+    /// Sends bytes and reads whatever comes until the server closes.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        // The server may refuse and close while it is still being written to.
+        let _ = stream.write_all(bytes).await;
+        let mut answer = Vec::new();
+        let reading = stream.read_to_end(&mut answer);
+        let ended = tokio::time::timeout(Duration::from_secs(30), reading).await;
+        assert!(ended.is_ok(), "the connection stays open");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+    /// A request with these header lines.
+    pub(crate) async fn send(
+        &self,
+        request_line: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
+        let mut bytes = format!("{request_line} HTTP/1.1\r\nHost: bursar.test\r\n");
+        for (name, value) in headers {
+            bytes.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() {
+            bytes.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        bytes.push_str("Connection: close\r\n\r\n");
+        let mut bytes = bytes.into_bytes();
+        bytes.extend_from_slice(body);
+        Reply::parse(&self.raw(&bytes).await)
+    }
+    /// A request of the operator's, with a JSON body if it is not empty.
+    pub(crate) async fn operator(&self, request_line: &str, json: &str) -> Reply {
+        self.bearer(ADMIN_KEY, request_line, json).await
+    }
+    pub(crate) async fn bearer(&self, key: &str, request_line: &str, json: &str) -> Reply {
+        let bearer = format!("Bearer {key}");
+        let mut headers = vec![("Authorization", bearer.as_str())];
+        if !json.is_empty() {
+            headers.push(("Content-Type", "application/json"));
+        }
+        self.send(request_line, &headers, json.as_bytes()).await
+    }
+    /// A delivery, signed now.
+    pub(crate) async fn deliver(&self, body: &[u8]) -> Reply {
+        let signature = sign(SECRET, body, self.clock.now().seconds());
+        let headers = [("Stripe-Signature", signature.as_str())];
+        self.send("POST /webhook", &headers, body).await
+    }
+    /// Waits until nothing is pending.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..2_000 {
+            if self.store.stats().await.unwrap().pending == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("inputs stay pending");
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    pub(crate) fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1));
+        let headers = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
+            .collect();
+        Self {
+            status: status.and_then(|s| s.parse().ok()).unwrap_or(0),
+            headers,
+            body: body.to_owned(),
+        }
+    }
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+    pub(crate) fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or("").to_owned()
+    }
+    /// Every refusal of ours is a problem document that names its request.
+    pub(crate) fn is_problem(&self, status: u16) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json")
+        );
+        let json = self.json();
+        assert_eq!(json["status"], status);
+        assert_eq!(json["requestId"].as_str(), self.header("x-request-id"));
+        assert!(self.header("server").is_none());
+    }
+}

@@ -1,0 +1,12 @@
+//! The running service, asked from outside: real sockets, real signatures, the real tree of actors.
+
+// A step of a test that cannot be done should end the test where it stands.
+#![allow(clippy::unwrap_used)]
+
+mod agreement;
+mod api;
+mod app;
+mod framing;
+mod outward;
+mod story;
+mod webhook;

@@ -1,0 +1,302 @@
+//! A whole purchase through the door, read back through the API.
+
+use crate::app::App;
+use serde_json::{Value, json};
+
+fn scenario(name: &str) -> Vec<Value> {
+    let path = format!(
+        "{}/tests/corpus/stripe/scenarios/{name}.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    file["events"].as_array().unwrap().clone()
+}
+
+async fn play(app: &App, name: &str) -> Vec<Value> {
+    let events = scenario(name);
+    for event in &events {
+        let body = serde_json::to_vec_pretty(event).unwrap();
+        let reply = app.deliver(&body).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    app.settle().await;
+    events
+}
+
+async fn get(app: &App, path: &str) -> Value {
+    let reply = app.operator(&format!("GET {path}"), "").await;
+    assert_eq!(reply.status, 200, "{path}: {reply:?}");
+    reply.json()
+}
+
+/// Every flow of the corpus, one after the other, as Stripe would have sent it.
+const FLOWS: [&str; 12] = [
+    "new_subscription_checkout",
+    "renewal_success",
+    "downgrade_create_prorations",
+    "one_time_payment_checkout",
+    "async_payment_succeeded",
+    "dispute_won",
+    "cancel_at_period_end",
+    "cancel_immediately",
+    "connect_onboarding",
+    "payouts_connect",
+    "radar_review",
+    "trial_to_paid",
+];
+
+#[tokio::test]
+async fn a_purchase_is_found_in_every_list_that_should_hold_it() {
+    let app = App::start().await;
+    let events = play(&app, "new_subscription_checkout").await;
+    let tenant = get(&app, "/api/v1/tenants/ws_42").await;
+    assert_eq!(
+        (&tenant["status"], &tenant["license"]["state"]),
+        (&json!("active"), &json!("active"))
+    );
+    assert_eq!(tenant["email"], "ada@example.com");
+    for list in [
+        "subscriptions",
+        "invoices",
+        "payments",
+        "customers",
+        "checkout-sessions",
+    ] {
+        let page = get(&app, &format!("/api/v1/{list}?tenantId=ws_42")).await;
+        assert_eq!(page["data"].as_array().unwrap().len(), 1, "{list}: {page}");
+        let id = page["data"][0]["id"].as_str().unwrap();
+        let single = get(&app, &format!("/api/v1/{list}/{id}")).await;
+        assert_eq!(single, page["data"][0], "{list}");
+        let foreign = format!("GET /api/v1/{list}/{id}?tenantId=other");
+        let foreign = app.operator(&foreign, "").await;
+        let absent = app
+            .operator(&format!("GET /api/v1/{list}/absent"), "")
+            .await;
+        foreign.is_problem(404);
+        assert_eq!(foreign.json()["detail"], absent.json()["detail"]);
+        let explained = get(&app, &format!("/api/v1/explain/{id}")).await;
+        assert!(
+            !explained["timeline"].as_array().unwrap().is_empty(),
+            "{list}"
+        );
+    }
+    let payment = &get(&app, "/api/v1/payments").await["data"][0];
+    let by_charge = payment["stripeChargeId"].as_str().unwrap();
+    assert_eq!(
+        get(&app, &format!("/api/v1/payments/{by_charge}")).await,
+        *payment
+    );
+    let id = payment["id"].as_str().unwrap();
+    let moved = get(&app, &format!("/api/v1/payments/{id}/transactions")).await;
+    let sum: i64 = moved["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["amount"].as_i64().unwrap())
+        .sum();
+    assert_eq!((moved["data"].as_array().unwrap().len(), sum), (2, 0));
+    assert_eq!(
+        get(&app, "/api/v1/ledger?account=revenue").await["data"][0]["amount"],
+        -2_000
+    );
+    let timeline = get(&app, &format!("/api/v1/payments/{id}/timeline")).await;
+    assert!(
+        timeline["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|line| line["changed"].is_array())
+    );
+    let stored = get(&app, "/api/v1/webhook-events?limit=100").await;
+    assert_eq!(stored["data"].as_array().unwrap().len(), events.len());
+    let replay = app
+        .operator("POST /api/v1/webhook-events/replay?status=applied", "")
+        .await
+        .json();
+    assert_eq!(replay["replayed"], 0, "everything was applied: {replay}");
+    assert_eq!(get(&app, "/api/v1/tenants/ws_42").await, tenant);
+}
+
+#[tokio::test]
+async fn every_field_that_is_answered_is_in_the_document() {
+    let app = App::start().await;
+    let mut deliveries = 0;
+    for flow in FLOWS {
+        deliveries += play(&app, flow).await.len();
+    }
+    let body = r#"{"tenantId":"ws_43"}"#;
+    app.operator("POST /api/v1/tenants", body).await;
+    let document = bursar::http::openapi::document("0");
+    let (mut missing, mut rows, mut empty) = (Vec::new(), 0, Vec::new());
+    for route in bursar::http::routes::every_route() {
+        let bursar::http::route::Holds::Page(schema) = route.holds else {
+            continue;
+        };
+        let path = route.path.replace("{tenantId}", "ws_43");
+        let payments = get(&app, "/api/v1/payments").await;
+        let path = path.replace("{id}", payments["data"][0]["id"].as_str().unwrap());
+        if route.verb != bursar::http::route::Verb::Get {
+            continue;
+        }
+        let page = get(&app, &path).await;
+        let known = &document["components"]["schemas"][schema]["properties"];
+        let items = page["data"].as_array().unwrap();
+        if items.is_empty() {
+            empty.push(path);
+        }
+        for item in items {
+            rows += 1;
+            for field in item.as_object().unwrap().keys() {
+                if known[field.as_str()].is_null() {
+                    missing.push(format!("{schema}.{field}"));
+                }
+            }
+        }
+    }
+    missing.sort();
+    missing.dedup();
+    println!("deliveries={deliveries} rows={rows} lists_without_rows={empty:?}");
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[tokio::test]
+async fn credits_are_debited_once_per_reference_and_never_below_zero() {
+    let app = App::start().await;
+    app.operator("POST /api/v1/tenants", r#"{"tenantId":"acme"}"#)
+        .await;
+    let debit = "POST /api/v1/tenants/acme/credits/debits";
+    let none = app
+        .operator(debit, r#"{"amount":5,"reference":"job-1"}"#)
+        .await;
+    none.is_problem(409);
+    assert_eq!(none.code(), "insufficient_credits");
+    for body in [
+        r#"{"amount":0,"reference":"a"}"#,
+        r#"{"amount":-1,"reference":"a"}"#,
+        r#"{"amount":1.5,"reference":"a"}"#,
+        r#"{"amount":1e3,"reference":"a"}"#,
+        r#"{"amount":"5","reference":"a"}"#,
+        r#"{"amount":9223372036854775808,"reference":"a"}"#,
+        r#"{"amount":5}"#,
+    ] {
+        app.operator(debit, body).await.is_problem(400);
+    }
+    let mut events = scenario("one_time_payment_checkout");
+    let session = events.last_mut().unwrap();
+    session["data"]["object"]["client_reference_id"] = "acme".into();
+    session["data"]["object"]["metadata"] = json!({"plan_id": "credits-10"});
+    for event in &events[3..] {
+        app.deliver(event.to_string().as_bytes()).await;
+    }
+    app.settle().await;
+    let first = app
+        .operator(debit, r#"{"amount":4,"reference":"job-1"}"#)
+        .await;
+    assert_eq!(first.status, 200, "{first:?}");
+    assert_eq!(first.json()["credits"], 6);
+    let again = app
+        .operator(debit, r#"{"amount":4,"reference":"job-1"}"#)
+        .await;
+    assert_eq!(again.json(), first.json(), "the same reference counts once");
+    let more = app
+        .operator(debit, r#"{"amount":7,"reference":"job-2"}"#)
+        .await;
+    assert_eq!(more.code(), "insufficient_credits");
+    let entries = get(&app, "/api/v1/tenants/acme/credits/entries").await;
+    let amounts: Vec<_> = entries["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| &e["amount"])
+        .collect();
+    assert!(
+        amounts.contains(&&json!(10)) && amounts.contains(&&json!(-4)),
+        "{amounts:?}"
+    );
+    let nobody = "POST /api/v1/tenants/nobody/credits/debits";
+    app.operator(nobody, r#"{"amount":5,"reference":"a"}"#)
+        .await
+        .is_problem(404);
+}
+
+/// The subscription of the first purchase, deleted a day later.
+async fn end_subscription(app: &App) {
+    let events = scenario("new_subscription_checkout");
+    let created = events
+        .iter()
+        .find(|e| e["type"] == "customer.subscription.created");
+    let mut deleted = created.unwrap().clone();
+    let at = deleted["created"].as_i64().unwrap() + 86_400;
+    deleted["id"] = "evt_deleted".into();
+    deleted["type"] = "customer.subscription.deleted".into();
+    deleted["created"] = at.into();
+    let object = &mut deleted["data"]["object"];
+    object["status"] = "canceled".into();
+    object["ended_at"] = at.into();
+    object["canceled_at"] = at.into();
+    let reply = app.deliver(deleted.to_string().as_bytes()).await;
+    assert_eq!(reply.status, 200);
+    app.settle().await;
+}
+
+#[tokio::test]
+async fn erasing_takes_personal_data_out_of_every_answer_and_leaves_amounts() {
+    let app = App::start().await;
+    play(&app, "new_subscription_checkout").await;
+    let out = get(&app, "/api/v1/tenants/ws_42/export").await;
+    assert_eq!(out["customers"][0]["email"], "ada@example.com");
+    let erase = "POST /api/v1/tenants/ws_42/erase";
+    let refused = app.operator(erase, "").await;
+    refused.is_problem(409);
+    assert_eq!(refused.code(), "subscription_exists");
+    end_subscription(&app).await;
+    let done = app.operator(erase, "").await;
+    assert_eq!(done.status, 200, "{done:?}");
+    for path in [
+        "/api/v1/tenants/ws_42/export",
+        "/api/v1/tenants/ws_42",
+        "/api/v1/customers",
+        "/api/v1/checkout-sessions",
+        "/api/v1/webhook-events?limit=100",
+        "/api/v1/audit",
+    ] {
+        let answer = get(&app, path).await.to_string();
+        assert!(
+            !answer.contains("ada@") && !answer.contains("Lovelace"),
+            "{path}: {answer}"
+        );
+    }
+    let ledger = get(&app, "/api/v1/ledger?tenantId=ws_42&account=revenue").await;
+    assert_eq!(ledger["data"][0]["amount"], -2_000);
+}
+
+#[tokio::test]
+async fn what_waits_unclaimed_is_given_to_a_tenant_once() {
+    let app = App::start().await;
+    let mut session = scenario("one_time_payment_checkout").pop().unwrap();
+    session["data"]["object"]["client_reference_id"] = "no tenant of ours!".into();
+    session["data"]["object"]["metadata"] = json!({});
+    app.deliver(session.to_string().as_bytes()).await;
+    app.settle().await;
+    let waiting = get(&app, "/api/v1/unclaimed").await;
+    let id = waiting["data"][0]["id"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{waiting}"))
+        .to_owned();
+    let claim = format!("POST /api/v1/unclaimed/{id}/claim?tenantId=acme");
+    app.operator(&claim, "").await.is_problem(404);
+    app.operator("POST /api/v1/tenants", r#"{"tenantId":"acme"}"#)
+        .await;
+    let claimed = app.operator(&claim, "").await;
+    assert_eq!(claimed.status, 200, "{claimed:?}");
+    app.settle().await;
+    assert!(
+        get(&app, "/api/v1/unclaimed").await["data"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+    app.operator(&claim, "").await.is_problem(404);
+    let session = get(&app, &format!("/api/v1/checkout-sessions/{id}")).await;
+    assert_eq!(session["tenantId"], "acme");
+}

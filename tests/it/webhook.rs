@@ -1,0 +1,472 @@
+//! Stripe's door: every row of the bad-input catalogue (BW), and what is stored for each.
+
+use crate::app::{App, OLD_SECRET, SECRET, START_SECONDS};
+use bursar::stripe::signature::{SecretSet, sign};
+use bursar_actors::clock::Clock as _;
+use bursar_store::api::InputStatus;
+use bursar_store::query::InputQuery;
+use serde_json::{Value, json};
+
+const RECEIVED: &str = r#"{"received":true}"#;
+const DUPLICATE: &str = r#"{"received":true,"duplicate":true}"#;
+
+fn customer_event(id: &str) -> Value {
+    json!({
+        "id": id, "object": "event", "api_version": "2025-04-30.basil",
+        "created": START_SECONDS, "livemode": false, "pending_webhooks": 1,
+        "request": {"id": null, "idempotency_key": null}, "type": "customer.created",
+        "data": {"object": {
+            "id": "cus_1", "object": "customer", "created": START_SECONDS,
+            "livemode": false, "metadata": {}, "email": null, "name": null,
+        }},
+    })
+}
+
+fn event(id: &str) -> Vec<u8> {
+    customer_event(id).to_string().into_bytes()
+}
+
+async fn stored(app: &App) -> Vec<(String, InputStatus, String)> {
+    let query = InputQuery {
+        deliveries_only: true,
+        limit: 100,
+        ..InputQuery::default()
+    };
+    let page = app.store.inputs(query).await.unwrap();
+    let named = page.items.into_iter();
+    named
+        .map(|view| (view.source.public_id(), view.status, view.reason))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_genuine_event_is_stored_once_and_answered_after_it_is_durable() {
+    let app = App::start().await;
+    for path in [
+        "/webhook",
+        "/webhooks/stripe",
+        "/api/v1/billing/stripe/webhook",
+        "/webhook/",
+        "/webhooks/stripe/?from=dashboard",
+    ] {
+        let body = event(&format!("evt_{}", path.len()));
+        let signature = sign(SECRET, &body, START_SECONDS);
+        let headers = [("Stripe-Signature", signature.as_str())];
+        let reply = app.send(&format!("POST {path}"), &headers, &body).await;
+        assert_eq!(
+            (reply.status, reply.body.as_str()),
+            (200, RECEIVED),
+            "{path}"
+        );
+        let again = app.send(&format!("POST {path}"), &headers, &body).await;
+        assert_eq!(
+            (again.status, again.body.as_str()),
+            (200, DUPLICATE),
+            "{path}"
+        );
+    }
+    assert_eq!(stored(&app).await.len(), 5);
+}
+
+#[tokio::test]
+async fn what_stripe_did_not_sign_is_refused_and_not_stored() {
+    let app = App::start().await;
+    let body = event("evt_1");
+    let good = sign(SECRET, &body, START_SECONDS);
+    let v1 = good.split_once("v1=").unwrap().1.to_owned();
+    let mut changed = body.clone();
+    changed[9] ^= 1;
+    let pretty = serde_json::to_vec_pretty(&customer_event("evt_1")).unwrap();
+    let pairs = vec![format!("v1={v1}"); 30].join(",");
+    let (late, early) = (
+        sign(SECRET, &body, START_SECONDS - 302),
+        sign(SECRET, &body, START_SECONDS + 330),
+    );
+    let retired = sign("whsec_retired", &body, START_SECONDS);
+    type Row<'a> = (&'a str, Option<String>, &'a [u8], u16, &'a str);
+    let rows: Vec<Row<'_>> = vec![
+        ("BW1", None, &body, 400, "signature_missing"),
+        (
+            "BW2",
+            Some(String::new()),
+            &body,
+            400,
+            "signature_malformed",
+        ),
+        (
+            "BW3",
+            Some("t=1747044000".into()),
+            &body,
+            400,
+            "signature_malformed",
+        ),
+        (
+            "BW4",
+            Some(format!("v1={v1}")),
+            &body,
+            400,
+            "signature_malformed",
+        ),
+        (
+            "BW5",
+            Some(good.clone()),
+            &changed,
+            401,
+            "signature_mismatch",
+        ),
+        ("BW6", Some(retired), &body, 401, "signature_mismatch"),
+        (
+            "BW7",
+            Some(format!("t=1747044000,v0={v1},v2={v1}")),
+            &body,
+            400,
+            "signature_malformed",
+        ),
+        ("BW9", Some(late), &body, 401, "signature_expired"),
+        ("BW10", Some(early), &body, 401, "signature_expired"),
+        (
+            "BW11a",
+            Some(format!("t=-5,v1={v1}")),
+            &body,
+            400,
+            "signature_malformed",
+        ),
+        (
+            "BW11b",
+            Some(format!("t=17470440001747044000,v1={v1}")),
+            &body,
+            400,
+            "signature_malformed",
+        ),
+        (
+            "BW11c",
+            Some(format!("t=0x68220060,v1={v1}")),
+            &body,
+            400,
+            "signature_malformed",
+        ),
+        (
+            "BW11d",
+            Some(format!("t=1747044000.0,v1={v1}")),
+            &body,
+            400,
+            "signature_malformed",
+        ),
+        (
+            "BW12",
+            Some(format!("t=1747044000,{pairs}")),
+            &body,
+            400,
+            "signature_malformed",
+        ),
+        (
+            "BW14",
+            Some(good.clone()),
+            &pretty,
+            401,
+            "signature_mismatch",
+        ),
+    ];
+    let count = rows.len();
+    for (row, header, body, status, code) in rows {
+        let headers: Vec<(&str, &str)> = header
+            .iter()
+            .map(|value| ("Stripe-Signature", value.as_str()))
+            .collect();
+        let reply = app.send("POST /webhook", &headers, body).await;
+        reply.is_problem(status);
+        assert_eq!(reply.code(), code, "{row}");
+    }
+    // BW12 beyond the header limit, BW13.
+    let long = format!("t=1747044000,{}", vec![format!("v1={v1}"); 2_000].join(","));
+    let reply = app
+        .send("POST /webhook", &[("Stripe-Signature", &long)], &body)
+        .await;
+    assert_eq!(reply.status, 431);
+    let twice = [
+        ("Stripe-Signature", good.as_str()),
+        ("Stripe-Signature", good.as_str()),
+    ];
+    app.send("POST /webhook", &twice, &body)
+        .await
+        .is_problem(400);
+    assert!(stored(&app).await.is_empty());
+    assert_eq!(app.gate.refusals.lock().unwrap().len(), count + 1);
+}
+
+#[tokio::test]
+async fn a_rotation_of_secrets_refuses_nothing() {
+    let app = App::start().await;
+    let body = event("evt_1");
+    let bad = "0".repeat(64);
+    let good = sign(OLD_SECRET, &body, START_SECONDS);
+    let header = good.replace("v1=", &format!("v1={bad},v1="));
+    let reply = app
+        .send("POST /webhook", &[("Stripe-Signature", &header)], &body)
+        .await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, RECEIVED), "BW8");
+    app.edge.replace_secrets(SecretSet::new(["whsec_next"]));
+    let reply = app
+        .send("POST /webhook", &[("Stripe-Signature", &good)], &body)
+        .await;
+    reply.is_problem(401);
+    let next = sign("whsec_next", &body, START_SECONDS);
+    let reply = app
+        .send("POST /webhook", &[("Stripe-Signature", &next)], &body)
+        .await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, DUPLICATE));
+}
+
+fn altered(id: &str, change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut event = customer_event(id);
+    change(&mut event);
+    event.to_string().into_bytes()
+}
+
+type OddBody = (&'static str, Vec<u8>, Option<InputStatus>);
+
+/// Bodies that are genuine and must never start three days of redelivery: each with the status it
+/// is stored under (`None`: whatever its reducer says).
+fn odd_bodies() -> Vec<OddBody> {
+    use InputStatus::{Dead, Ignored, Parked};
+    let charge = |id: &str, amount: Value| {
+        altered(id, |event| {
+            event["type"] = "charge.succeeded".into();
+            event["data"]["object"] = json!({
+                "id": format!("ch_{id}"), "object": "charge", "amount": amount,
+                "amount_captured": amount, "amount_refunded": 0, "currency": "usd",
+                "created": START_SECONDS, "customer": null, "livemode": false, "metadata": {},
+                "paid": true, "captured": true, "status": "succeeded", "payment_intent": null,
+                "invoice": null, "refunded": false, "disputed": false,
+            });
+        })
+    };
+    let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let deep_inside = String::from_utf8(event("evt_deep")).unwrap();
+    let deep_inside = deep_inside.replace(
+        "\"metadata\":{}",
+        &format!("\"metadata\":{{\"a\":{}}}", deep(10_000)),
+    );
+    let twice = String::from_utf8(event("evt_twice")).unwrap();
+    let twice = twice.replacen('{', "{\"id\":\"evt_other\",", 1);
+    let many: serde_json::Map<String, Value> = (0..10_000)
+        .map(|n| (format!("k{n}"), Value::from("v")))
+        .collect();
+    let thin = json!({
+        "id": "evt_thin", "object": "v2.core.event", "type": "v1.billing.meter.error_report_triggered",
+        "created": "2025-05-12T10:00:00.000Z", "livemode": false,
+        "related_object": {"id": "mtr_1", "type": "billing.meter", "url": "/v1/billing/meters/mtr_1"},
+    });
+    vec![
+        ("BW15 not JSON", b"<event/>".to_vec(), Some(Dead)),
+        ("BW15 null", b"null".to_vec(), Some(Dead)),
+        ("BW15 array", b"[]".to_vec(), Some(Dead)),
+        (
+            "BW16 no id",
+            altered("x", |e| {
+                e.as_object_mut().unwrap().remove("id");
+            }),
+            Some(Dead),
+        ),
+        (
+            "BW16 long id",
+            event(&format!("evt_{}", "a".repeat(10_240))),
+            Some(Dead),
+        ),
+        (
+            "BW17 without account",
+            altered("evt_live", |e| e["livemode"] = true.into()),
+            Some(Dead),
+        ),
+        (
+            "BW17 with account",
+            altered("evt_connect", |e| {
+                e["livemode"] = true.into();
+                e["account"] = "acct_1".into();
+            }),
+            Some(Ignored),
+        ),
+        (
+            "BW18 unknown account",
+            altered("evt_foreign", |e| e["account"] = "acct_9".into()),
+            Some(Parked),
+        ),
+        (
+            "BW19 unknown type",
+            altered("evt_type", |e| e["type"] = "price.created".into()),
+            Some(Ignored),
+        ),
+        (
+            "BW20 missing fields",
+            altered("evt_less", |e| {
+                e["type"] = "charge.succeeded".into();
+                e["data"]["object"] = json!({"object": "charge"});
+            }),
+            Some(Dead),
+        ),
+        ("BW21 negative", charge("evt_neg", json!(-1)), Some(Dead)),
+        (
+            "BW21 huge",
+            charge("evt_huge", json!(9_007_199_254_740_994_i64)),
+            Some(Dead),
+        ),
+        ("BW21 float", charge("evt_float", json!(1.5)), Some(Dead)),
+        ("BW21 text", charge("evt_text", json!("12")), Some(Dead)),
+        ("BW27 thin", thin.to_string().into_bytes(), Some(Ignored)),
+        ("BW29 around", deep(10_000).into_bytes(), Some(Dead)),
+        ("BW29 inside", deep_inside.into_bytes(), Some(Dead)),
+        ("BW30 duplicate keys", twice.into_bytes(), Some(Dead)),
+        (
+            "BW31 not UTF-8",
+            b"{\"id\":\"evt_\xff\xfe\"}".to_vec(),
+            Some(Dead),
+        ),
+        (
+            "BW34 metadata",
+            altered("evt_meta", |e| {
+                e["data"]["object"]["metadata"] = Value::Object(many)
+            }),
+            None,
+        ),
+        (
+            "BW25 1970",
+            altered("evt_1970", |e| e["created"] = 1.into()),
+            None,
+        ),
+        (
+            "BW25 2100",
+            altered("evt_2100", |e| e["created"] = 4_102_444_800_i64.into()),
+            None,
+        ),
+        (
+            "BW26 no version",
+            altered("evt_version", |e| {
+                e.as_object_mut().unwrap().remove("api_version");
+            }),
+            None,
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn genuine_but_odd_bodies_are_stored_whole_and_answered_200() {
+    let app = App::start().await;
+    let rows = odd_bodies();
+    let (mut expected, mut wrong) = (0, Vec::new());
+    for (row, body, status) in &rows {
+        let before = stored(&app).await.len();
+        let reply = app.deliver(body).await;
+        assert_eq!(
+            (reply.status, reply.body.as_str()),
+            (200, RECEIVED),
+            "{row}"
+        );
+        assert_eq!(stored(&app).await.len(), before + 1, "{row}");
+        expected += 1;
+        let newest = stored(&app).await.remove(0);
+        if status.is_some_and(|status| status != newest.1) {
+            wrong.push(format!("{row}: {newest:?}"));
+        }
+    }
+    assert_eq!(stored(&app).await.len(), expected);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    println!("odd_bodies={expected}");
+}
+
+#[tokio::test]
+async fn the_first_body_of_an_event_is_kept() {
+    let app = App::start().await;
+    assert_eq!(app.deliver(&event("evt_1")).await.body, RECEIVED);
+    let other = altered("evt_1", |event| event["created"] = 5.into());
+    let reply = app.deliver(&other).await;
+    assert_eq!(
+        (reply.status, reply.body.as_str()),
+        (200, DUPLICATE),
+        "BW24"
+    );
+    let shown = app.operator("GET /api/v1/webhook-events/evt_1", "").await;
+    assert_eq!(shown.json()["body"]["created"], START_SECONDS);
+}
+
+#[tokio::test]
+async fn size_encoding_and_method_are_refused_before_the_body_matters() {
+    let app = App::start().await;
+    let body = vec![b' '; 5 << 20];
+    let signature = sign(SECRET, &body, START_SECONDS);
+    let reply = app
+        .send("POST /webhook", &[("Stripe-Signature", &signature)], &body)
+        .await;
+    reply.is_problem(413);
+    let exactly = vec![b' '; 1 << 20];
+    assert_eq!(app.deliver(&exactly).await.status, 200, "1 MiB is taken");
+    let body = event("evt_1");
+    let signature = sign(SECRET, &body, START_SECONDS);
+    let headers = [
+        ("Stripe-Signature", signature.as_str()),
+        ("Content-Encoding", "gzip"),
+    ];
+    app.send("POST /webhook", &headers, &body)
+        .await
+        .is_problem(415);
+    let headers = [
+        ("Stripe-Signature", signature.as_str()),
+        ("Content-Type", "text/plain"),
+    ];
+    assert_eq!(
+        app.send("POST /webhook", &headers, &body).await.status,
+        200,
+        "BW32"
+    );
+    for method in ["GET", "PUT", "OPTIONS", "DELETE"] {
+        let reply = app.send(&format!("{method} /webhook"), &[], b"").await;
+        reply.is_problem(405);
+        assert_eq!(reply.header("allow"), Some("POST"), "{method}");
+    }
+    let page = app
+        .send("GET /webhook", &[("Accept", "text/html")], b"")
+        .await;
+    assert_eq!(page.status, 405);
+    assert!(page.body.contains("Stripe posts here"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_never_answered_200() {
+    let app = App::start().await;
+    let refuse: [fn(&crate::app::Gate); 2] =
+        [crate::app::Gate::be_busy, crate::app::Gate::lose_the_store];
+    for refuse in refuse {
+        refuse(&app.gate);
+        let reply = app.deliver(&event("evt_1")).await;
+        reply.is_problem(503);
+        assert_eq!(reply.header("retry-after"), Some("7"));
+    }
+    assert!(stored(&app).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_request_and_nothing_else() {
+    let app = App::start().await;
+    app.gate.panic_once();
+    app.deliver(&event("evt_1")).await.is_problem(500);
+    assert_eq!(app.deliver(&event("evt_1")).await.body, RECEIVED);
+}
+
+#[tokio::test]
+async fn a_hundred_deliveries_of_one_event_at_once_are_stored_once() {
+    let app = std::sync::Arc::new(App::start().await);
+    let mut sending = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let app = std::sync::Arc::clone(&app);
+        sending.spawn(async move { app.deliver(&event("evt_1")).await });
+    }
+    let (mut new, mut duplicate) = (0, 0);
+    while let Some(reply) = sending.join_next().await {
+        let reply = reply.unwrap();
+        assert_eq!(reply.status, 200);
+        new += usize::from(reply.body == RECEIVED);
+        duplicate += usize::from(reply.body == DUPLICATE);
+    }
+    assert_eq!((new, duplicate), (1, 99), "BW35");
+    assert_eq!(stored(&app).await.len(), 1);
+    assert!(app.clock.now().seconds() >= START_SECONDS);
+}
