@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::HeaderMap;
 use hyper::{Method, Response};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
@@ -37,6 +37,14 @@ struct Claim<'a> {
     shared: &'a Shared,
     account: String,
     key: String,
+}
+
+/// What the idempotency table said.
+enum Claimed<'a> {
+    /// Go on, holding the key if there is one.
+    Mine(Option<Claim<'a>>),
+    /// Answer this again.
+    Replay(Kept),
 }
 
 impl Drop for Claim<'_> {
@@ -237,6 +245,51 @@ impl Call {
         }
     }
 
+    /// The query and the form as one tree, names and types unchecked.
+    fn raw_parameters(&self) -> Result<Map<String, Value>, ApiError> {
+        let kind = self.header("content-type").unwrap_or_default();
+        if self.is_form() && kind.starts_with("application/json") {
+            return Err(ApiError::invalid(
+                "",
+                None,
+                "Invalid request: Stripe's v1 API takes form-encoded bodies, not JSON.",
+            ));
+        }
+        let body: &[u8] = if self.is_form() { &self.body } else { b"" };
+        form::tree(&[self.query.as_bytes(), body])
+    }
+
+    /// Takes the idempotency key for this request, or finds its kept answer.
+    fn claim<'a>(
+        &self,
+        shared: &'a Shared,
+        account: &str,
+        key: Option<&str>,
+        fingerprint: &str,
+    ) -> Result<Claimed<'a>, ApiError> {
+        let Some(key) = key else {
+            return Ok(Claimed::Mine(None));
+        };
+        if key.len() > KEY_CHARS_MAX {
+            return Err(ApiError::invalid(
+                "",
+                None,
+                "Idempotency keys have at most 255 characters.",
+            ));
+        }
+        let begun = shared
+            .idempotency()
+            .begin(account, key, fingerprint, shared.now())?;
+        Ok(match begun {
+            Begin::Replay(kept) => Claimed::Replay(kept),
+            Begin::New => Claimed::Mine(Some(Claim {
+                shared,
+                account: account.to_owned(),
+                key: key.to_owned(),
+            })),
+        })
+    }
+
     /// Checks, executes (or replays) and keeps the answer.
     async fn execute(
         &self,
@@ -250,53 +303,15 @@ impl Call {
         let Some((operation, ids)) = table::find(method, &self.path) else {
             return Err(ApiError::unrecognized_url(method, &self.path));
         };
-        let ids: Vec<String> = ids
-            .iter()
-            .map(|id| {
-                percent_encoding::percent_decode_str(id)
-                    .decode_utf8_lossy()
-                    .into_owned()
-            })
-            .collect();
-        let body: &[u8] = if self.is_form() { &self.body } else { b"" };
-        if self.is_form()
-            && self
-                .header("content-type")
-                .is_some_and(|t| t.starts_with("application/json"))
-        {
-            return Err(ApiError::invalid(
-                "",
-                None,
-                "Invalid request: Stripe's v1 API takes form-encoded bodies, not JSON.",
-            ));
-        }
-        let raw = form::tree(&[self.query.as_bytes(), body])?;
+        let ids = decoded(&ids);
+        let raw = self.raw_parameters()?;
         let key = self
             .header("idempotency-key")
             .filter(|_| self.method == Method::POST);
         let fingerprint = format!("{method} {} {}", self.path, Value::Object(raw.clone()));
-        let claim = match key {
-            Some(key) if key.len() > KEY_CHARS_MAX => {
-                return Err(ApiError::invalid(
-                    "",
-                    None,
-                    "Idempotency keys have at most 255 characters.",
-                ));
-            }
-            Some(key) => {
-                match shared
-                    .idempotency()
-                    .begin(&account, key, &fingerprint, shared.now())?
-                {
-                    Begin::Replay(kept) => return Ok((kept, true)),
-                    Begin::New => Some(Claim {
-                        shared,
-                        account: account.clone(),
-                        key: key.to_owned(),
-                    }),
-                }
-            }
-            None => None,
+        let claim = match self.claim(shared, &account, key, &fingerprint)? {
+            Claimed::Replay(kept) => return Ok((kept, true)),
+            Claimed::Mine(claim) => claim,
         };
         let parameters = operation.check(&raw)?;
         if let Some(slow) = fault.filter(|f| f.kind == FaultKind::Slow) {
@@ -338,6 +353,16 @@ impl Call {
         }
         Ok((kept, false))
     }
+}
+
+fn decoded(ids: &[String]) -> Vec<String> {
+    ids.iter()
+        .map(|id| {
+            percent_encoding::percent_decode_str(id)
+                .decode_utf8_lossy()
+                .into_owned()
+        })
+        .collect()
 }
 
 /// Faults that strike after the request was executed.
