@@ -21,7 +21,6 @@ use crate::telemetry::exporter::Exporter;
 use bursar_actors::Exit;
 use bursar_actors::clock::Clock;
 use bursar_actors::core_reducer::CoreReducer;
-use bursar_actors::intake::SecretSet as ActorSecrets;
 use bursar_actors::limits::Limits as ActorLimits;
 use bursar_actors::outbound::Performers;
 use bursar_actors::tree::{Deps, Drained, Tree};
@@ -129,8 +128,10 @@ impl App {
             reducer: Arc::new(CoreReducer),
             stripe_read: Arc::new(stripe),
             settings: Arc::clone(&settings),
-            limits: ActorLimits::default(),
-            secrets: ActorSecrets::default(),
+            limits: ActorLimits {
+                intake_silence: config.webhook_silence_alert,
+                ..ActorLimits::default()
+            },
             performers: Performers::new(),
         };
         let tree = Tree::start(deps)
@@ -151,7 +152,7 @@ impl App {
             store,
             intake: Arc::new(EdgeIntake::new(tree.intake(), tree.waker())),
             clock,
-            health: Arc::new(EdgeHealth(tree.health())),
+            health: Arc::new(EdgeHealth::new(tree.health(), tree.circuits())),
         };
         let edge = Arc::new(Edge::new(
             ports,
