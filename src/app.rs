@@ -137,7 +137,9 @@ impl App {
         let tree = Tree::start(deps)
             .await
             .map_err(|error| AppError::Actors(error.to_string()))?;
-        let http_limits = HttpLimits::from(&config.limits);
+        let mut http_limits = HttpLimits::from(&config.limits);
+        // A request that hangs must leave the actors and the store time to end well.
+        http_limits.drain_timeout = http_limits.drain_timeout.min(config.drain / 2);
         let edge_settings = EdgeSettings {
             domain: Arc::clone(&settings),
             admin: AdminAccess::new(
