@@ -213,7 +213,7 @@ async fn settled_digest(running: &Running) -> std::io::Result<String> {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    let health = ask(reqwest::Method::POST, "/api/v1/digest").await?;
+    let health = ask(reqwest::Method::GET, "/api/v1/digest").await?;
     let digest = health["stateDigest"].as_str().map(str::to_owned);
     digest.ok_or_else(|| std::io::Error::other(format!("no digest in {health}")))
 }
