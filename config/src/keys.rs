@@ -144,7 +144,7 @@ pub const KEYS: &[Key] = &[
     text("listen", "BURSAR_LISTEN").or("127.0.0.1:8087"),
     text("metrics_listen", "BURSAR_METRICS_LISTEN").or("127.0.0.1:9187"),
     secret("metrics_token", "BURSAR_METRICS_TOKEN"),
-    list("trust_proxy", "BURSAR_TRUST_PROXY").waits(),
+    list("trust_proxy", "BURSAR_TRUST_PROXY"),
     text("app_base_url", "APP_BASE_URL").required().waits(),
     text("client_base_url", "CLIENT_BASE_URL")
         .alias("WASP_WEB_CLIENT_URL")

@@ -141,6 +141,22 @@ fn an_operator_creates_and_edits_a_tenant_once() {
     );
     assert_eq!(shown["contract"]["reference"], "C-1");
     assert_eq!(shown["status"], "pending");
+    world.order(
+        key("t1"),
+        "clear",
+        &Order::TenantPatch {
+            name: Some(String::new()),
+            email: None,
+            metadata: None,
+            timezone: Some(String::new()),
+            contract_reference: Some(String::new()),
+        },
+    );
+    let shown = row(&world, "t1");
+    assert_eq!(shown["name"], Value::Null, "an empty text clears: {shown}");
+    assert_eq!(shown["timezone"], Value::Null, "{shown}");
+    assert_eq!(shown["contract"]["reference"], Value::Null, "{shown}");
+    assert_eq!(shown["metadata"]["a"], "b", "what is not named stays");
     world.order(key("t1"), "erase", &Order::Erase {});
     assert_eq!(
         (&row(&world, "t1")["name"], &row(&world, "t1")["email"]),
