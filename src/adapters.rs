@@ -1,12 +1,14 @@
 //! The edge's ports, filled by the actors: each adapter translates one vocabulary into the other.
 
-use crate::http::edge::{Check, Health as HttpHealth, Intake as HttpIntake, IntakeError};
+use crate::http::edge::{Check, Circuit, Health as HttpHealth, Intake as HttpIntake, IntakeError};
 use crate::http::server::{BoxFuture, Peer};
 use crate::stripe::signature::Refusal;
+use bursar_actors::circuits::Circuits;
 use bursar_actors::intake::{Intake, Refused};
 use bursar_actors::observer::Health;
 use bursar_actors::tree::Waker;
 use bursar_domain::aggregate::AggregateKey;
+use bursar_domain::decision::Lane;
 use bursar_store::api::{Accepted, Inbound};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -50,19 +52,30 @@ impl HttpIntake for EdgeIntake {
         if !refusal.is_unauthenticated() {
             return;
         }
+        let reason = refusal.as_str();
         match peer {
-            Peer::Address(address) => self.intake.bad_signature(&address.to_string()),
-            Peer::ControlSocket => self.intake.bad_signature("control socket"),
+            Peer::Address(address) => self.intake.bad_signature(&address.to_string(), reason),
+            Peer::ControlSocket => self.intake.bad_signature("control socket", reason),
         }
     }
 }
 
-/// The observer's health, as the edge asks it.
-pub struct EdgeHealth(pub watch::Receiver<Health>);
+/// The observer's health and the lanes' breakers, as the edge asks them.
+pub struct EdgeHealth {
+    health: watch::Receiver<Health>,
+    circuits: Circuits,
+}
+
+impl EdgeHealth {
+    /// Over the handles of a tree.
+    pub const fn new(health: watch::Receiver<Health>, circuits: Circuits) -> Self {
+        Self { health, circuits }
+    }
+}
 
 impl HttpHealth for EdgeHealth {
     fn checks(&self) -> BoxFuture<Vec<Check>> {
-        let health = self.0.borrow().clone();
+        let health = self.health.borrow().clone();
         if health.checks.is_empty() {
             // Nobody has looked yet: that is no reason to call it ready.
             let starting = Check {
@@ -81,6 +94,28 @@ impl HttpHealth for EdgeHealth {
                     detail: check.detail,
                 })
                 .collect()
+        })
+    }
+
+    fn circuits(&self) -> Vec<Circuit> {
+        let views = self.circuits.all().into_iter();
+        views
+            .map(|view| Circuit {
+                name: view.lane.as_str(),
+                state: view.state.as_str(),
+                since: Some(view.since),
+            })
+            .collect()
+    }
+
+    fn reset_circuit(&self, name: &str) -> BoxFuture<bool> {
+        let lane = Lane::ALL.into_iter().find(|lane| lane.as_str() == name);
+        let circuits = self.circuits.clone();
+        Box::pin(async move {
+            match lane {
+                Some(lane) => circuits.reset(lane).await,
+                None => false,
+            }
         })
     }
 }

@@ -21,7 +21,6 @@ use crate::telemetry::exporter::Exporter;
 use bursar_actors::Exit;
 use bursar_actors::clock::Clock;
 use bursar_actors::core_reducer::CoreReducer;
-use bursar_actors::intake::SecretSet as ActorSecrets;
 use bursar_actors::limits::Limits as ActorLimits;
 use bursar_actors::outbound::Performers;
 use bursar_actors::tree::{Deps, Drained, Tree};
@@ -129,14 +128,18 @@ impl App {
             reducer: Arc::new(CoreReducer),
             stripe_read: Arc::new(stripe),
             settings: Arc::clone(&settings),
-            limits: ActorLimits::default(),
-            secrets: ActorSecrets::default(),
+            limits: ActorLimits {
+                intake_silence: config.webhook_silence_alert,
+                ..ActorLimits::default()
+            },
             performers: Performers::new(),
         };
         let tree = Tree::start(deps)
             .await
             .map_err(|error| AppError::Actors(error.to_string()))?;
-        let http_limits = HttpLimits::from(&config.limits);
+        let mut http_limits = HttpLimits::from(&config.limits);
+        // A request that hangs must leave the actors and the store time to end well.
+        http_limits.drain_timeout = http_limits.drain_timeout.min(config.drain / 2);
         let edge_settings = EdgeSettings {
             domain: Arc::clone(&settings),
             admin: AdminAccess::new(
@@ -151,7 +154,7 @@ impl App {
             store,
             intake: Arc::new(EdgeIntake::new(tree.intake(), tree.waker())),
             clock,
-            health: Arc::new(EdgeHealth(tree.health())),
+            health: Arc::new(EdgeHealth::new(tree.health(), tree.circuits())),
         };
         let edge = Arc::new(Edge::new(
             ports,

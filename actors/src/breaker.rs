@@ -99,6 +99,21 @@ impl Breaker {
         }
     }
 
+    /// Closes it by hand, its waits forgotten. `false`: it was closed.
+    pub fn reset(&mut self, now: Duration) -> bool {
+        let was_closed = self.circuit(now) == Circuit::Closed;
+        self.close();
+        !was_closed
+    }
+
+    fn close(&mut self) {
+        self.circuit = Circuit::Closed;
+        self.opened = 0;
+        self.in_a_row = 0;
+        self.successes = 0;
+        self.calls.clear();
+    }
+
     /// A call ended.
     pub fn on(&mut self, ok: bool, now: Duration) {
         match self.circuit(now) {
@@ -107,10 +122,7 @@ impl Breaker {
             Circuit::HalfOpen if ok => {
                 self.successes += 1;
                 if self.successes >= SUCCESSES_TO_CLOSE {
-                    self.circuit = Circuit::Closed;
-                    self.opened = 0;
-                    self.in_a_row = 0;
-                    self.calls.clear();
+                    self.close();
                 }
             }
             Circuit::HalfOpen => self.open(now),

@@ -1,6 +1,7 @@
 //! What every actor of a tree shares: ports, limits, directory, signs of life, the way out.
 
 use crate::boot::Boot;
+use crate::circuits::Shown;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::limits::Limits;
@@ -116,6 +117,7 @@ pub(crate) struct Env {
     pub(crate) boot: Boot,
     pub(crate) beats: Beats,
     pub(crate) gauges: Gauges,
+    pub(crate) circuits: Shown,
     pub(crate) exit: watch::Sender<Option<Exit>>,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A request takes its permits (items, bytes, its account's share) in its own task and hands the
 //! store the input from there, so that one webhook costs one commit and no queue of ours. The intake
-//! *actor* has the duties no request task can have alone: swapping secrets, summing bursts of bad
-//! signatures into one line a minute, noticing silence.
+//! *actor* has the duties no request task can have alone: telling of bad signatures, bursts summed,
+//! and noticing silence. Which secrets are valid is the edge's matter: it verifies.
 //!
 //! Invariants: nothing is answered before it is durable; a refusal is decided before the body is
 //! read where its length is known; permits come back however a request ends.
@@ -11,6 +11,7 @@
 //! sender left may still have happened; its repeat is a duplicate.
 
 use crate::bounded::{BoundedRef, Permit};
+use crate::bursts::Bursts;
 use crate::directory::{Cell, Directory};
 use crate::env::{Core, EXIT_STORE, Env};
 use crate::fair::Group;
@@ -21,11 +22,10 @@ use bursar_store::api::{Accepted, Inbound, InputStatus};
 use bursar_store::error::{ErrorClass, StoreError};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Bytes are admitted in blocks of this size, so that a `u32` of permits goes far enough.
 const BLOCK_BYTES: usize = 1_024;
@@ -58,34 +58,17 @@ const BUSY: Refused = Refused::Busy {
     retry_after: Duration::from_secs(1),
 };
 
-/// The secrets deliveries may be signed with, present one first.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct SecretSet(Arc<[String]>);
-
-impl SecretSet {
-    /// A set in this order.
-    pub fn new(secrets: Vec<String>) -> Self {
-        Self(secrets.into())
-    }
-    /// In order.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
-    }
-}
-
-impl fmt::Debug for SecretSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SecretSet({} secrets)", self.0.len())
-    }
-}
-
 /// Messages of the intake actor.
 #[derive(Debug)]
 pub(crate) enum IntakeMsg {
     /// A delivery with no good signature came from here.
-    BadSignature { from: String, permit: Permit },
-    /// These are the secrets now.
-    Secrets(SecretSet),
+    BadSignature {
+        from: String,
+        reason: &'static str,
+        permit: Permit,
+    },
+    /// Tell what is not told yet, then answer.
+    Drain(oneshot::Sender<()>),
     /// Sum up.
     Tick,
     /// Show a sign of life.
@@ -99,8 +82,9 @@ struct Shared {
     accounts: Mutex<BTreeMap<Scope, usize>>,
     open: AtomicBool,
     last_accepted_ms: AtomicI64,
-    secrets: watch::Sender<SecretSet>,
     reports: BoundedRef<IntakeMsg>,
+    /// Reports that found no room on their way to the actor.
+    unnamed: AtomicU64,
 }
 
 /// The way in, for the HTTP tasks. Cheap to clone.
@@ -135,7 +119,7 @@ impl Drop for AccountShare {
 }
 
 impl Intake {
-    pub(crate) fn new(env: Arc<Env>, secrets: SecretSet) -> Self {
+    pub(crate) fn new(env: Arc<Env>) -> Self {
         let limits = &env.limits;
         let cell: Cell<IntakeMsg> = env.directory.intake.clone();
         let shared = Shared {
@@ -144,8 +128,8 @@ impl Intake {
             accounts: Mutex::new(BTreeMap::new()),
             open: AtomicBool::new(true),
             last_accepted_ms: AtomicI64::new(0),
-            secrets: watch::Sender::new(secrets),
             reports: BoundedRef::new(cell, REPORTS_MAX),
+            unnamed: AtomicU64::new(0),
             env,
         };
         Self {
@@ -190,30 +174,18 @@ impl Intake {
         self.admit(inbound.body.len())?.submit(inbound).await
     }
 
-    /// The secrets deliveries may be signed with; changes are seen at once.
-    pub fn secrets(&self) -> watch::Receiver<SecretSet> {
-        self.shared.secrets.subscribe()
-    }
-
-    /// Puts other secrets in force without refusing anything meanwhile (SIGHUP).
-    pub fn swap_secrets(&self, secrets: SecretSet) {
-        // In force at once; the actor only says so.
-        self.shared.secrets.send_replace(secrets.clone());
-        self.shared
-            .env
-            .directory
-            .intake
-            .cast(IntakeMsg::Secrets(secrets));
-    }
-
-    /// Reports a delivery whose signature fits no secret; bursts become one log line a minute.
-    pub fn bad_signature(&self, from: &str) {
+    /// Reports a delivery whose signature fits no secret, or not now: the first of a burst is logged
+    /// at once, the rest as one line a minute.
+    pub fn bad_signature(&self, from: &str, reason: &'static str) {
         let from: String = from.chars().take(64).collect();
-        // Full: the burst is known well enough.
-        let _ = self
-            .shared
-            .reports
-            .try_send(|permit| IntakeMsg::BadSignature { from, permit });
+        let report = |permit| IntakeMsg::BadSignature {
+            from,
+            reason,
+            permit,
+        };
+        if self.shared.reports.try_send(report).is_err() {
+            self.shared.unnamed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Deliveries in hand.
@@ -240,6 +212,17 @@ impl Intake {
         let all = u32::try_from(self.shared.env.limits.intake_items_max).unwrap_or(u32::MAX);
         // Closed semaphores do not exist here; an error would mean nothing is in hand.
         drop(self.shared.items.acquire_many(all).await);
+        let (told, heard) = oneshot::channel();
+        if self
+            .shared
+            .env
+            .directory
+            .intake
+            .cast(IntakeMsg::Drain(told))
+        {
+            // An error: the actor went meanwhile, with what it had to tell.
+            drop(heard.await);
+        }
     }
 
     fn share_of(&self, scope: &Scope) -> Result<Option<AccountShare>, Refused> {
@@ -343,15 +326,11 @@ pub(crate) struct IntakeActor;
 
 pub(crate) struct IntakeState {
     intake: Intake,
-    bad: BTreeMap<String, u64>,
-    bad_total: u64,
+    bad_signatures: Bursts,
     last_accepted_ms: i64,
     silent_since: Duration,
     warned: bool,
 }
-
-/// Senders told apart in one minute's line.
-const SENDERS_MAX: usize = 16;
 
 impl Actor for IntakeActor {
     type Msg = IntakeMsg;
@@ -371,8 +350,7 @@ impl Actor for IntakeActor {
             last_accepted_ms: 0,
             silent_since: env.clock.uptime(),
             intake,
-            bad: BTreeMap::new(),
-            bad_total: 0,
+            bad_signatures: Bursts::default(),
             warned: false,
         })
     }
@@ -385,18 +363,27 @@ impl Actor for IntakeActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             IntakeMsg::Beat => state.intake.shared.env.alive(Core::Intake),
-            IntakeMsg::BadSignature { from, permit } => {
-                state.bad_total = state.bad_total.saturating_add(1);
-                if state.bad.len() < SENDERS_MAX || state.bad.contains_key(&from) {
-                    *state.bad.entry(from).or_default() += 1;
+            IntakeMsg::BadSignature {
+                from,
+                reason,
+                permit,
+            } => {
+                if state.bad_signatures.on(&from, reason) {
+                    tracing::warn!(
+                        from,
+                        reason,
+                        "security: a delivery's signature is not valid; more of them are summed"
+                    );
                 }
                 drop(permit);
             }
-            IntakeMsg::Secrets(secrets) => {
-                tracing::info!(count = secrets.iter().count(), "webhook secrets swapped");
+            IntakeMsg::Drain(reply) => {
+                state.sum_up();
+                let _ = reply.send(());
             }
             IntakeMsg::Tick => {
                 state.sum_up();
+                state.notice_silence();
                 myself.send_after(SUM_EVERY, || IntakeMsg::Tick);
             }
         }
@@ -406,20 +393,18 @@ impl Actor for IntakeActor {
 
 impl IntakeState {
     fn sum_up(&mut self) {
-        if self.bad_total > 0 {
-            let senders: Vec<_> = self
-                .bad
-                .iter()
-                .map(|(from, count)| format!("{from} ({count})"))
-                .collect();
+        let unnamed = self.intake.shared.unnamed.swap(0, Ordering::Relaxed);
+        self.bad_signatures.add(unnamed);
+        if let Some(sum) = self.bad_signatures.sum() {
             tracing::warn!(
-                count = self.bad_total,
-                from = senders.join(", "),
-                "deliveries with a bad signature in the last minute"
+                count = sum.count,
+                from = sum.senders,
+                "security: more deliveries whose signature is not valid, within a minute"
             );
-            self.bad.clear();
-            self.bad_total = 0;
         }
+    }
+
+    fn notice_silence(&mut self) {
         let shared = &self.intake.shared;
         let last = shared.last_accepted_ms.load(Ordering::Relaxed);
         let now = shared.env.clock.uptime();
@@ -431,9 +416,9 @@ impl IntakeState {
             && now.saturating_sub(self.silent_since) >= shared.env.limits.intake_silence
         {
             self.warned = true;
-            let hours = shared.env.limits.intake_silence.as_secs() / 3_600;
+            let minutes = shared.env.limits.intake_silence.as_secs() / 60;
             tracing::warn!(
-                hours,
+                minutes,
                 "no webhook was accepted for long: is the endpoint enabled?"
             );
         }

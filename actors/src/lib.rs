@@ -11,6 +11,8 @@
 mod boot;
 pub mod bounded;
 pub mod breaker;
+mod bursts;
+pub mod circuits;
 pub mod clock;
 mod clock_actor;
 pub mod core_reducer;

@@ -5,11 +5,12 @@
 //! and crashes are safe: the next start sweeps up.
 
 use crate::boot::Boot;
+use crate::circuits::{Circuits, Shown};
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::entities::EntitiesMsg;
 use crate::env::{Beats, Core, Env, Exit, Gauges};
-use crate::intake::{Intake, SecretSet};
+use crate::intake::Intake;
 use crate::limits::Limits;
 use crate::observer::{Health, ObserverMsg};
 use crate::outbound::alert::LogAlerts;
@@ -45,8 +46,6 @@ pub struct Deps {
     pub settings: Arc<Settings>,
     /// Bounds.
     pub limits: Limits,
-    /// Secrets deliveries may be signed with.
-    pub secrets: SecretSet,
     /// Performers beside the built-in ones for `stripe_read` and `alert`, which they may replace.
     pub performers: Performers,
 }
@@ -102,9 +101,10 @@ impl Tree {
             boot,
             beats: Beats::default(),
             gauges: Gauges::default(),
+            circuits: Shown::default(),
             exit: watch::Sender::new(None),
         });
-        let intake = Intake::new(Arc::clone(&env), deps.secrets);
+        let intake = Intake::new(Arc::clone(&env));
         let (health_sender, health) = watch::channel(Health::default());
         let args = RootArgs {
             env: Arc::clone(&env),
@@ -140,6 +140,11 @@ impl Tree {
     /// Health, as it changes.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
+    }
+
+    /// The lanes' circuit breakers.
+    pub fn circuits(&self) -> Circuits {
+        Circuits::new(Arc::clone(&self.env))
     }
 
     /// Set once the process must end.

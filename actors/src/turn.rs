@@ -15,6 +15,8 @@ use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Decision;
 use bursar_domain::input::{Ctx, StoredInput};
 use bursar_domain::link::{LinkKey, LinkTarget};
+#[cfg(feature = "mutants")]
+use bursar_domain::mutants;
 use bursar_store::api::{Applied, Apply, Step};
 use bursar_store::error::{ErrorClass, StoreError};
 use std::collections::BTreeMap;
@@ -292,7 +294,8 @@ async fn decide_one(
         links: &links,
     };
     let decided: Result<Decision, String> = guarded(|| reducer.decide(key, snapshot, input, &ctx));
-    Ok(decided.map(|decision| Step {
+    let came_to = bursar_domain::mutant!("M10", decided.or_else(mutants::vanish), decided);
+    Ok(came_to.map(|decision| Step {
         seq: input.seq,
         now,
         looked_up,

@@ -28,7 +28,7 @@ pub enum Order {
         /// IANA zone, for mails.
         timezone: Option<String>,
     },
-    /// `tenant.patch`, to the tenant: absent fields stay.
+    /// `tenant.patch`, to the tenant: absent fields stay, an empty text clears.
     #[serde(rename = "tenant.patch")]
     TenantPatch {
         /// Its name.

@@ -32,7 +32,10 @@ impl InputSource {
     /// The dedup key: unique text per input, e.g. `event:/evt_1`, `timer:tenant:acme#grace@1747`.
     pub fn dedup_text(&self) -> String {
         match self {
-            Self::Event(scope, id) => format!("event:{}/{id}", scope.as_str()),
+            Self::Event(scope, id) => {
+                let scope = crate::mutant!("M7b", "", scope.as_str());
+                format!("event:{scope}/{id}")
+            }
             Self::Raw(hash) => format!("raw:{hash}"),
             Self::Effect(id) => format!("effect:{}", id.0),
             Self::Message(from, version, n) => format!("message:{from}@{version}.{n}"),

@@ -19,6 +19,8 @@ pub mod link;
 mod merchant;
 pub mod message;
 pub mod money;
+#[doc(hidden)]
+pub mod mutants;
 mod ownership;
 mod pairs;
 mod payment;

@@ -134,6 +134,7 @@ impl<T: WireObject + Ranked> Register<T> {
         let known = self.snapshots.iter().any(|kept| kept.value == value);
         let standing = (is_final, origin.at, origin.reread);
         let kept = (self.is_final, self.at, self.reread);
+        crate::mutant!("M8", self.snapshots.clear());
         if standing < kept && !self.snapshots.is_empty() {
             return if known { Joined::Same } else { Joined::Older };
         }

@@ -150,6 +150,7 @@ pub fn route(body: &[u8], settings: &Settings, received_at: Timestamp) -> Routed
         routed.subject = Subject(format!("account:{account}"));
     }
     routed.fate = fate(&envelope, settings, &mut routed);
+    crate::mutant!("M7", crate::mutants::name_after_object(&mut routed));
     routed
 }
 

@@ -315,6 +315,34 @@ pub(crate) const CARDS: &[Card] = &[
         Aftermath::None,
         true
     ),
+    card!(
+        "3204",
+        "AT321904300235473204",
+        &[],
+        "sepa_debit",
+        Later(true),
+        Aftermath::None,
+        true
+    ),
+    card!(
+        "3205",
+        "AT051904300235473205",
+        &[],
+        "sepa_debit",
+        Later(false),
+        Aftermath::None,
+        true
+    ),
+    // The official CLI expects this one to fail (`trigger checkout.session.async_payment_failed`).
+    card!(
+        "3456",
+        "IT60X0542811101000000123456",
+        &[],
+        "sepa_debit",
+        Later(false),
+        Aftermath::None,
+        true
+    ),
 ];
 
 /// The card a stored key names; a plain Visa otherwise.

@@ -6,7 +6,7 @@
 //! Failure: 400 with a sentence for what cannot be done.
 //! Source of outside rules: none.
 
-use crate::api::{checkout, connect, disputes, intents, payment_methods};
+use crate::api::{connect, disputes, intents, payment_methods, purchase};
 use crate::billing;
 use crate::cards;
 use crate::error::ApiError;
@@ -317,11 +317,11 @@ pub(crate) fn pages_pay(
     let pm = payment_methods::build(w, card);
     let id = text(&pm, "id");
     w.insert(pm);
-    let buyer = checkout::Buyer {
+    let buyer = purchase::Buyer {
         email: email.map(str::to_owned),
         name: None,
     };
-    checkout::complete(w, session, &id, &buyer)
+    purchase::complete(w, session, &id, &buyer)
 }
 
 /// Serves `/control/…`. Parameters come from the query and a JSON or form body.

@@ -11,6 +11,7 @@
 
 mod api;
 mod billing;
+mod call;
 mod cards;
 mod clock;
 mod control;

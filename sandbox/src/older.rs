@@ -53,7 +53,40 @@ fn older_object(w: &World, mut object: Value) -> Value {
         }
         _ => {}
     }
+    strip_newer(&mut object);
     object
+}
+
+/// Keys that came after 2024-06-20, wherever they stand.
+const NEWER: &[&str] = &[
+    "advice_code",
+    "network_advice_code",
+    "network_decline_code",
+    "network_transaction_id",
+    "regulated_status",
+    "pretax_credit_amounts",
+    "total_pretax_credit_amounts",
+];
+
+fn strip_newer(node: &mut Value) {
+    match node {
+        Value::Array(items) => items.iter_mut().for_each(strip_newer),
+        Value::Object(map) => {
+            map.retain(|key, _| !NEWER.contains(&key.as_str()));
+            if map.contains_key("liability") {
+                map.remove("disabled_reason");
+                map.remove("provider");
+            }
+            if map.contains_key("address") && map.contains_key("phone") {
+                map.remove("tax_id");
+            }
+            if map.contains_key("usage_type") {
+                map.insert("aggregate_usage".to_owned(), Value::Null);
+            }
+            map.values_mut().for_each(strip_newer);
+        }
+        _ => {}
+    }
 }
 
 fn remove(object: &mut Value, fields: &[&str]) {

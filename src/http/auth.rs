@@ -215,7 +215,7 @@ pub fn is_stripe_shaped(key: &str) -> bool {
     key.starts_with("whsec_") || (kind && mode && parts.next().is_some())
 }
 
-/// Finds out who calls. # Errors: 401, 403 `address_not_allowed`, 503 if the store is away.
+/// Finds out who calls. # Errors: 401, 403 `address_not_allowed`, 429, 503 if the store is away.
 pub async fn authenticate(edge: &Edge, headers: &HeaderMap, peer: Peer) -> Result<Caller, Problem> {
     let operator = Caller {
         principal: Principal::Operator,
@@ -235,21 +235,32 @@ pub async fn authenticate(edge: &Edge, headers: &HeaderMap, peer: Peer) -> Resul
                       machine, roll it in Stripe's dashboard; Bursar's own keys begin with sk_bursar_";
         return Err(Problem::new(Code::StripeKeyPresented, detail));
     }
+    if let Some(wait) = edge.attempts.wait(peer, key) {
+        metrics::counter!("bursar_http_rejections_total", "reason" => "rate_limited").increment(1);
+        let detail = "too many wrong keys came from this address";
+        return Err(Problem {
+            retry_after_seconds: Some(wait.as_secs().saturating_add(1)),
+            ..Problem::new(Code::RateLimited, detail)
+        });
+    }
     if edge.settings.admin.fits(key) {
         if !edge.settings.admin.allows(peer) {
             attempt("operator", "refused");
             let detail = "BURSAR_ADMIN_ALLOW does not hold the address of this request";
             return Err(Problem::new(Code::AddressNotAllowed, detail));
         }
+        edge.attempts.succeeded(key);
         attempt("operator", "accepted");
         return Ok(operator);
     }
     match service_keys::find(edge, key).await? {
         Some(caller) => {
+            edge.attempts.succeeded(key);
             attempt("service_key", "accepted");
             Ok(caller)
         }
         None => {
+            edge.attempts.failed(peer, key);
             attempt("service_key", "refused");
             let detail = "the key is unknown or revoked";
             Err(Problem::new(Code::Unauthenticated, detail))

@@ -2,6 +2,7 @@
 //!
 //! Invariants: nothing here is state worth keeping; what must survive is in the store.
 
+use crate::http::attempts::Attempts;
 use crate::http::auth::AdminAccess;
 use crate::http::budget::Budget;
 use crate::http::cursor::CursorKey;
@@ -53,7 +54,7 @@ pub trait Intake: Send + Sync + 'static {
     fn accept(&self, inbound: Inbound) -> BoxFuture<Result<Accepted, IntakeError>>;
     /// A hint that these have something to do.
     fn wake(&self, aggregates: Vec<AggregateKey>);
-    /// A delivery from `peer` was refused: sums bursts into one warning a minute.
+    /// A delivery from `peer` was refused: warns of the first of a burst, then sums each minute.
     fn refused(&self, refusal: Refusal, peer: Peer);
 }
 
@@ -87,9 +88,9 @@ pub trait Health: Send + Sync + 'static {
     fn circuits(&self) -> Vec<Circuit> {
         Vec::new()
     }
-    /// Closes a circuit; `false`: it was closed.
-    fn reset_circuit(&self, _name: &str) -> bool {
-        false
+    /// Closes a circuit; `false`: it was closed, or there is none of this name.
+    fn reset_circuit(&self, _name: &str) -> BoxFuture<bool> {
+        Box::pin(std::future::ready(false))
     }
 }
 
@@ -125,6 +126,8 @@ pub struct Edge {
     pub cursors: CursorKey,
     /// Requests under an idempotency key that still run.
     pub running: Running,
+    /// Wrong keys by address.
+    pub attempts: Attempts,
     /// Memory for bodies.
     pub bodies: Budget,
     /// Places for long polls.
@@ -156,6 +159,7 @@ impl Edge {
             secrets: RwLock::new(Arc::new(secrets)),
             cursors: CursorKey::derive(&settings.admin),
             running: Running::default(),
+            attempts: Attempts::new(&settings.limits),
             bodies: Budget::new(settings.limits.bodies_bytes_max),
             waiters: Budget::new(settings.limits.waiters_max),
             draining: watch::Sender::new(false),

@@ -15,8 +15,11 @@ pub struct Limits {
     pub connections_max: usize,
     /// Connections of one address.
     pub connections_per_address_max: usize,
-    /// Loopback is not counted per address: a reverse proxy on this machine is one address.
+    /// Loopback is not counted per address, neither connections nor wrong keys: a reverse proxy on
+    /// this machine is one address.
     pub loopback_is_exempt: bool,
+    /// Wrong keys of one address in a minute; beyond it 429.
+    pub wrong_keys_per_minute: u32,
     /// Bytes of bodies held at once by all connections; beyond it 503.
     pub bodies_bytes_max: usize,
     /// Longest body of everything but a delivery.
@@ -36,6 +39,7 @@ impl Default for Limits {
             connections_max: 1_024,
             connections_per_address_max: 64,
             loopback_is_exempt: true,
+            wrong_keys_per_minute: 20,
             bodies_bytes_max: 64 << 20,
             command_body_bytes_max: BODY_BYTES_MAX,
             waiters_max: 256,

@@ -7,6 +7,7 @@
 //! Not here: what an event means (`bursar_domain`), who acts on it (`bursar_actors`).
 
 pub mod answer;
+pub mod attempts;
 pub mod audits;
 pub mod auth;
 pub mod body;

@@ -34,6 +34,7 @@ pub fn answers_of(route: &Route) -> Vec<Code> {
             Code::StripeKeyPresented,
             Code::InsufficientScope,
             Code::AddressNotAllowed,
+            Code::RateLimited,
         ]);
     }
     if params_of(route.path).next().is_some() {

@@ -156,7 +156,7 @@ pub fn reset_circuit(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         if !known.iter().any(|circuit| circuit.name == name) {
             return Err(Problem::not_found());
         }
-        if !call.edge.health.reset_circuit(&name) {
+        if !call.edge.health.reset_circuit(&name).await {
             let detail = "the circuit is closed already";
             return Err(Problem::new(Code::StateConflict, detail));
         }

@@ -324,6 +324,7 @@ pub fn erase(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         }
         let accounts = merchants.iter();
         subjects.extend(accounts.map(|row| Subject(format!("account:{}", row.id))));
+        let held = keep_what_is_held(&call, &mut subjects).await?;
         let erased = call.edge.store.erase(subjects, call.edge.now()).await?;
         let detail = format!("{erased} subjects");
         audit(
@@ -335,9 +336,28 @@ pub fn erase(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         )
         .await?;
         Ok(Answer::json(&json!({
-            "tenantId": tenant, "erasedSubjects": erased, "complete": !truncated,
+            "tenantId": tenant, "erasedSubjects": erased,
+            "complete": !truncated && !held,
         })))
     })
+}
+
+/// Takes those subjects off the list under whose key an aggregate still keeps its snapshot: without
+/// the key it could never decide again. Says whether there were any.
+async fn keep_what_is_held(call: &Call, subjects: &mut Vec<Subject>) -> Result<bool, Problem> {
+    let mut held = false;
+    let mut free = Vec::new();
+    for subject in subjects.drain(..) {
+        let holders = call.edge.store.holders(subject.clone(), 1).await?;
+        if let Some(holder) = holders.first() {
+            tracing::error!(aggregate.id = %holder, "not erased: its state is sealed under this key");
+            held = true;
+        } else {
+            free.push(subject);
+        }
+    }
+    *subjects = free;
+    Ok(held)
 }
 
 async fn erase_one(

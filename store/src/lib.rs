@@ -29,6 +29,9 @@ mod open;
 pub mod query;
 mod record;
 mod shapes;
+#[cfg(feature = "mutants")]
+#[doc(hidden)]
+pub mod testing;
 pub mod vault;
 pub mod vfs;
 

@@ -66,7 +66,7 @@ impl Default for OpenOptions {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "mutants"))]
 impl OpenOptions {
     /// Small files and no watermarks, for many stores in one test run.
     pub(crate) fn small() -> Self {
@@ -84,7 +84,7 @@ impl OpenOptions {
 }
 
 /// The whole store on a simulated disk; rows in memory are folded at every opening.
-#[cfg(test)]
+#[cfg(any(test, feature = "mutants"))]
 pub(crate) fn open_simulated(
     vfs: &crate::vfs::SimVfs,
     kv: crate::kv::MemKv,

@@ -6,11 +6,14 @@
 //! same folder; at the end every acknowledged event is looked up, and the ledger's Stripe balance is
 //! compared with the number of events stored, over all tenants and tenant by tenant.
 //!
+//! `stopping` asks the same binary to end by signals, with clients that do not let go.
+//!
 //! `BURSAR_KILLS` sets the rounds (5), `BURSAR_BIN` the binary (this build's), `BURSAR_SEED` the seed.
 
 #![allow(clippy::unwrap_used, reason = "a failed call is a failed test")]
 
 mod server;
+mod stopping;
 
 use server::{Server, Settings};
 use std::collections::BTreeSet;

@@ -20,12 +20,21 @@ pub(crate) fn unix_now() -> i64 {
 /// How the child is started.
 pub(crate) struct Settings {
     folder: PathBuf,
+    drain_seconds: u32,
 }
 
 impl Settings {
     pub(crate) fn in_folder(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
+            drain_seconds: 25,
+        }
+    }
+
+    pub(crate) fn drain_seconds(self, drain_seconds: u32) -> Self {
+        Self {
+            drain_seconds,
+            ..self
         }
     }
 }
@@ -34,6 +43,7 @@ impl Settings {
 pub(crate) struct Server {
     child: Child,
     url: String,
+    socket: PathBuf,
     started: Instant,
     client: reqwest::Client,
 }
@@ -54,6 +64,7 @@ impl Server {
                 "BURSAR_STORE",
                 format!("sled:{}", settings.folder.join("data").display()),
             )
+            .env("BURSAR_DRAIN_SECONDS", settings.drain_seconds.to_string())
             .env("BURSAR_ADMIN_KEY", ADMIN_KEY)
             .env(
                 "BURSAR_JWT_SECRET",
@@ -91,6 +102,7 @@ impl Server {
         Self {
             child,
             url,
+            socket: settings.folder.join("data/bursar.sock"),
             started,
             client,
         }
@@ -158,12 +170,32 @@ impl Server {
 
     /// SIGTERM; answers the exit code.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
+        self.send_terminate();
+        self.child.wait().expect("the child ends").code()
+    }
+
+    /// SIGTERM, and on with the test.
+    pub(crate) fn send_terminate(&self) {
         let pid = self.child.id().to_string();
         Command::new("kill")
             .args(["-TERM", &pid])
             .status()
             .expect("kill(1) runs");
+    }
+
+    /// Whether the process still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// The exit code of a process that was told to end.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
         self.child.wait().expect("the child ends").code()
+    }
+
+    /// The control socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
     }
 }
 

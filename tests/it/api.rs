@@ -1,6 +1,7 @@
 //! The API from outside: credentials, fields, cursors, idempotency, tenants, replays.
 
 use crate::app::{ADMIN_KEY, App, START_SECONDS};
+use bursar::http::limits::Limits;
 use serde_json::{Value, json};
 
 async fn service_key(app: &App, scopes: &str) -> String {
@@ -417,4 +418,55 @@ async fn draining_answers_long_polls_with_what_is_there() {
         (reply.status, reply.json()["tenantId"].as_str()),
         (200, Some("acme"))
     );
+}
+
+#[tokio::test]
+async fn null_clears_what_a_patch_names_and_leaves_the_rest() {
+    let app = App::start().await;
+    let body = r#"{"tenantId":"acme","name":"Acme","email":"a@example.com","timezone":"Europe/Berlin","metadata":{"a":"b"}}"#;
+    let made = app.operator("POST /api/v1/tenants", body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let patch = "PATCH /api/v1/tenants/acme";
+    let reply = app.operator(patch, r#"{"email":null}"#).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let tenant = reply.json();
+    assert_eq!(tenant["email"], Value::Null, "{tenant}");
+    assert_eq!(tenant["name"], "Acme");
+    assert_eq!(tenant["timezone"], "Europe/Berlin");
+    let rest = r#"{"name":null,"timezone":null,"metadata":null}"#;
+    let tenant = app.operator(patch, rest).await.json();
+    assert_eq!(tenant["name"], Value::Null, "{tenant}");
+    assert_eq!(tenant["timezone"], Value::Null, "{tenant}");
+    assert_eq!(tenant["metadata"], json!({}), "{tenant}");
+    let again = app.operator(patch, r#"{"name":"Acme Ltd"}"#).await.json();
+    assert_eq!(again["name"], "Acme Ltd");
+}
+
+#[tokio::test]
+async fn an_address_that_guesses_is_told_to_wait_and_a_right_key_is_not() {
+    let app = App::with(Limits {
+        loopback_is_exempt: false,
+        wrong_keys_per_minute: 5,
+        ..Limits::default()
+    })
+    .await;
+    let list = "GET /api/v1/tenants";
+    let key = service_key(&app, "\"tenants:read\"").await;
+    assert_eq!(app.bearer(&key, list, "").await.status, 200);
+    let unused = service_key(&app, "\"tenants:read\"").await;
+    for n in 0..5 {
+        let reply = app.bearer(&format!("guess{n}"), list, "").await;
+        reply.is_problem(401);
+    }
+    let reply = app.bearer("guess", list, "").await;
+    reply.is_problem(429);
+    assert_eq!(reply.code(), "rate_limited");
+    let seconds: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=12).contains(&seconds), "{seconds}");
+    app.bearer(&unused, list, "").await.is_problem(429);
+    assert_eq!(app.bearer(&key, list, "").await.status, 200);
+    assert_eq!(app.operator(list, "").await.status, 200);
+    assert_eq!(app.send("GET /livez", &[], b"").await.status, 200);
+    let event = price_event("evt_1").to_string();
+    assert_eq!(app.deliver(event.as_bytes()).await.status, 200);
 }

@@ -19,7 +19,7 @@ use bursar_store::MemStore;
 use bursar_store::api::{Accepted, Inbound, Store};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -79,11 +79,17 @@ impl Intake for Gate {
     }
 }
 
-/// Knows no object of Stripe's.
-struct NothingThere;
+/// A Stripe that knows no object, or does not answer at all.
+#[derive(Default)]
+pub(crate) struct EmptyStripe {
+    pub(crate) is_away: AtomicBool,
+}
 
-impl StripeRead for NothingThere {
+impl StripeRead for EmptyStripe {
     fn get(&self, _: Scope, _: String) -> PortFuture<'_, Result<ReadAnswer, ReadError>> {
+        if self.is_away.load(Ordering::SeqCst) {
+            return Box::pin(std::future::ready(Err(ReadError::Timeout)));
+        }
         let answer = ReadAnswer {
             status: 404,
             date_unix: START_SECONDS,
@@ -128,6 +134,7 @@ pub(crate) struct App {
     pub(crate) gate: Arc<Gate>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) stripe: Arc<EmptyStripe>,
     pub(crate) server: Server<Router>,
     stop: watch::Sender<bool>,
     pub(crate) serving: tokio::task::JoinHandle<()>,
@@ -156,14 +163,14 @@ impl App {
             catalogue: catalogue(),
             ..Settings::default()
         });
+        let stripe = Arc::new(EmptyStripe::default());
         let tree = Tree::start(Deps {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             reducer: Arc::new(CoreReducer),
-            stripe_read: Arc::new(NothingThere),
+            stripe_read: Arc::clone(&stripe) as Arc<dyn StripeRead>,
             settings: Arc::clone(&settings),
             limits: bursar_actors::limits::Limits::default(),
-            secrets: bursar_actors::intake::SecretSet::new(vec![SECRET.to_owned()]),
             performers: bursar_actors::outbound::Performers::new(),
         })
         .await
@@ -178,7 +185,7 @@ impl App {
             store: Arc::clone(&store),
             intake: Arc::clone(&gate) as Arc<dyn Intake>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            health: Arc::new(EdgeHealth(tree.health())),
+            health: Arc::new(EdgeHealth::new(tree.health(), tree.circuits())),
         };
         let here = vec![bursar_config::Cidr::parse("127.0.0.0/8").unwrap()];
         let edge_settings = EdgeSettings {
@@ -202,6 +209,7 @@ impl App {
             gate,
             clock,
             store,
+            stripe,
             server,
             stop,
             serving,

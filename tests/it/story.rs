@@ -2,6 +2,8 @@
 
 use crate::app::App;
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 fn scenario(name: &str) -> Vec<Value> {
     let path = format!(
@@ -299,4 +301,55 @@ async fn what_waits_unclaimed_is_given_to_a_tenant_once() {
     app.operator(&claim, "").await.is_problem(404);
     let session = get(&app, &format!("/api/v1/checkout-sessions/{id}")).await;
     assert_eq!(session["tenantId"], "acme");
+}
+
+/// How one circuit is shown.
+async fn circuit(app: &App, name: &str) -> Value {
+    let all = get(app, "/api/v1/circuits").await;
+    let all = all["data"].as_array().unwrap();
+    assert_eq!(all.len(), 6);
+    let found = all.iter().find(|circuit| circuit["name"] == name);
+    found.unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_circuit_that_opened_is_closed_by_hand_once_and_the_audit_trail_says_so() {
+    let app = App::start().await;
+    let closed = circuit(&app, "stripe_read").await;
+    assert_eq!(closed["state"], "closed", "{closed}");
+    assert!(closed["since"].is_string(), "{closed}");
+    let reset = "POST /api/v1/circuits/stripe_read/reset";
+    app.operator(reset, "").await.is_problem(409);
+    app.operator("POST /api/v1/circuits/coffee/reset", "")
+        .await
+        .is_problem(404);
+    app.stripe.is_away.store(true, Ordering::SeqCst);
+    let events = scenario("one_time_payment_checkout");
+    let completed = events
+        .iter()
+        .find(|e| e["type"] == "checkout.session.completed");
+    for n in 0..12 {
+        let mut event = completed.unwrap().clone();
+        event["id"] = json!(format!("evt_circuit{n}"));
+        event["data"]["object"]["id"] = json!(format!("cs_test_circuit{n}"));
+        let reply = app.deliver(event.to_string().as_bytes()).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    let mut tries = 0;
+    while circuit(&app, "stripe_read").await["state"] != "open" {
+        tries += 1;
+        assert!(tries < 1_000, "the circuit stays closed");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let reply = app.operator(reset, "").await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let shown = reply.json();
+    let shown = shown["data"].as_array().unwrap();
+    assert!(shown.iter().all(|circuit| circuit["state"] == "closed"));
+    app.operator(reset, "").await.is_problem(409);
+    let audit = get(&app, "/api/v1/audit").await;
+    let lines = audit["data"].as_array().unwrap().iter();
+    let resets: Vec<_> = lines.filter(|l| l["action"] == "circuit.reset").collect();
+    assert_eq!(resets.len(), 1, "{audit}");
+    assert_eq!(resets[0]["objectId"], "stripe_read");
 }

@@ -37,6 +37,8 @@ pub(crate) enum LaneMsg {
         id: EffectId,
         far_side: Option<bool>,
     },
+    /// Close the breaker; answers whether it was not closed.
+    Reset(oneshot::Sender<bool>),
     /// Begin nothing more; answer when nothing is in the making.
     Drain(oneshot::Sender<()>),
 }
@@ -76,6 +78,8 @@ impl Actor for LaneActor {
         }
         drop(myself.cast(LaneMsg::Tick));
         metrics::circuit(args.lane, Circuit::Closed, false);
+        let now = args.env.clock.now();
+        args.env.circuits.show(args.lane, Circuit::Closed, now);
         Ok(LaneState {
             breaker: Breaker::new(args.lane.as_str()),
             circuit: Circuit::Closed,
@@ -109,6 +113,12 @@ impl Actor for LaneActor {
                     state.breaker.on(ok, state.args.env.clock.uptime());
                 }
             }
+            LaneMsg::Reset(reply) => {
+                let changed = state.breaker.reset(state.args.env.clock.uptime());
+                // Before the answer, so that who asked sees it.
+                state.show_circuit();
+                let _ = reply.send(changed);
+            }
             LaneMsg::Drain(reply) => {
                 state.draining = true;
                 state.drained.push(reply);
@@ -139,6 +149,8 @@ impl LaneState {
             );
             self.circuit = circuit;
             metrics::circuit(lane, circuit, true);
+            let env = &self.args.env;
+            env.circuits.show(lane, circuit, env.clock.now());
         }
     }
 

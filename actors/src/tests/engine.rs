@@ -4,7 +4,6 @@
 use super::world::{Obedient, START, event, payment};
 use crate::clock::{Clock, TestClock};
 use crate::core_reducer::CoreReducer;
-use crate::intake::SecretSet;
 use crate::limits::Limits;
 use crate::outbound::Performers;
 use crate::ports::{PortFuture, ReadAnswer, ReadError, Reducer, StripeRead};
@@ -34,7 +33,6 @@ async fn tree(store: &Arc<dyn Store>, reducer: Arc<dyn Reducer>, clock: Arc<Test
         stripe_read: Arc::new(NoStripe),
         settings: Arc::new(Settings::default()),
         limits: Limits::default(),
-        secrets: SecretSet::default(),
         performers: Performers::new(),
     })
     .await

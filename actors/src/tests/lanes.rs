@@ -2,6 +2,7 @@
 
 use super::fake_store::FakeStore;
 use super::world::{World, answer, payment};
+use crate::breaker::Circuit;
 use crate::limits::Limits;
 use crate::outbound::Performers;
 use crate::ports::{Outcome, Performer, PortFuture, ReadError};
@@ -86,6 +87,35 @@ async fn a_reread_of_what_stripe_does_not_know_is_an_answer_too() {
     world.settled().await;
     assert_eq!(outcome(&world).0, EffectStatus::Done);
     assert_eq!(world.snapshot(&payment(1)), "1 2 ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_opened_is_shown_with_its_time_and_closes_by_hand() {
+    let mut world = World::start(Limits::default()).await;
+    let circuits = world.tree.circuits();
+    let of = |lane| circuits.all().into_iter().find(|c| c.lane == lane).unwrap();
+    assert_eq!(circuits.all().len(), Lane::ALL.len());
+    assert!(circuits.all().iter().all(|c| c.state == Circuit::Closed));
+    assert!(!circuits.reset(Lane::StripeRead).await, "nothing to reset");
+    let failing = (0..100).map(|_| Err(ReadError::Timeout));
+    world.stripe.answers.lock().unwrap().extend(failing);
+    world.clock.step(60_000);
+    for n in 0..12 {
+        let to = payment(n);
+        world.send(&to, "effect stripe_read").await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let open = of(Lane::StripeRead);
+    assert_eq!(open.state, Circuit::Open);
+    assert!(open.since > of(Lane::Mail).since, "{open:?}");
+    assert_eq!(of(Lane::Mail).state, Circuit::Closed);
+    world.stripe.answers.lock().unwrap().clear();
+    assert!(circuits.reset(Lane::StripeRead).await);
+    assert_eq!(of(Lane::StripeRead).state, Circuit::Closed);
+    assert!(!circuits.reset(Lane::StripeRead).await, "once is enough");
+    world.clock.step(60_000);
+    effects_settled(&world).await;
+    assert_eq!(of(Lane::StripeRead).state, Circuit::Closed);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use super::fake_store::FakeStore;
 use super::world::{World, event, key, payment};
 use crate::Core;
-use crate::intake::{Refused, SecretSet};
+use crate::intake::Refused;
 use crate::limits::Limits;
 use crate::outbound::Performers;
 use bursar_domain::ids::{AccountId, Scope};
@@ -289,15 +289,57 @@ async fn a_store_too_slow_to_accept_is_an_answer_and_not_a_hang() {
     assert_eq!(world.tree.intake().in_flight(), 0);
 }
 
+/// What is logged by this thread.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn about_signatures(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().filter(|line| line.contains("security:"));
+        lines.map(str::to_owned).collect()
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn swapped_secrets_are_in_force_at_once_and_never_shown() {
+async fn bad_signatures_are_told_at_once_then_summed_each_minute_and_at_the_end() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
     let world = World::start(Limits::default()).await;
     let intake = world.tree.intake();
-    let seen = intake.secrets();
-    intake.swap_secrets(SecretSet::new(vec!["two".into(), "one".into()]));
-    let now = seen.borrow().clone();
-    assert_eq!(now.iter().collect::<Vec<_>>(), ["two", "one"]);
-    assert_eq!(format!("{now:?}"), "SecretSet(2 secrets)");
+    intake.bad_signature("192.0.2.7", "no_match");
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let told = lines.about_signatures();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("192.0.2.7") && told[0].contains("no_match"));
+    // More at once than fit into the mailbox: all are counted.
+    for _ in 0..1_000 {
+        intake.bad_signature("192.0.2.7", "no_match");
+    }
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let told = lines.about_signatures();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[1].contains("count=1000"), "{}", told[1]);
+    intake.bad_signature("192.0.2.8", "stale");
+    world.tree.drain(Duration::from_secs(10)).await;
+    let told = lines.about_signatures();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[2].contains("192.0.2.8 stale (1)"), "{}", told[2]);
 }
 
 #[tokio::test(start_paused = true)]

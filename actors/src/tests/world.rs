@@ -2,7 +2,7 @@
 
 use super::fake_store::{FakeStore, UNBALANCED};
 use crate::clock::TestClock;
-use crate::intake::{Refused, SecretSet};
+use crate::intake::Refused;
 use crate::limits::Limits;
 use crate::outbound::Performers;
 use crate::ports::{PortFuture, ReadAnswer, ReadError, Reducer, RereadOrder, StripeRead};
@@ -173,7 +173,6 @@ impl World {
             stripe_read: Arc::clone(&stripe) as _,
             settings: Arc::new(Settings::default()),
             limits,
-            secrets: SecretSet::new(vec!["one".into()]),
             performers,
         })
         .await

@@ -65,8 +65,8 @@ impl TenantState {
                 contract_reference,
             } => {
                 let patch = |slot: &mut Option<String>, new: &Option<String>| {
-                    if new.is_some() {
-                        slot.clone_from(new);
+                    if let Some(text) = new {
+                        *slot = Some(text.clone()).filter(|text| !text.is_empty());
                     }
                 };
                 patch(&mut self.name, name);

@@ -269,6 +269,27 @@ pub(crate) fn create_coupon(w: &mut World, p: &Value) -> Result<Value, ApiError>
     Ok(coupon)
 }
 
+pub(crate) fn update_coupon(w: &mut World, id: &str, p: &Value) -> Result<Value, ApiError> {
+    let mut coupon = w.need("coupon", id, "coupon")?;
+    fields::copy(&mut coupon, p, &["name"]);
+    fields::metadata(&mut coupon, p)?;
+    Ok(w.change_and_tell(id, "coupon.updated", |v| *v = coupon))
+}
+
+pub(crate) fn delete_coupon(w: &mut World, id: &str) -> Result<Value, ApiError> {
+    let coupon = w.need("coupon", id, "coupon")?;
+    w.remove(id);
+    w.tell("coupon.deleted", &coupon);
+    Ok(json!({"id": id, "object": "coupon", "deleted": true}))
+}
+
+pub(crate) fn update_promotion_code(w: &mut World, id: &str, p: &Value) -> Result<Value, ApiError> {
+    let mut code = w.need("promotion_code", id, "promotion_code")?;
+    fields::copy(&mut code, p, &["active"]);
+    fields::metadata(&mut code, p)?;
+    Ok(w.change_and_tell(id, "promotion_code.updated", |v| *v = code))
+}
+
 pub(crate) fn create_promotion_code(w: &mut World, p: &Value) -> Result<Value, ApiError> {
     let coupon = w.need("coupon", fields::required(p, "coupon")?, "coupon")?;
     let mut code = w.fresh("promotion_code", "promo");

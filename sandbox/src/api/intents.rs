@@ -6,7 +6,7 @@
 //! Failure: 402 with charge and intent for declines, 400 `payment_intent_unexpected_state`.
 //! Source of outside rules: Stripe API reference, "PaymentIntents"; documentation, "Payment status updates".
 
-use super::{charges, checkout, fields, invoices, payment_methods};
+use super::{charges, fields, invoices, payment_methods, purchase};
 use crate::cards::{self, Charging};
 use crate::error::ApiError;
 use crate::world::{Due, World, int, public, text};
@@ -379,7 +379,7 @@ fn paid_for(w: &mut World, pi: &Value) {
         invoices::mark_paid(w, invoice, true);
     }
     if let Some(session) = pi["__session"].as_str() {
-        checkout::intent_paid(w, session);
+        purchase::intent_paid(w, session);
     }
 }
 
@@ -450,7 +450,7 @@ pub(crate) fn settle(w: &mut World, id: &str) {
         invoices::attempt_failed(w, invoice);
     }
     if let Some(session) = pi["__session"].as_str() {
-        checkout::intent_failed(w, session);
+        purchase::intent_failed(w, session);
     }
 }
 

@@ -15,10 +15,13 @@ pub(crate) mod disputes;
 pub(crate) mod fields;
 pub(crate) mod intents;
 pub(crate) mod invoices;
-pub(crate) mod misc;
+pub(crate) mod payment_links;
 pub(crate) mod payment_methods;
+pub(crate) mod platform;
+pub(crate) mod purchase;
 pub(crate) mod refunds;
 pub(crate) mod subscriptions;
+mod unsupported;
 
 use crate::error::ApiError;
 use crate::lists;
@@ -41,6 +44,7 @@ pub(crate) fn run(
         return Err(ApiError::unrecognized_url("", operation));
     };
     let path = path.strip_prefix("/v1/").unwrap_or(path);
+    unsupported::refuse(method, path, p)?;
     match (method, path) {
         ("POST", "products") => catalog::create_product(w, p),
         ("POST", "products/{id}") => catalog::update_product(w, id, p),
@@ -49,6 +53,10 @@ pub(crate) fn run(
         ("POST", "prices/{price}") => catalog::update_price(w, id, p),
         ("GET", "prices") => catalog::list_prices(w, p),
         ("POST", "coupons") => catalog::create_coupon(w, p),
+        ("POST", "coupons/{coupon}") => catalog::update_coupon(w, id, p),
+        ("DELETE", "coupons/{coupon}") => catalog::delete_coupon(w, id),
+        ("POST", "promotion_codes/{promotion_code}") => catalog::update_promotion_code(w, id, p),
+        ("POST", "payouts/{payout}") => platform::update_payout(w, id, p),
         ("POST", "promotion_codes") => catalog::create_promotion_code(w, p),
         ("POST", "customers") => customers::create(w, p),
         ("GET", "customers/{customer}") => customers::retrieve(w, id),
@@ -105,10 +113,10 @@ pub(crate) fn run(
         ("GET", "checkout/sessions") => checkout::list(w, p),
         ("GET", "payment_pages/{session}") => checkout::page(w, id),
         ("POST", "payment_pages/{session}/confirm") => checkout::confirm_page(w, id, p),
-        ("POST", "billing_portal/sessions") => misc::create_portal_session(w, p),
-        ("POST", "payment_links") => checkout::create_link(w, p),
-        ("POST", "payment_links/{payment_link}") => checkout::update_link(w, id, p),
-        ("GET", "payment_links/{payment_link}/line_items") => checkout::link_items(w, id, p),
+        ("POST", "billing_portal/sessions") => platform::create_portal_session(w, p),
+        ("POST", "payment_links") => payment_links::create(w, p),
+        ("POST", "payment_links/{payment_link}") => payment_links::update(w, id, p),
+        ("GET", "payment_links/{payment_link}/line_items") => payment_links::line_items(w, id, p),
         ("GET", "account") => w.within(&w.platform.clone(), |w| {
             w.need("account", &w_account(w), "account")
         }),
@@ -119,17 +127,17 @@ pub(crate) fn run(
         ("GET", "accounts/{account}/capabilities") => connect::capabilities(w, id),
         ("POST", "account_links") => connect::account_link(w, p),
         ("POST", "accounts/{account}/login_links") => connect::login_link(w, id),
-        ("GET", "balance") => Ok(misc::balance(w)),
-        ("GET", "events") => misc::list_events(w, p),
-        ("GET", "events/{id}") => misc::event(w, id),
-        ("POST", "webhook_endpoints") => misc::create_endpoint(w, p),
-        ("POST", "webhook_endpoints/{webhook_endpoint}") => misc::update_endpoint(w, id, p),
-        ("DELETE", "webhook_endpoints/{webhook_endpoint}") => misc::delete_endpoint(w, id),
-        ("POST", "payouts") => misc::create_payout(w, p),
+        ("GET", "balance") => Ok(platform::balance(w)),
+        ("GET", "events") => platform::list_events(w, p),
+        ("GET", "events/{id}") => platform::event(w, id),
+        ("POST", "webhook_endpoints") => platform::create_endpoint(w, p),
+        ("POST", "webhook_endpoints/{webhook_endpoint}") => platform::update_endpoint(w, id, p),
+        ("DELETE", "webhook_endpoints/{webhook_endpoint}") => platform::delete_endpoint(w, id),
+        ("POST", "payouts") => platform::create_payout(w, p),
         ("POST", "reviews/{review}/approve") => disputes::approve_review(w, id),
-        ("POST", "test_helpers/test_clocks") => misc::create_test_clock(w, p),
+        ("POST", "test_helpers/test_clocks") => platform::create_test_clock(w, p),
         ("POST", "test_helpers/test_clocks/{test_clock}/advance") => {
-            misc::advance_test_clock(w, id, p)
+            platform::advance_test_clock(w, id, p)
         }
         ("GET", _) => lists::generic(w, path, id, second, p),
         _ => Err(ApiError::unrecognized_url(method, &format!("/v1/{path}"))),

@@ -8,6 +8,7 @@
 use super::{catalog, customers, fields, payment_methods};
 use crate::billing::change::{self, Change, Terms};
 use crate::billing::collect::{self, NewInvoice};
+use crate::billing::discounts;
 use crate::billing::subscribe::{self, NewSubscription, WishedItem};
 use crate::error::ApiError;
 use crate::lists;
@@ -98,6 +99,7 @@ pub(crate) fn create(w: &mut World, p: &Value) -> Result<Value, ApiError> {
         let message = "This customer has no attached payment source or default payment method. Please consider adding a default payment method.";
         return Err(ApiError::refused(Some("resource_missing"), message));
     }
+    let discount = discounts::named(w, &p["discounts"])?;
     let mut metadata = json!({});
     fields::metadata_at(&mut metadata, &p["metadata"])?;
     subscribe::start(
@@ -115,6 +117,7 @@ pub(crate) fn create(w: &mut World, p: &Value) -> Result<Value, ApiError> {
             off_session: p["off_session"] == true,
             automatic_tax: p["automatic_tax"]["enabled"] == true,
             description: fields::given(p, "description").map_or(Value::Null, |d| json!(d)),
+            discount,
             paid_by: None,
         },
     )
@@ -181,6 +184,11 @@ pub(crate) fn update(w: &mut World, id: &str, p: &Value) -> Result<Value, ApiErr
     if let Some(pm) = fields::given(p, "default_payment_method") {
         target["default_payment_method"] =
             json!(payment_methods::resolve(w, pm, "default_payment_method")?);
+    }
+    if p["discounts"] == "" {
+        target["discounts"] = json!([]);
+    } else if let Some(named) = discounts::named(w, &p["discounts"])? {
+        target["discounts"] = json!([named.redeem(w, &sub)]);
     }
     cancellation(w, &mut target, p)?;
     if p["pause_collection"].is_object() {

@@ -6,7 +6,7 @@
 //! Failure: 402 passed on to whoever asked for the payment.
 //! Source of outside rules: Stripe documentation, "Invoicing: status transitions", "Subscriptions: webhooks".
 
-use super::period;
+use super::{discounts, period};
 use crate::api::{customers, intents, subscriptions};
 use crate::error::ApiError;
 use crate::world::{Due, World, int, text};
@@ -64,6 +64,13 @@ pub(crate) fn draft(w: &mut World, new: &NewInvoice) -> Value {
         line["invoice"] = json!(id);
     }
     invoice["lines"]["data"] = json!(lines);
+    if let Some(sub) = new
+        .subscription
+        .as_ref()
+        .and_then(|id| w.get("subscription", id))
+    {
+        discounts::apply_to_invoice(w, sub, &mut invoice);
+    }
     total(&mut invoice);
     if let Some(customer_of) = w.get("customer", &new.customer) {
         let sequence = customer_of["__invoices"].as_i64().unwrap_or(0) + 1;
@@ -220,6 +227,15 @@ pub(crate) fn finalize(w: &mut World, id: &str) -> Value {
     w.change(&customer, |v| {
         v["__invoices"] = json!(int(v, "__invoices") + 1)
     });
+    let starting = w
+        .get("customer", &customer)
+        .map_or(0, |c| int(c, "balance"));
+    let total = w.get("invoice", id).map_or(0, |v| int(v, "total"));
+    // Credit left over goes to the customer's balance and comes off later invoices.
+    let ending = total.saturating_add(starting).min(0);
+    w.change_and_tell(&customer, "customer.updated", |v| {
+        v["balance"] = json!(ending)
+    });
     let (_, invoice) = w.change(id, |v| {
         v["status"] = json!("open");
         v["number"] = v["__number"].clone();
@@ -229,10 +245,14 @@ pub(crate) fn finalize(w: &mut World, id: &str) -> Value {
         v["hosted_invoice_url"] = json!(format!("{base}/invoices/{id}"));
         v["invoice_pdf"] = json!(format!("{base}/invoices/{id}/pdf"));
         v["webhooks_delivered_at"] = json!(now);
-        v["starting_balance"] = json!(0);
-        v["ending_balance"] = json!(0);
+        let due = total.saturating_add(starting).max(0);
+        v["amount_due"] = json!(due);
+        v["amount_remaining"] = json!(due);
+        v["starting_balance"] = json!(starting);
+        v["ending_balance"] = json!(ending);
     });
     settle_pending(w, &invoice);
+    discounts::spent(w, &invoice);
     invoice
 }
 

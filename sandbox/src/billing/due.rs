@@ -9,9 +9,9 @@
 
 use super::collect::{self, NewInvoice};
 use super::{change, period, subscribe};
-use crate::api::{charges, checkout, customers, intents, misc, refunds, subscriptions};
+use crate::api::{charges, checkout, customers, intents, platform, refunds, subscriptions};
 use crate::error::ApiError;
-use crate::world::{Cause, Due, World, int, public, text};
+use crate::world::{Due, World, int, public, text};
 use serde_json::{Value, json};
 
 /// A renewal's invoice stays a draft this long.
@@ -49,7 +49,7 @@ fn happen(w: &mut World, due: Due) {
         Due::AuthorizationLapses(id) => intents::lapse(w, &id),
         Due::DisputeArrives(id) => charges::aftermath(w, &id),
         Due::RefundMoves(id) => refunds::moves(w, &id),
-        Due::PayoutMoves(id) => misc::payout_moves(w, &id),
+        Due::PayoutMoves(id) => platform::payout_moves(w, &id),
     }
 }
 

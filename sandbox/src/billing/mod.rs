@@ -7,6 +7,7 @@
 
 pub(crate) mod change;
 pub(crate) mod collect;
+pub(crate) mod discounts;
 pub(crate) mod due;
 pub(crate) mod period;
 pub(crate) mod subscribe;

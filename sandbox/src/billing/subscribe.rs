@@ -7,6 +7,7 @@
 //! "Checkout: subscriptions are created after payment".
 
 use super::collect::{self, NewInvoice};
+use super::discounts::Named;
 use crate::api::catalog;
 use crate::error::ApiError;
 use crate::world::{Due, World, int, text};
@@ -40,6 +41,7 @@ pub(crate) struct NewSubscription {
     pub(crate) off_session: bool,
     pub(crate) automatic_tax: bool,
     pub(crate) description: Value,
+    pub(crate) discount: Option<Named>,
     /// A succeeded intent of a Checkout session.
     pub(crate) paid_by: Option<String>,
 }
@@ -147,6 +149,10 @@ fn first_lines(w: &mut World, sub: &Value, trial: bool) -> Vec<Value> {
 pub(crate) fn start(w: &mut World, new: &NewSubscription) -> Result<Value, ApiError> {
     let sub = build(w, new);
     let id = text(&sub, "id");
+    if let Some(named) = &new.discount {
+        let discount = named.redeem(w, &sub);
+        w.change(&id, |v| v["discounts"] = json!([discount]));
+    }
     let trial = new.trial_end.is_some();
     let mut lines = first_lines(w, &sub, trial);
     lines.extend(collect::take_pending(w, &new.customer, Some(&id)));

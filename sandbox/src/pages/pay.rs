@@ -7,7 +7,7 @@
 
 use super::html::{escape, money, page};
 use super::{Form, Page};
-use crate::api::{checkout, intents};
+use crate::api::{intents, payment_links};
 use crate::cards;
 use crate::control;
 use crate::world::{World, int, text};
@@ -220,7 +220,7 @@ pub(crate) fn link(w: &mut World, id: &str, form: &Form) -> Page {
         .map(String::as_str)
         .filter(|r| valid_reference(r));
     let email = form.get("prefilled_email").map(String::as_str);
-    match checkout::visit_link(w, id, reference, email) {
+    match payment_links::visit(w, id, reference, email) {
         Ok(session) => Page::To(format!("/pay/{}", text(&session, "id"))),
         Err(error) => Page::Html(
             error.status,

@@ -196,9 +196,10 @@ pub(super) const ROWS: &[Route] = &[
     },
     Route {
         tag: "operations",
-        summary: "Circuit breakers towards Stripe",
-        description: "Empty while this build has no breaker: calls to Stripe are re-reads in the \
-                      background then, each retried by its own delays.",
+        summary: "Circuit breakers of the outbound lanes",
+        description: "One per lane. Open: calls failed in a row and the lane waits; half open: it \
+                      tries one call at a time; three that succeed close it. Nothing is lost \
+                      meanwhile: effects wait in the outbox.",
         holds: Holds::Page("Circuit"),
         ..get(
             "/api/v1/circuits",
@@ -210,6 +211,8 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "operations",
         summary: "Closes a circuit by hand",
+        description: "For when the far side is known to work again. The lane begins what is due; \
+                      if calls still fail, the circuit opens again. 409 if it is closed.",
         holds: Holds::Page("Circuit"),
         codes: &[Code::StateConflict],
         ..post(

@@ -11,6 +11,9 @@
 //! after it is answered with that error, and the process is expected to end. A panic here likewise.
 //! A full disk noticed before anything was written refuses the group and nothing more.
 
+#[cfg(feature = "mutants")]
+mod torn;
+
 use super::Doubt;
 use super::accept;
 use super::apply;
@@ -262,7 +265,8 @@ impl Committer {
         let label = queued.commit.label();
         let number = self.folded.record + 1 + group.records.len() as u64;
         let came_to = plan(state, queued.commit).and_then(|planned| {
-            let Some(entry) = planned.entry else {
+            let entry = bursar_domain::mutant!("M3", torn::put_off(planned.entry), planned.entry);
+            let Some(entry) = entry else {
                 return Ok(planned.answer);
             };
             let bodies: Vec<&[u8]> = planned.bodies.iter().map(Vec::as_slice).collect();
@@ -299,6 +303,7 @@ impl Committer {
             return Ok(());
         }
         observe::group(group.records.len());
+        bursar_domain::mutant!("M1", self.answer_deliveries(group));
         self.keys.sync_new_keys()?;
         let places = observe::sync(|| self.log.append(&group.records))?;
         let mut number = self.folded.record;
@@ -326,6 +331,7 @@ impl Committer {
         close_batch(&mut batch, &self.folded)?;
         self.shared.kv.apply_batch(&batch)?;
         self.shared.publish(group_number, &self.folded);
+        bursar_domain::mutant!("M3", torn::write_put_off(self)?);
         Ok(())
     }
 

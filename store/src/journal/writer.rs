@@ -435,7 +435,8 @@ impl Journal {
     }
 
     fn sync_segment(&mut self) -> Result<(), JournalError> {
-        if let Err(error) = self.file.sync_data() {
+        let synced = bursar_domain::mutant!("M2", Ok(()), self.file.sync_data());
+        if let Err(error) = synced {
             return Err(self.poisoned("syncing", error));
         }
         self.synced = self.appended;

@@ -115,6 +115,7 @@ pub(crate) fn create_portal_session(w: &mut World, p: &Value) -> Result<Value, A
     fields::copy(&mut session, p, &["return_url", "locale"]);
     session["url"] = json!(format!("{}/portal/{}", w.base_url, text(&session, "id")));
     w.insert(session.clone());
+    w.tell("billing_portal.session.created", &session);
     Ok(session)
 }
 
@@ -181,6 +182,12 @@ pub(crate) fn create_payout(w: &mut World, p: &Value) -> Result<Value, ApiError>
     Ok(payout)
 }
 
+pub(crate) fn update_payout(w: &mut World, id: &str, p: &Value) -> Result<Value, ApiError> {
+    let mut payout = w.need("payout", id, "payout")?;
+    fields::metadata(&mut payout, p)?;
+    Ok(w.change_and_tell(id, "payout.updated", |v| *v = payout))
+}
+
 /// A payout arrives.
 pub(crate) fn payout_moves(w: &mut World, id: &str) {
     if w.get("payout", id).is_none_or(|p| p["status"] != "pending") {
@@ -196,6 +203,7 @@ pub(crate) fn create_test_clock(w: &mut World, p: &Value) -> Result<Value, ApiEr
     fields::copy(&mut clock, p, &["frozen_time", "name"]);
     clock["deletes_after"] = json!(w.now + EVENTS_SECONDS);
     w.insert(clock.clone());
+    w.tell("test_helpers.test_clock.created", &clock);
     Ok(clock)
 }
 
