@@ -12,6 +12,7 @@ use crate::ids::{
 };
 use crate::link::{Claim, LinkKey};
 use crate::reread::Answer;
+use crate::rows::Subject;
 use serde::{Deserialize, Serialize};
 
 /// The outside fact behind a change.
@@ -296,6 +297,15 @@ impl Message {
             Self::GrantAttached { .. } => "grant_attached",
             Self::PaymentOutcome { .. } => "payment_outcome",
             Self::Answer(_) => "answer",
+        }
+    }
+
+    /// Whose personal fields a message to `to` holds, if any: they become the tenant's own, so they
+    /// are sealed under its key and go when it is erased.
+    pub(crate) fn subject(&self, to: &AggregateKey) -> Option<Subject> {
+        match (self, to) {
+            (Self::TenantNamed(_), AggregateKey::Tenant(id)) => Some(crate::tenant::subject(id)),
+            _ => None,
         }
     }
 

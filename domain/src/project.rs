@@ -88,11 +88,12 @@ impl Projection {
         park: Vec<LinkKey>,
     ) {
         let key = (to.clone(), message.kind(), distinct.into());
+        let subject = message.subject(&to);
         let slot = Slot {
             to,
             message,
             park,
-            subject: None,
+            subject,
         };
         self.messages.insert(key, slot);
     }

@@ -273,6 +273,14 @@ impl World {
             let fate = (made.disposition, made.reason.clone());
             self.fates.insert(input.source.public_id(), fate);
         }
+        for message in made.messages.iter().filter(|m| m.subject.is_none()) {
+            assert!(
+                !String::from_utf8_lossy(&message.payload).contains("\"email\":\""),
+                "an address would be written in clear: {} to {}",
+                message.kind,
+                message.to
+            );
+        }
         if let Some(bytes) = made.snapshot {
             self.snapshots.insert(key.clone(), (bytes, version));
         }

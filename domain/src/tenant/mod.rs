@@ -92,12 +92,12 @@ impl TenantState {
     /// The name orders gave, else the payer's.
     fn shown_name(&self) -> Option<String> {
         let visitor = self.visitor.as_ref().and_then(|visitor| visitor.2.clone());
-        self.name.clone().or(visitor)
+        cleared(self.name.clone().or(visitor))
     }
 
     fn shown_email(&self) -> Option<String> {
         let visitor = self.visitor.as_ref().and_then(|visitor| visitor.3.clone());
-        self.email.clone().or(visitor)
+        cleared(self.email.clone().or(visitor))
     }
 
     fn exist_since(&mut self, at: Timestamp) {
@@ -210,7 +210,7 @@ impl TenantState {
             "tenantId": id,
             "name": null,
             "email": null,
-            "timezone": self.timezone,
+            "timezone": cleared(self.timezone.clone()),
             "metadata": self.metadata,
             "status": standing.status,
             "planId": standing.plan_id,
@@ -254,11 +254,12 @@ impl TenantState {
     fn contract_json(&self) -> Option<serde_json::Value> {
         let text = |at: Option<Timestamp>| at.map(Timestamp::rfc3339);
         let standing = &self.standing;
-        if self.contract_reference.is_none() && standing.started_at.is_none() {
+        let reference = cleared(self.contract_reference.clone());
+        if reference.is_none() && standing.started_at.is_none() {
             return None;
         }
         Some(serde_json::json!({
-            "reference": self.contract_reference,
+            "reference": reference,
             "startedAt": text(standing.started_at),
             "expiresAt": text(standing.expires_at),
             "endedAt": text(standing.ended_at),
@@ -287,6 +288,11 @@ impl TenantState {
             .max_by_key(|(id, summary)| (summary.created, (*id).clone()))
             .map(|(id, _)| id)
     }
+}
+
+/// A text as shown: an order clears one by making it empty.
+fn cleared(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
 }
 
 /// The subject of a tenant's own personal fields.

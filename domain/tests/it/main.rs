@@ -10,5 +10,6 @@ mod histories;
 mod orders;
 mod random;
 mod revocation;
+mod sealing;
 mod shapes;
 mod tenants;

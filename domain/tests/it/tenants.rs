@@ -167,6 +167,25 @@ fn an_operator_creates_and_edits_a_tenant_once() {
 }
 
 #[test]
+fn a_text_an_order_cleared_is_shown_as_none() {
+    let mut world = world_with(settings());
+    create(&mut world, "t1");
+    let none = || Some(String::new());
+    let order = Order::TenantPatch {
+        name: none(),
+        email: none(),
+        metadata: None,
+        timezone: none(),
+        contract_reference: none(),
+    };
+    world.order(key("t1"), "patch", &order);
+    let shown = row(&world, "t1");
+    for field in ["name", "email", "timezone", "contract"] {
+        assert_eq!(shown[field], Value::Null, "{field}");
+    }
+}
+
+#[test]
 fn a_reference_outside_the_grammar_waits_unclaimed_until_an_operator_claims_it() {
     let mut world = world_with(settings());
     create(&mut world, "t1");
