@@ -10,5 +10,6 @@ mod merchants;
 mod orders;
 mod owners;
 mod purchases;
+mod returned;
 mod samples;
 mod told;
