@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::limits::Limits;
 use crate::ports::Reducer;
+use bursar_domain::decision::Lane;
 use bursar_domain::settings::Settings;
 use bursar_store::api::Store;
 use std::collections::BTreeMap;
@@ -112,6 +113,8 @@ pub(crate) struct Env {
     pub(crate) reducer: Arc<dyn Reducer>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) settings_fingerprint: String,
+    /// Lanes without a performer: the commit that decides their effects skips them.
+    pub(crate) skipped_lanes: Vec<Lane>,
     pub(crate) limits: Limits,
     pub(crate) directory: Directory,
     pub(crate) boot: Boot,

@@ -90,10 +90,13 @@ impl Tree {
         performers.insert(Lane::StripeRead, Arc::new(reads));
         performers.insert(Lane::Alert, Arc::new(LogAlerts));
         performers.extend(deps.performers);
+        let is_idle = |lane: &Lane| !performers.contains_key(lane);
+        let skipped_lanes = Lane::ALL.into_iter().filter(is_idle).collect();
         let env = Arc::new(Env {
             store: deps.store,
             clock: deps.clock,
             reducer: deps.reducer,
+            skipped_lanes,
             settings_fingerprint: deps.settings.fingerprint(),
             settings: deps.settings,
             directory: Directory::new(deps.limits.woken_max),

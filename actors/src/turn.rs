@@ -168,6 +168,7 @@ async fn consume(
         expected_version,
         reducer_rev: env.reducer.revision(),
         settings: env.settings_fingerprint.clone(),
+        skipped_lanes: env.skipped_lanes.clone(),
         steps: batch.steps,
     };
     match env.store.apply(apply).await {

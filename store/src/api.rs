@@ -170,6 +170,9 @@ pub struct Apply {
     pub reducer_rev: u32,
     /// Fingerprint of the settings they saw.
     pub settings: String,
+    /// Lanes nobody performs: their effects are recorded as skipped in this very commit, instead of
+    /// each waiting for a commit of its own that says so.
+    pub skipped_lanes: Vec<Lane>,
     /// At most [`APPLY_STEPS_MAX`].
     pub steps: Vec<Step>,
 }

@@ -233,6 +233,7 @@ async fn apply_some(
     let steps = steps.collect();
     let stale = u64::from(dice.one_in(10));
     let apply = Apply {
+        skipped_lanes: Vec::new(),
         ..apply_of(aggregate, version + stale, steps)
     };
     if let Applied::Done { version, .. } = store.apply(apply).await? {

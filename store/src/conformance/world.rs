@@ -96,6 +96,7 @@ pub(crate) fn step(seq: u64, decision: Decision) -> Step {
 
 pub(crate) fn apply_of(aggregate: &str, expected_version: u64, steps: Vec<Step>) -> Apply {
     Apply {
+        skipped_lanes: Vec::new(),
         aggregate: key(aggregate),
         expected_version,
         reducer_rev: 1,

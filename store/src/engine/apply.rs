@@ -86,6 +86,7 @@ pub(super) fn plan(state: &State<'_>, apply: SealedApply) -> Result<Plan, StoreE
         messages,
         freed: freed.seqs,
         unfreed: freed.more,
+        skipped_lanes: apply.skipped_lanes,
     };
     Ok(Plan {
         entry: Some(Entry::Applied(Box::new(record))),
@@ -197,7 +198,8 @@ fn lanes_of(state: &State<'_>, apply: &SealedApply) -> Result<BTreeSet<Lane>, St
     let mut lanes = BTreeSet::new();
     for sealed in &apply.steps {
         for effect in &sealed.step.decision.effects {
-            if !state.kv.has(&keys::effect(&effect.id.0))? {
+            let is_performed = !apply.skipped_lanes.contains(&effect.lane);
+            if is_performed && !state.kv.has(&keys::effect(&effect.id.0))? {
                 lanes.insert(effect.lane);
             }
         }

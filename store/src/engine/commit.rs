@@ -7,6 +7,7 @@ use crate::error::StoreError;
 use crate::record::{Body, Entry, NewFate, NewInput};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::EffectId;
+use bursar_domain::decision::Lane;
 use bursar_domain::ids::Timestamp;
 use bursar_domain::link::LinkKey;
 use bursar_domain::rows::{RowWrite, Subject};
@@ -77,6 +78,7 @@ pub(super) struct SealedApply {
     pub(super) expected_version: u64,
     pub(super) reducer_rev: u32,
     pub(super) settings: String,
+    pub(super) skipped_lanes: Vec<Lane>,
     pub(super) steps: Vec<SealedStep>,
 }
 
@@ -87,6 +89,7 @@ impl SealedApply {
             aggregate: apply.aggregate,
             expected_version: apply.expected_version,
             reducer_rev: apply.reducer_rev,
+            skipped_lanes: apply.skipped_lanes,
             settings: apply.settings,
             steps: steps
                 .map(|step| seal_step(keys, step))

@@ -66,7 +66,8 @@ fn fold_step(
         add_line(state, &apply.aggregate, step.seq, entry)?;
     }
     for effect in &decision.effects {
-        add_effect(state, &apply.aggregate, step.now, effect)?;
+        let is_skipped = apply.skipped_lanes.contains(&effect.lane);
+        add_effect(state, &apply.aggregate, step.now, effect, is_skipped)?;
     }
     for timer in &decision.timers {
         set_timer(state, &apply.aggregate, timer)?;
@@ -308,6 +309,7 @@ fn add_effect(
     aggregate: &AggregateKey,
     now: Timestamp,
     effect: &EffectIntent,
+    is_skipped: bool,
 ) -> Result<(), StoreError> {
     let id = &effect.id.0;
     if state.kv.has(&keys::effect(id))? {
@@ -316,7 +318,6 @@ fn add_effect(
     let number = state.counters.next_effect;
     state.counters.next_effect += 1;
     let lane = effect.lane as u8;
-    *state.counters.outbox.entry(lane).or_default() += 1;
     let row = EffectRow {
         number,
         aggregate: aggregate.clone(),
@@ -331,14 +332,30 @@ fn add_effect(
         subject: effect.subject.clone(),
         payload: effect.payload.clone(),
     };
-    let by = keys::outbox_by(EffectStatus::Pending as u8, number);
+    let row = if is_skipped { skipped(row) } else { row };
+    let by = keys::outbox_by(row.status as u8, number);
     state.kv.put_new(by, id.clone().into_bytes());
     let outbox = keys::outbox(number);
     state.kv.put_new(outbox, id.clone().into_bytes());
-    let due = keys::due_effect(lane, effect.due_at, id);
-    state.kv.put_new(due, Vec::new());
+    if !is_skipped {
+        *state.counters.outbox.entry(lane).or_default() += 1;
+        let due = keys::due_effect(lane, effect.due_at, id);
+        state.kv.put_new(due, Vec::new());
+    }
     state.kv.put_new(keys::effect(id), pack(&row)?);
     Ok(())
+}
+
+/// The row of an effect nobody performs, as a settle would have left it.
+fn skipped(row: EffectRow) -> EffectRow {
+    EffectRow {
+        status: EffectStatus::Skipped,
+        note: "no performer in this build".to_owned(),
+        settled_at: Some(row.decided_at),
+        subject: None,
+        payload: Vec::new(),
+        ..row
+    }
 }
 
 fn set_timer(
