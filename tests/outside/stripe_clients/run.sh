@@ -50,6 +50,7 @@ skip() { # part, reason
 serve() {
   local pattern=$1 log=$2
   shift 2
+  : >"$log"
   "$@" >"$log" 2>"$log.err" &
   started+=($!)
   for _ in $(seq 1 200); do
