@@ -109,7 +109,7 @@ pub(crate) fn write_difference(
 ) -> Vec<Change> {
     let mut changed = Vec::new();
     write_rows(decision, old, new, &mut changed);
-    write_movements(decision, old, new);
+    write_movements(decision, old, new, cause.at);
     write_messages(decision, of, old, new, cause);
     for (name, at) in &new.timers {
         if old.timers.get(name) != Some(at) {
@@ -233,7 +233,12 @@ fn sides(posting: Option<&Posting>) -> Sides {
     sides
 }
 
-fn write_movements(decision: &mut Decision, old: &Projection, new: &Projection) {
+fn write_movements(
+    decision: &mut Decision,
+    old: &Projection,
+    new: &Projection,
+    corrected_at: Timestamp,
+) {
     let sources: BTreeSet<&String> = old.postings.keys().chain(new.postings.keys()).collect();
     for source in sources {
         let (before, after) = (old.postings.get(source), new.postings.get(source));
@@ -253,9 +258,15 @@ fn write_movements(decision: &mut Decision, old: &Projection, new: &Projection) 
             let Some(posting) = posting.filter(|_| !entries.is_empty()) else {
                 continue;
             };
+            // What a source did first happened when the source says; what is corrected later (a
+            // reversal, a refund that failed) belongs to the day it was corrected.
+            let at = match before {
+                Some(before) => before.at.max(corrected_at),
+                None => posting.at,
+            };
             decision.movements.push(Movement {
                 source: source.clone(),
-                at: posting.at,
+                at,
                 tenant: posting.tenant.clone(),
                 payment: posting.payment.clone(),
                 entries,
@@ -330,4 +341,47 @@ fn send(decision: &mut Decision, of: &AggregateKey, cause: &Cause, slot: &Slot, 
         park: slot.park.clone(),
         subject: slot.subject.clone(),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::Disposition;
+
+    fn owing(amount_minor: i64, at: i64) -> Projection {
+        let currency = Currency::parse("usd").expect("a currency");
+        let entry = |account, amount_minor| LedgerEntry {
+            account,
+            amount_minor,
+            currency,
+        };
+        let posting = Posting {
+            at: Timestamp(at),
+            tenant: None,
+            payment: None,
+            entries: vec![
+                entry(LedgerAccount::Revenue, amount_minor),
+                entry(LedgerAccount::CreditsLiability, -amount_minor),
+            ],
+        };
+        Projection {
+            postings: BTreeMap::from([("cs_1".to_owned(), posting)]),
+            ..Projection::default()
+        }
+    }
+
+    #[test]
+    fn a_reversal_is_not_dated_at_the_sale() {
+        let mut decision = Decision::nothing(Disposition::Applied, "");
+        let none = Projection::default();
+        write_movements(&mut decision, &none, &owing(1_000, 7), Timestamp(8));
+        write_movements(
+            &mut decision,
+            &owing(1_000, 7),
+            &owing(400, 7),
+            Timestamp(99),
+        );
+        let dates: Vec<i64> = decision.movements.iter().map(|m| m.at.0).collect();
+        assert_eq!(dates, [7, 99]);
+    }
 }
