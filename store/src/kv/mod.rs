@@ -89,6 +89,7 @@ pub(crate) fn end_of(prefix: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn suite(kv: &dyn Kv) {
         let mut batch = Batch::new();
@@ -161,13 +162,19 @@ mod tests {
             value.iter().all(|byte| usize::from(*byte) == n)
                 && (value.len() - 1).is_multiple_of(3_000)
         };
+        let enough = AtomicBool::new(false);
+        let enough = &enough;
         std::thread::scope(|scope| {
-            let writer = scope.spawn(|| (0..250_u16).for_each(write));
+            // The writer goes on until enough was read: on a busy machine it could be done before
+            // the reader is scheduled at all.
+            let rounds = (0..20_000_u16).take_while(move |_| !enough.load(Ordering::Relaxed));
+            let writer = scope.spawn(move || rounds.for_each(write));
             let mut seen = 0;
             while !writer.is_finished() {
                 if let Some(value) = kv.get(&key).unwrap() {
                     assert!(is_whole(&value), "{} bytes", value.len());
                     seen += 1;
+                    enough.store(seen >= 200, Ordering::Relaxed);
                 }
                 for (_, value) in first(&kv, &[1], &[2], 9).unwrap() {
                     assert!(is_whole(&value), "{} bytes", value.len());
