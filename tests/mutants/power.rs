@@ -125,6 +125,7 @@ async fn sell(store: &dyn Store, n: u64) -> Result<(), String> {
         return Err(format!("evt_{n} is not new: {accepted:?}"));
     };
     let apply = Apply {
+        skipped_lanes: Vec::new(),
         aggregate: payment(n),
         expected_version: 0,
         reducer_rev: 1,

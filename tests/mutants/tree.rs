@@ -2,7 +2,6 @@
 
 use crate::{Dice, process};
 use bursar_actors::clock::TestClock;
-use bursar_actors::intake::SecretSet;
 use bursar_actors::limits::Limits;
 use bursar_actors::outbound::Performers;
 use bursar_actors::ports::{
@@ -101,7 +100,6 @@ async fn tree(store: &Arc<dyn Store>) -> Result<Tree, String> {
         stripe_read: Arc::new(NoStripe),
         settings: Arc::new(Settings::default()),
         limits: Limits::default(),
-        secrets: SecretSet::default(),
         performers: Performers::from([(Lane::Mail, mail)]),
     });
     started.await.map_err(|error| error.to_string())
