@@ -10,71 +10,23 @@ use bursar_domain::aggregate::AggregateKind;
 use bursar_domain::decision::{Disposition, Lane};
 use bursar_domain::ids::Timestamp;
 use bursar_domain::input::{InputSource, StoredInput};
+use bursar_domain::route::HANDLED;
 use bursar_store::api::Step;
 use bursar_store::metrics::{Buckets, Label, Metric, MetricKind};
 use std::time::Duration;
 
 /// Event types that have a series of their own, those reducers handle; others count as `other`.
-pub const EVENT_TYPES: &[&str] = &[
-    "account.application.deauthorized",
-    "account.updated",
-    "capability.updated",
-    "charge.captured",
-    "charge.dispute.closed",
-    "charge.dispute.created",
-    "charge.dispute.funds_reinstated",
-    "charge.dispute.funds_withdrawn",
-    "charge.dispute.updated",
-    "charge.expired",
-    "charge.failed",
-    "charge.refund.updated",
-    "charge.refunded",
-    "charge.succeeded",
-    "checkout.session.async_payment_failed",
-    "checkout.session.async_payment_succeeded",
-    "checkout.session.completed",
-    "checkout.session.expired",
-    "customer.created",
-    "customer.deleted",
-    "customer.subscription.created",
-    "customer.subscription.deleted",
-    "customer.subscription.paused",
-    "customer.subscription.pending_update_applied",
-    "customer.subscription.pending_update_expired",
-    "customer.subscription.resumed",
-    "customer.subscription.trial_will_end",
-    "customer.subscription.updated",
-    "customer.updated",
-    "invoice.created",
-    "invoice.finalization_failed",
-    "invoice.finalized",
-    "invoice.marked_uncollectible",
-    "invoice.paid",
-    "invoice.payment_action_required",
-    "invoice.payment_failed",
-    "invoice.payment_succeeded",
-    "invoice.upcoming",
-    "invoice.updated",
-    "invoice.voided",
-    "payment_intent.amount_capturable_updated",
-    "payment_intent.canceled",
-    "payment_intent.created",
-    "payment_intent.payment_failed",
-    "payment_intent.processing",
-    "payment_intent.requires_action",
-    "payment_intent.succeeded",
-    "payout.created",
-    "payout.failed",
-    "payout.paid",
-    "radar.early_fraud_warning.created",
-    "radar.early_fraud_warning.updated",
-    "refund.created",
-    "refund.failed",
-    "refund.updated",
-    "review.closed",
-    "review.opened",
-    "other",
-];
+pub const EVENT_TYPES: &[&str] = &with_other();
+
+const fn with_other() -> [&'static str; HANDLED.len() + 1] {
+    let mut all = ["other"; HANDLED.len() + 1];
+    let mut index = 0;
+    while index < HANDLED.len() {
+        all[index] = HANDLED[index];
+        index += 1;
+    }
+    all
+}
 
 const TYPE: Label = ("type", EVENT_TYPES);
 const OUTCOME: Label = (

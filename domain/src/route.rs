@@ -63,7 +63,7 @@ pub struct Routed {
 }
 
 /// The event types reducers handle: the table of contract §4.
-const HANDLED: [&str; 57] = [
+pub const HANDLED: [&str; 57] = [
     "account.application.deauthorized",
     "account.updated",
     "capability.updated",
