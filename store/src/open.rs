@@ -22,7 +22,7 @@ use crate::engine::{Doubt, Engine, Parts, replay};
 use crate::error::StoreError;
 use crate::journal::{self, DirLock, InstallationId, Journal, JournalSettings};
 use crate::keys;
-use crate::kv::{Batch, Kv, SledKv};
+use crate::kv::{Batch, Buffered, Kv, SledKv};
 use crate::record::{Entry, encode};
 use crate::vault::{Vault, VaultReport};
 use crate::vfs::{RealVfs, Vfs};
@@ -172,7 +172,7 @@ pub fn open_sled(
         }) as Doubt
     });
     let engine = Engine::start(Parts {
-        kv: Box::new(kv),
+        kv: Box::new(Buffered::over(Box::new(kv))?),
         log: Box::new(durable.log),
         records: durable.records,
         keys: durable.keys,

@@ -21,6 +21,7 @@ use super::commit::{Answer, Commit, Plan, Queued};
 use super::fold::{State, broken, fold};
 use super::orders;
 use super::port::{Log, Sealer};
+use super::queue::{Shares, Waited};
 use super::recount::Recount;
 use super::shared::Shared;
 use crate::error::{ErrorClass, StoreError};
@@ -34,7 +35,6 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// Most commits of one group.
@@ -73,6 +73,7 @@ pub(super) struct Committer {
     pub(super) doubt: Option<Doubt>,
     /// Groups so far.
     pub(super) groups: u64,
+    pub(super) shares: Shares,
 }
 
 /// A commit of the open group: who waits, and with what answer.
@@ -91,20 +92,27 @@ struct Group {
     bytes: usize,
     erased: Vec<bursar_domain::rows::Subject>,
     unfreed: Vec<LinkKey>,
+    /// Whether somebody outside waits for it.
+    has_front: bool,
+}
+
+impl Group {
+    fn has_room(&self) -> bool {
+        self.members.len() < GROUP_COMMITS_MAX && self.bytes < GROUP_BYTES_MAX
+    }
 }
 
 impl Committer {
     /// Runs until the last handle is gone or `Close` came.
-    pub(super) fn run(mut self, queue: &Receiver<Queued>) {
+    pub(super) fn run(mut self) {
         let mut closing = false;
         while !closing {
-            let first = match queue.recv_timeout(self.patience()) {
-                Ok(first) => Some(first),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => break,
-            };
+            let waited = self.shared.queue.wait(self.patience());
+            if waited == Waited::Closed {
+                break;
+            }
             self.shared.watch_disk();
-            if first.is_none() && self.unfreed.is_empty() {
+            if waited == Waited::Nothing && self.unfreed.is_empty() {
                 self.idle();
                 self.count_on();
                 continue;
@@ -113,7 +121,7 @@ impl Committer {
             if self.groups.is_multiple_of(GROUPS_PER_SLICE) {
                 self.count_on();
             }
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.group(first, queue)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.group()));
             closing = match outcome {
                 Ok(closing) => closing,
                 Err(_) => {
@@ -123,6 +131,7 @@ impl Committer {
                 }
             };
         }
+        self.shared.queue.abandon();
         self.stop();
     }
 
@@ -176,7 +185,7 @@ impl Committer {
         }
         let mut done = self.log.idle();
         if self.folded.record != self.flushed && self.flushed_at.elapsed() >= FLUSH_EVERY {
-            done = done.and_then(|()| self.shared.kv.flush());
+            done = done.and_then(|()| self.shared.kv.tidy());
             self.flushed = self.folded.record;
             self.flushed_at = Instant::now();
         }
@@ -202,7 +211,8 @@ impl Committer {
     }
 
     /// One group, from the first commit to the last answer. Says whether it was the last one.
-    fn group(&mut self, first: Option<Queued>, queue: &Receiver<Queued>) -> bool {
+    fn group(&mut self) -> bool {
+        let began = Instant::now();
         let shared = Arc::clone(&self.shared);
         let mut state = State {
             kv: Overlay::new(shared.kv.as_ref(), self.folded.tally.clone())
@@ -210,7 +220,6 @@ impl Committer {
             counters: self.folded.counters.clone(),
         };
         let mut group = Group::default();
-        let mut closing = None;
         if let Some(link) = self.unfreed.pop_front() {
             let own = Queued {
                 commit: Commit::Free(link),
@@ -219,20 +228,7 @@ impl Committer {
             };
             self.take(&mut state, &mut group, own);
         }
-        let mut next = first;
-        while let Some(queued) = next.take() {
-            self.shared.left_queue();
-            if matches!(queued.commit, Commit::Close) {
-                closing = Some(queued);
-                break;
-            }
-            // An erasure is the last record of its group: see `replay::Erase`.
-            let ends = matches!(queued.commit, Commit::Erase(..));
-            self.take(&mut state, &mut group, queued);
-            if !ends && group.members.len() < GROUP_COMMITS_MAX && group.bytes < GROUP_BYTES_MAX {
-                next = queue.try_recv().ok();
-            }
-        }
+        let closing = self.fill(&mut state, &mut group);
         self.unfreed.append(&mut group.unfreed.drain(..).collect());
         let done = self.shared.poisoned().map_or(Ok(()), Err);
         let done = done.and_then(|()| self.make_durable(state, &mut group));
@@ -252,12 +248,49 @@ impl Committer {
                 let _ = answer.send(came_to);
             }
         }
+        if shared.queue.has_behind() {
+            self.shares.passed(began.elapsed());
+        }
         let Some(last) = closing else { return false };
         self.stop();
         if let Some(answer) = last.answer {
             let _ = answer.send(self.shared.poisoned().map_or(Ok(Answer::Done), Err));
         }
         true
+    }
+
+    /// Takes commits into the open group until somebody outside waits for its end, or it is full.
+    /// Answers the commit that closes the store, if it came.
+    fn fill(&mut self, state: &mut State<'_>, group: &mut Group) -> Option<Queued> {
+        let shared = Arc::clone(&self.shared);
+        let queue = &shared.queue;
+        while group.has_room() {
+            let owed = self.shares.is_owed().then(|| queue.behind()).flatten();
+            let (queued, is_front) = match owed {
+                Some(queued) => (queued, false),
+                None => match queue.front() {
+                    Some(queued) => (queued, true),
+                    None if group.has_front => return None,
+                    None => (queue.behind()?, false),
+                },
+            };
+            if matches!(queued.commit, Commit::Close) {
+                return Some(queued);
+            }
+            // An erasure is the last record of its group: see `replay::Erase`.
+            let ends = matches!(queued.commit, Commit::Erase(..));
+            let began = Instant::now();
+            self.take(state, group, queued);
+            if ends {
+                return None;
+            }
+            if is_front {
+                group.has_front = true;
+            } else {
+                self.shares.spent(began.elapsed());
+            }
+        }
+        None
     }
 
     /// Decides one commit and folds it into the open group.
@@ -329,7 +362,7 @@ impl Committer {
             record: number,
         };
         close_batch(&mut batch, &self.folded)?;
-        self.shared.kv.apply_batch(&batch)?;
+        self.shared.kv.take_batch(batch)?;
         self.shared.publish(group_number, &self.folded);
         bursar_domain::mutant!("M3", torn::write_put_off(self)?);
         Ok(())

@@ -1,7 +1,7 @@
 //! The engine: one state machine behind `Store`, whatever lies below it.
 //!
 //! ```text
-//! caller ── seal ──> queue (1,024) ──> committer thread ──> journal (durable) ──> rows
+//! caller ── seal ──> queue (2 × 1,024) ──> committer thread ──> journal (durable) ──> rows
 //!        <──────────── answer ───────────────┘
 //!        <── reads ── rows (+ bodies from the journal), never older than the last answer
 //! ```
@@ -18,6 +18,7 @@ pub(crate) mod fold;
 mod fold_apply;
 mod orders;
 pub(crate) mod port;
+mod queue;
 mod reads;
 pub(crate) mod recount;
 pub(crate) mod replay;
@@ -27,6 +28,7 @@ mod store;
 use commit::{Answer, Commit, Queued};
 use committer::Committer;
 use port::{Log, Records, Sealer};
+use queue::Shares;
 use shared::{Disk, Leave, Shared, Wants, Watermarks};
 
 use crate::error::StoreError;
@@ -36,13 +38,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 use tokio::sync::oneshot;
-
-/// Most commits waiting for the committer.
-const QUEUE_COMMITS_MAX: usize = 1_024;
 
 /// The parts an engine is made of.
 pub(crate) struct Parts {
@@ -65,15 +63,13 @@ pub(crate) type Doubt = Box<dyn FnOnce() + Send>;
 /// The store's engine.
 pub(crate) struct Engine {
     shared: Arc<Shared>,
-    /// `None` only while being dropped.
-    queue: Option<SyncSender<Queued>>,
     committer: Option<JoinHandle<()>>,
 }
 
 /// The last handle waits for the committer: whoever opens the same files next finds them free.
 impl Drop for Engine {
     fn drop(&mut self) {
-        drop(self.queue.take());
+        self.shared.queue.close();
         if let Some(committer) = self.committer.take() {
             // Its panics are caught inside; there is nobody to tell.
             let _ = committer.join();
@@ -111,20 +107,19 @@ impl Engine {
             recount: parts.recount.is_some().then(recount::Recount::start),
             doubt: parts.recount,
             groups: 0,
+            shares: Shares::default(),
             folded,
             unfreed,
         };
-        let (queue, waiting) = sync_channel(QUEUE_COMMITS_MAX);
         let committer = std::thread::Builder::new()
             .name("committer".to_owned())
-            .spawn(move || committer.run(&waiting))
+            .spawn(move || committer.run())
             .map_err(|source| StoreError::Io {
                 operation: "starting the committer",
                 source,
             })?;
         Ok(Self {
             shared,
-            queue: Some(queue),
             committer: Some(committer),
         })
     }
@@ -140,17 +135,7 @@ impl Engine {
             since: Instant::now(),
             answer: Some(answer),
         };
-        self.shared.entered_queue();
-        let Some(queue) = &self.queue else {
-            return Err(StoreError::Closed);
-        };
-        if let Err(refused) = queue.try_send(queued) {
-            self.shared.left_queue();
-            return Err(match refused {
-                TrySendError::Full(_) => StoreError::Busy,
-                TrySendError::Disconnected(_) => StoreError::Closed,
-            });
-        }
+        self.shared.queue.push(queued)?;
         match came_to.await {
             Ok(answer) => answer,
             Err(_) => Err(self.shared.poisoned().unwrap_or(StoreError::Closed)),

@@ -157,7 +157,7 @@ impl<'a> Open<'a> {
         };
         close_batch(&mut batch, &folded)?;
         batch.insert(keys::meta("projections"), Some(pack(&PROJECTIONS)?));
-        self.kv.apply_batch(&batch)?;
+        self.kv.take_batch(batch)?;
         self.state.kv = Overlay::new(self.kv, tally);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use super::committer::Folded;
 use super::port::{Records, Sealer};
+use super::queue::Queue;
 use crate::error::StoreError;
 use crate::kv::Kv;
 use crate::metrics::observe;
@@ -61,6 +62,7 @@ fn bytes_in(dir: &std::path::Path) -> u64 {
 }
 
 pub(super) struct Shared {
+    pub(super) queue: Queue,
     pub(super) kv: Box<dyn Kv>,
     pub(super) records: Arc<dyn Records>,
     pub(super) keys: Arc<dyn Sealer>,
@@ -70,7 +72,6 @@ pub(super) struct Shared {
     pub(super) readable: watch::Sender<u64>,
     pub(super) closed: AtomicBool,
     poison: Mutex<Option<StoreError>>,
-    queued: AtomicU64,
     counters: RwLock<Counters>,
     disk: Disk,
     /// What must happen last on a clean close.
@@ -144,6 +145,7 @@ impl Shared {
     ) -> Self {
         let reads_block = disk.dir.is_some();
         let shared = Self {
+            queue: Queue::default(),
             kv,
             records,
             keys,
@@ -151,7 +153,6 @@ impl Shared {
             readable: watch::Sender::new(0),
             closed: AtomicBool::new(false),
             poison: Mutex::new(None),
-            queued: AtomicU64::new(0),
             counters: RwLock::new(folded.counters.clone()),
             disk,
             leave: Mutex::new(leave),
@@ -208,18 +209,6 @@ impl Shared {
             .clone()
     }
 
-    pub(super) fn entered_queue(&self) {
-        self.queued.fetch_add(1, Ordering::Relaxed);
-    }
-    pub(super) fn left_queue(&self) {
-        let _ = self
-            .queued
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
-    }
-    pub(super) fn queue_depth(&self) -> u64 {
-        self.queued.load(Ordering::Relaxed)
-    }
-
     /// Looks at the disk now and then.
     pub(super) fn watch_disk(&self) {
         let mut looked = self
@@ -238,7 +227,8 @@ impl Shared {
         self.disk.look();
         let (free, _) = self.room();
         let stray = self.kv.stray_files();
-        observe::gauges(self.queue_depth(), self.disk_bytes(), free, stray);
+        let queued = self.queue.len() as u64;
+        observe::gauges(queued, self.disk_bytes(), free, stray);
     }
 
     /// Free and total bytes where the store lives.

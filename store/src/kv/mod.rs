@@ -5,10 +5,13 @@
 //! may lose everything and is then folded again).
 //! Failure: a backend that errs or panics is never asked again before it was rebuilt.
 
+mod buffered;
 mod mem;
+mod merge;
 mod overlay;
 mod sled;
 
+pub(crate) use buffered::Buffered;
 pub(crate) use mem::MemKv;
 pub(crate) use overlay::{Overlay, Tally};
 pub(crate) use sled::SledKv;
@@ -40,6 +43,10 @@ pub(crate) trait Kv: Send + Sync {
     ) -> Result<(), StoreError>;
     /// All of it or nothing.
     fn apply_batch(&self, batch: &Batch) -> Result<(), StoreError>;
+    /// The same, for a caller that has no more use for the batch.
+    fn take_batch(&self, batch: Batch) -> Result<(), StoreError> {
+        self.apply_batch(&batch)
+    }
     /// Bytes taken, roughly.
     fn size_bytes(&self) -> u64;
     /// Files outside the log (must be none).
@@ -49,6 +56,10 @@ pub(crate) trait Kv: Send + Sync {
     /// Hands what is cached to the operating system.
     fn flush(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+    /// Moves a little towards `flush` without waiting; for quiet moments.
+    fn tidy(&self) -> Result<(), StoreError> {
+        self.flush()
     }
 }
 

@@ -4,11 +4,12 @@
 //! replaces, so the tally (rows and XOR of their fingerprints, per prefix) is exact.
 //! The tally is how a store that silently lost rows is told from a healthy one.
 
+use super::merge::merged;
 use super::{Batch, Kv, Pair};
 use crate::engine::recount::Recount;
 use crate::error::StoreError;
 use std::collections::BTreeMap;
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 
 /// Rows and XOR of row fingerprints, per prefix byte.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -142,33 +143,23 @@ impl<'a> Overlay<'a> {
         limit: usize,
     ) -> Result<Vec<Pair>, StoreError> {
         let mut out: Vec<Pair> = Vec::new();
-        if limit == 0 || low >= high {
+        if limit == 0 {
             return Ok(out);
         }
-        let mut written = self
-            .writes
-            .range::<[u8], _>((Bound::Included(low), Bound::Excluded(high)))
-            .peekable();
-        self.base.range(low, high, false, &mut |key, value| {
-            while let Some((own, change)) = written.next_if(|(own, _)| own.as_slice() < key) {
-                push(&mut out, own, change.as_deref());
-            }
-            match written.next_if(|(own, _)| own.as_slice() == key) {
-                Some((own, change)) => push(&mut out, own, change.as_deref()),
-                None => push(&mut out, key, Some(value)),
-            }
-            if out.len() >= limit {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })?;
-        if out.len() < limit {
-            for (own, change) in written {
-                push(&mut out, own, change.as_deref());
-            }
-        }
-        out.truncate(limit);
+        merged(
+            self.base,
+            &self.writes,
+            (low, high),
+            false,
+            &mut |key, value| {
+                out.push((key.to_vec(), value.to_vec()));
+                if out.len() == limit {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            },
+        )?;
         Ok(out)
     }
 
@@ -181,12 +172,6 @@ impl<'a> Overlay<'a> {
     /// The same, with the recount.
     pub(crate) fn finish_with_recount(self) -> (Batch, Tally, Option<Recount>) {
         (self.writes, self.tally, self.recount)
-    }
-}
-
-fn push(out: &mut Vec<Pair>, key: &[u8], value: Option<&[u8]>) {
-    if let Some(value) = value {
-        out.push((key.to_vec(), value.to_vec()));
     }
 }
 

@@ -173,7 +173,7 @@ pub(in crate::engine) fn stats(shared: &Shared) -> Result<Stats, StoreError> {
         dead: counters.dead,
         outbox: outbox.map(|(lane, n)| (lane, n.unwrap_or(0))).collect(),
         rows: rows.collect(),
-        queue_depth: shared.queue_depth(),
+        queue_depth: shared.queue.len() as u64,
         disk_bytes: shared.disk_bytes(),
         disk_free_bytes,
         disk_total_bytes,

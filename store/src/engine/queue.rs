@@ -1,0 +1,209 @@
+//! What waits for the committer, in two lines.
+//!
+//! Somebody outside waits for what is in front: Stripe for its 200, a person for an answer. Behind
+//! are the applies: their inputs are durable, so they can wait, and a burst of webhooks is taken in
+//! full before it is worked off.
+//!
+//! Invariants: both lines are bounded; each is first in, first out; what is behind gets whatever time
+//! the front leaves and at least one part in [`BEHIND_SHARE`], so neither starves the other.
+//! Not here: which commits make up a group (`committer`).
+
+use super::commit::{Commit, Queued};
+use crate::error::StoreError;
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Most commits waiting in each line.
+const LINE_MAX: usize = 1_024;
+/// What is behind gets at least one part in this many of the committer's time.
+const BEHIND_SHARE: u32 = 8;
+/// Time not used in one busy spell is not saved up for later beyond this.
+const CREDIT_MAX: Duration = Duration::from_millis(20);
+
+#[derive(Default)]
+struct Lines {
+    front: VecDeque<Queued>,
+    behind: VecDeque<Queued>,
+    is_closed: bool,
+}
+
+/// The two lines.
+#[derive(Default)]
+pub(super) struct Queue {
+    lines: Mutex<Lines>,
+    arrived: Condvar,
+}
+
+/// What a wait came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// Something is there.
+    Work,
+    /// Nothing came in time.
+    Nothing,
+    /// Nothing is there and nothing will come.
+    Closed,
+}
+
+impl Queue {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lines a commit up. # Errors: `Busy` if its line is full, `Closed`.
+    pub(super) fn push(&self, queued: Queued) -> Result<(), StoreError> {
+        let mut lines = self.lines();
+        if lines.is_closed {
+            return Err(StoreError::Closed);
+        }
+        let line = match queued.commit {
+            Commit::Apply(_) | Commit::Fire(..) => &mut lines.behind,
+            _ => &mut lines.front,
+        };
+        if line.len() >= LINE_MAX {
+            return Err(StoreError::Busy);
+        }
+        line.push_back(queued);
+        drop(lines);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Nothing is taken in any more; what waits is still worked off.
+    pub(super) fn close(&self) {
+        self.lines().is_closed = true;
+        self.arrived.notify_all();
+    }
+
+    /// Whoever still waits hears that nobody will answer.
+    pub(super) fn abandon(&self) {
+        let mut lines = self.lines();
+        lines.is_closed = true;
+        lines.front.clear();
+        lines.behind.clear();
+    }
+
+    /// Waits for something to do.
+    pub(super) fn wait(&self, most: Duration) -> Waited {
+        let is_empty = |lines: &mut Lines| {
+            lines.front.is_empty() && lines.behind.is_empty() && !lines.is_closed
+        };
+        let waited = self
+            .arrived
+            .wait_timeout_while(self.lines(), most, is_empty);
+        let (lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match (
+            lines.front.is_empty() && lines.behind.is_empty(),
+            lines.is_closed,
+        ) {
+            (false, _) => Waited::Work,
+            (true, true) => Waited::Closed,
+            (true, false) => Waited::Nothing,
+        }
+    }
+
+    /// The next commit of the front line.
+    pub(super) fn front(&self) -> Option<Queued> {
+        self.lines().front.pop_front()
+    }
+
+    /// The next commit of the line behind.
+    pub(super) fn behind(&self) -> Option<Queued> {
+        self.lines().behind.pop_front()
+    }
+
+    /// Whether anything waits behind.
+    pub(super) fn has_behind(&self) -> bool {
+        !self.lines().behind.is_empty()
+    }
+
+    /// Commits in both lines.
+    pub(super) fn len(&self) -> usize {
+        let lines = self.lines();
+        lines.front.len() + lines.behind.len()
+    }
+}
+
+/// How the committer's time was divided lately.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    /// Time owed to what is behind.
+    owed: Duration,
+}
+
+impl Shares {
+    /// Time went by with commits waiting.
+    pub(super) fn passed(&mut self, time: Duration) {
+        self.owed = (self.owed + time / BEHIND_SHARE).min(CREDIT_MAX);
+    }
+    /// Some of it was spent on what is behind.
+    pub(super) fn spent(&mut self, time: Duration) {
+        self.owed = self.owed.saturating_sub(time);
+    }
+    /// Whether what is behind comes first now.
+    pub(super) fn is_owed(&self) -> bool {
+        !self.owed.is_zero()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bursar_domain::ids::Timestamp;
+    use std::time::Instant;
+
+    fn queued(commit: Commit) -> Queued {
+        Queued {
+            commit,
+            since: Instant::now(),
+            answer: None,
+        }
+    }
+
+    #[test]
+    fn each_line_is_bounded_and_in_order_of_arrival() {
+        let queue = Queue::default();
+        let fire = |n| queued(Commit::Fire(Vec::new(), Timestamp(n)));
+        for n in 0..LINE_MAX {
+            queue.push(fire(n as i64)).unwrap();
+        }
+        assert!(matches!(queue.push(fire(0)), Err(StoreError::Busy)));
+        // A full line behind refuses nobody in front.
+        queue.push(queued(Commit::Probe)).unwrap();
+        assert!(queue.front().is_some() && queue.front().is_none());
+        let first = queue.behind().map(|queued| queued.commit);
+        assert!(matches!(first, Some(Commit::Fire(_, Timestamp(0)))));
+    }
+
+    #[test]
+    fn a_closed_queue_gives_what_it_holds_and_takes_nothing() {
+        let queue = Queue::default();
+        assert_eq!(queue.wait(Duration::ZERO), Waited::Nothing);
+        queue.push(queued(Commit::Probe)).unwrap();
+        queue.close();
+        assert!(matches!(
+            queue.push(queued(Commit::Probe)),
+            Err(StoreError::Closed)
+        ));
+        assert_eq!(queue.wait(Duration::ZERO), Waited::Work);
+        assert!(queue.front().is_some());
+        assert_eq!(queue.wait(Duration::ZERO), Waited::Closed);
+    }
+
+    #[test]
+    fn what_is_behind_is_owed_its_part_of_a_busy_time() {
+        let mut shares = Shares::default();
+        assert!(!shares.is_owed());
+        let mut spent = Duration::ZERO;
+        for _ in 0..1_000 {
+            shares.passed(Duration::from_millis(1));
+            while shares.is_owed() {
+                shares.spent(Duration::from_micros(50));
+                spent += Duration::from_micros(50);
+            }
+        }
+        let part = Duration::from_secs(1) / BEHIND_SHARE;
+        assert!(spent >= part && spent < part * 2, "{spent:?}");
+    }
+}

@@ -1,0 +1,415 @@
+//! The rows of the last groups in memory, over the rows on disk.
+//!
+//! Most rows are written again within a second (an input is received, then applied; a count moves
+//! with every event) or vanish (an inbox entry). They are collected here and go to the rows below as
+//! one sorted batch, on a thread of its own, so that a commit never waits for the rows on disk.
+//!
+//! ```text
+//! group ──> open table ──(full, or a quiet moment)──> closed table ──writer thread──> rows below
+//! ```
+//!
+//! Invariants: a table is written below as one batch, so the rows below are always those of some
+//! journal record; a key's newest value is in the open table, else in the closed one, else below; a
+//! closed table is dropped only after it was written. What is lost with the process is folded again
+//! from the journal: at most two tables.
+//! Failure: an error of the writer thread is the answer to every later batch.
+
+use super::merge::merged;
+use super::{Batch, Each, Kv};
+use crate::error::StoreError;
+use std::ops::Bound;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::JoinHandle;
+
+/// A table is closed at this size. Two of them are all the memory this takes, and all that a killed
+/// process has to fold again: a second or two.
+const TABLE_BYTES_MAX: usize = 24 << 20;
+/// What a row costs in a table beside its bytes, roughly.
+const ROW_BYTES: usize = 96;
+/// Changes copied for the first part of a walk; each further part takes twice as many.
+const PART_CHANGES_MIN: usize = 16;
+const PART_CHANGES_MAX: usize = 1_024;
+
+#[derive(Default)]
+struct Tables {
+    open: Batch,
+    bytes: usize,
+    closed: Option<Arc<Batch>>,
+}
+
+struct Shared {
+    below: Box<dyn Kv>,
+    tables: RwLock<Tables>,
+    /// The writer's first error.
+    failed: Mutex<Option<StoreError>>,
+    /// Whether the writer has nothing in hand.
+    is_idle: Mutex<bool>,
+    became_idle: Condvar,
+}
+
+/// Tables over the rows below.
+pub(crate) struct Buffered {
+    shared: Arc<Shared>,
+    table_bytes_max: usize,
+    /// To the writer; `None` only while being dropped.
+    closed: Option<Mutex<Sender<Arc<Batch>>>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Shared {
+    fn tables(&self) -> RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn tables_mut(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn failed(&self) -> Result<(), StoreError> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.as_ref().map_or(Ok(()), |error| Err(error.again()))
+    }
+
+    /// The writer thread: one table after the other.
+    fn serve(&self, closed: &Receiver<Arc<Batch>>) {
+        while let Ok(table) = closed.recv() {
+            let written = self.below.apply_batch(&table);
+            match written.and_then(|()| self.below.flush()) {
+                Ok(()) => self.tables_mut().closed = None,
+                // The table stays: readers go on seeing what they were told.
+                Err(error) => {
+                    let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    failed.get_or_insert(error);
+                }
+            }
+            *self.is_idle.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            self.became_idle.notify_all();
+        }
+    }
+
+    /// Waits until the writer has nothing in hand.
+    fn wait(&self) -> Result<(), StoreError> {
+        let is_idle = self.is_idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.became_idle.wait_while(is_idle, |is_idle| !*is_idle);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.failed()
+    }
+
+    fn is_idle(&self) -> bool {
+        *self.is_idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes of a part of a range, the open table's over the closed one's; and whether there are more.
+    fn changes(&self, low: &[u8], high: &[u8], reverse: bool, most: usize) -> (Batch, bool) {
+        let tables = self.tables();
+        let mut part = Batch::new();
+        let mut has_more = false;
+        for table in tables.closed.as_deref().into_iter().chain([&tables.open]) {
+            let range = table.range::<[u8], _>((Bound::Included(low), Bound::Excluded(high)));
+            let mut copied = 0;
+            let mut copy = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
+                copied += 1;
+                part.insert(key.clone(), value.clone());
+            };
+            if reverse {
+                range.rev().take(most).for_each(&mut copy);
+            } else {
+                range.take(most).for_each(&mut copy);
+            }
+            has_more |= copied == most;
+        }
+        if !has_more {
+            return (part, false);
+        }
+        // Each table gave its first `most`: up to the `most`-th of both together nothing is missing.
+        let nth = if reverse {
+            part.keys().rev().nth(most - 1)
+        } else {
+            part.keys().nth(most - 1)
+        };
+        let Some(end) = nth.cloned() else {
+            return (part, true);
+        };
+        part.retain(|key, _| if reverse { *key >= end } else { *key <= end });
+        (part, true)
+    }
+}
+
+impl Buffered {
+    /// Tables over these rows. # Errors: no thread.
+    pub(crate) fn over(below: Box<dyn Kv>) -> Result<Self, StoreError> {
+        Self::with_tables_of(below, TABLE_BYTES_MAX)
+    }
+
+    /// The same with tables of another size.
+    pub(crate) fn with_tables_of(
+        below: Box<dyn Kv>,
+        table_bytes_max: usize,
+    ) -> Result<Self, StoreError> {
+        let shared = Arc::new(Shared {
+            below,
+            tables: RwLock::default(),
+            failed: Mutex::default(),
+            is_idle: Mutex::new(true),
+            became_idle: Condvar::new(),
+        });
+        let (closed, to_write) = channel();
+        let serving = Arc::clone(&shared);
+        let writer = std::thread::Builder::new()
+            .name("rows".to_owned())
+            .spawn(move || serving.serve(&to_write))
+            .map_err(|source| StoreError::Io {
+                operation: "starting the writer of rows",
+                source,
+            })?;
+        Ok(Self {
+            shared,
+            table_bytes_max,
+            closed: Some(Mutex::new(closed)),
+            writer: Some(writer),
+        })
+    }
+
+    /// Closes the open table, if it holds anything, and has it written.
+    fn close_table(&self) -> Result<(), StoreError> {
+        self.shared.wait()?;
+        let mut tables = self.shared.tables_mut();
+        if tables.open.is_empty() {
+            return Ok(());
+        }
+        let table = Arc::new(std::mem::take(&mut tables.open));
+        tables.bytes = 0;
+        tables.closed = Some(Arc::clone(&table));
+        drop(tables);
+        let is_idle = &self.shared.is_idle;
+        *is_idle.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        let closed = self.closed.as_ref().ok_or(StoreError::Closed)?;
+        let closed = closed.lock().unwrap_or_else(PoisonError::into_inner);
+        closed.send(table).map_err(|_| StoreError::Closed)
+    }
+}
+
+impl Drop for Buffered {
+    fn drop(&mut self) {
+        drop(self.closed.take());
+        if let Some(writer) = self.writer.take() {
+            // Its errors were kept, its panics are sled's and end nothing but the thread.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Kv for Buffered {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let tables = self.shared.tables();
+        let closed = tables.closed.as_deref();
+        let change = tables
+            .open
+            .get(key)
+            .or_else(|| closed.and_then(|table| table.get(key)));
+        if let Some(change) = change {
+            return Ok(change.clone());
+        }
+        drop(tables);
+        self.shared.below.get(key)
+    }
+
+    fn range(
+        &self,
+        low: &[u8],
+        high: &[u8],
+        reverse: bool,
+        each: &mut Each<'_>,
+    ) -> Result<(), StoreError> {
+        let (mut low, mut high) = (low.to_vec(), high.to_vec());
+        let mut most = PART_CHANGES_MIN;
+        while low < high {
+            let (part, has_more) = self.shared.changes(&low, &high, reverse, most);
+            // A part with more behind it ends at its last change.
+            let (mut from, mut to) = (low.clone(), high.clone());
+            if has_more && reverse {
+                from = part.keys().next().cloned().unwrap_or(from);
+                high.clone_from(&from);
+            } else if has_more {
+                to = part.keys().next_back().map_or(to, |key| after(key));
+                low.clone_from(&to);
+            }
+            let mut has_enough = false;
+            let below = self.shared.below.as_ref();
+            merged(below, &part, (&from, &to), reverse, &mut |key, value| {
+                let shown = each(key, value);
+                has_enough = shown.is_break();
+                shown
+            })?;
+            if has_enough || !has_more {
+                return Ok(());
+            }
+            most = (most * 2).min(PART_CHANGES_MAX);
+        }
+        Ok(())
+    }
+
+    fn apply_batch(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.take_batch(batch.clone())
+    }
+
+    fn take_batch(&self, batch: Batch) -> Result<(), StoreError> {
+        self.shared.failed()?;
+        let mut tables = self.shared.tables_mut();
+        for (key, value) in batch {
+            let bytes = key.len() + value.as_ref().map_or(0, Vec::len) + ROW_BYTES;
+            tables.bytes += bytes;
+            tables.open.insert(key, value);
+        }
+        let is_full = tables.bytes >= self.table_bytes_max;
+        drop(tables);
+        if is_full { self.close_table() } else { Ok(()) }
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.shared.below.size_bytes()
+    }
+
+    fn stray_files(&self) -> u64 {
+        self.shared.below.stray_files()
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.close_table()?;
+        self.shared.wait()
+    }
+
+    fn tidy(&self) -> Result<(), StoreError> {
+        if self.shared.is_idle() {
+            self.close_table()
+        } else {
+            self.shared.failed()
+        }
+    }
+}
+
+/// The least key after this one.
+fn after(key: &[u8]) -> Vec<u8> {
+    let mut next = key.to_vec();
+    next.push(0);
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::{MemKv, SledKv, end_of, first};
+    use std::ops::ControlFlow;
+
+    /// Pseudo-random, from a seed.
+    struct Dice(u64);
+    impl Dice {
+        fn roll(&mut self, sides: u64) -> u64 {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % sides
+        }
+    }
+
+    fn walk(kv: &dyn Kv, low: &[u8], high: &[u8], reverse: bool, most: usize) -> Vec<Vec<u8>> {
+        let mut seen = Vec::new();
+        kv.range(low, high, reverse, &mut |key, value| {
+            seen.push([key, value].concat());
+            if seen.len() == most {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .unwrap();
+        seen
+    }
+
+    fn key(dice: &mut Dice) -> Vec<u8> {
+        let mut key = vec![2, dice.roll(4) as u8, dice.roll(60) as u8];
+        key.truncate(1 + dice.roll(3) as usize);
+        key
+    }
+
+    #[test]
+    fn it_reads_like_a_plain_map_whatever_was_written_below() {
+        for seed in 0..200 {
+            let mut dice = Dice(seed);
+            let (model, below) = (MemKv::default(), MemKv::default());
+            let kv = Buffered::with_tables_of(Box::new(below.clone()), 4_000).unwrap();
+            for _ in 0..60 {
+                let mut batch = Batch::new();
+                for _ in 0..dice.roll(40) {
+                    let value = (dice.roll(3) > 0).then(|| vec![dice.roll(250) as u8]);
+                    batch.insert(key(&mut dice), value);
+                }
+                model.apply_batch(&batch).unwrap();
+                kv.take_batch(batch).unwrap();
+                if dice.roll(10) == 0 {
+                    kv.tidy().unwrap();
+                }
+                let (low, high, most) =
+                    (key(&mut dice), key(&mut dice), 1 + dice.roll(80) as usize);
+                for reverse in [false, true] {
+                    assert_eq!(
+                        walk(&kv, &low, &high, reverse, most),
+                        walk(&model, &low, &high, reverse, most),
+                        "seed {seed}"
+                    );
+                }
+                assert_eq!(kv.get(&low).unwrap(), model.get(&low).unwrap());
+            }
+            kv.flush().unwrap();
+            let whole = |kv: &dyn Kv| first(kv, &[0], &end_of(&[254]), usize::MAX).unwrap();
+            assert_eq!(whole(&below), whole(&model), "seed {seed}");
+        }
+    }
+
+    /// A writer that fails, as a full disk would.
+    struct Broken;
+    impl Kv for Broken {
+        fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+            Ok(None)
+        }
+        fn range(&self, _: &[u8], _: &[u8], _: bool, _: &mut Each<'_>) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn apply_batch(&self, _: &Batch) -> Result<(), StoreError> {
+            Err(StoreError::Full { free_bytes: 0 })
+        }
+        fn size_bytes(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_written_below_is_still_read_and_the_next_batch_hears_of_it() {
+        let kv = Buffered::over(Box::new(Broken)).unwrap();
+        let batch = |n: u8| Batch::from([(vec![2, n], Some(vec![n]))]);
+        kv.take_batch(batch(1)).unwrap();
+        assert!(kv.flush().is_err());
+        assert_eq!(kv.get(&[2, 1]).unwrap(), Some(vec![1]));
+        assert!(kv.take_batch(batch(2)).is_err());
+    }
+
+    #[test]
+    fn a_table_is_below_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let sled = SledKv::open(dir.path(), 8 << 20).unwrap();
+        let kv = Buffered::with_tables_of(Box::new(sled), 50_000).unwrap();
+        for n in 0..2_100_u16 {
+            let n = n.to_be_bytes().to_vec();
+            let row = [&[2], n.as_slice()].concat();
+            kv.take_batch(Batch::from([(row, Some(n.clone())), (vec![1], Some(n))]))
+                .unwrap();
+        }
+        // As a kill would: what is in the open table is gone.
+        drop(kv);
+        let sled = SledKv::open(dir.path(), 8 << 20).unwrap();
+        let last = sled.get(&[1]).unwrap().unwrap();
+        let rows = first(&sled, &[2], &[3], usize::MAX).unwrap();
+        assert!(rows.len() > 500 && rows.len() < 2_100, "{}", rows.len());
+        assert_eq!(rows.last().unwrap().1, last);
+    }
+}
