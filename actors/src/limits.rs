@@ -103,7 +103,7 @@ impl Default for Limits {
             entities_busy_max: 256,
             group_busy_max: 32,
             woken_max: 100_000,
-            entity_idle: Duration::from_secs(60),
+            entity_idle: Duration::from_secs(15),
             batch_max: bursar_store::api::APPLY_STEPS_MAX,
             stale_retries_max: 4,
             failures_max: 5,

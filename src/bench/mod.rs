@@ -15,6 +15,7 @@ pub mod target;
 use load::{Outcome, Shape};
 use report::{Report, Row};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use target::{Running, Target, WEBHOOK_SECRET};
 
 /// Tenants the load is spread over.
@@ -117,6 +118,7 @@ async fn measure(
     let now = jiff::Timestamp::now().as_second();
     if target == Target::Bursar {
         link_tenants(&running, now).await?;
+        wait_applied(&running).await?;
     }
     let base = round * 10_000_000;
     let batch = |from: usize, count: usize| -> Vec<Vec<u8>> {
@@ -133,8 +135,9 @@ async fn measure(
     let single = batch(args.events, (args.events / 10).clamp(100, 2_000));
     let paced_1000 = batch(args.events * 2, 2_000);
     let paced_5000 = batch(args.events * 3, 5_000);
+    let burst = batch(args.events * 4, 10_000);
     let syncs_before = metric(&running, "bursar_store_sync_duration_seconds_count").await;
-    let cpu_before = running.cpu_us();
+    let (cpu_before, started) = (running.cpu_us(), Instant::now());
     let saturated = expect_all_ok(&send(&running, fresh.clone(), args.conns, None).await?)?;
     let cpu_us = running.cpu_us() - cpu_before;
     let syncs = metric(&running, "bursar_store_sync_duration_seconds_count")
@@ -147,6 +150,9 @@ async fn measure(
         ..Row::of(&saturated)
     };
     if target == Target::Bursar {
+        wait_applied(&running).await?;
+        row.applied_per_second = per_second(args.events, started.elapsed());
+        row.cpu_applied_us = running.cpu_us() - cpu_before;
         let repeat = expect_all_ok(&send(&running, fresh, args.conns, None).await?)?;
         row.duplicates_per_second = repeat.per_second();
         row.one = report::Latency::of(&expect_all_ok(&send(&running, single, 1, None).await?)?);
@@ -156,6 +162,8 @@ async fn measure(
         row.paced_5000 = report::Latency::of(&expect_all_ok(
             &send(&running, paced_5000, 64, Some(5_000)).await?,
         )?);
+        wait_applied(&running).await?;
+        row.burst = report::Latency::of(&expect_all_ok(&send(&running, burst, 256, None).await?)?);
         row.rss_kib = running.rss_kib();
     }
     running.kill();
@@ -164,7 +172,7 @@ async fn measure(
 
 /// Checkout sessions that link every customer of the load to its tenant.
 async fn link_tenants(running: &Running, now: i64) -> std::io::Result<()> {
-    recover::wait_ready(running, std::time::Duration::from_secs(60)).await?;
+    recover::wait_ready(running, Duration::from_secs(60)).await?;
     let links = (0..TENANTS)
         .map(|n| post(running, now, &events::session_completed(n, now - 60)))
         .collect();
@@ -187,33 +195,36 @@ async fn load_fresh(running: &Running, count: usize) -> std::io::Result<()> {
     expect_all_ok(&send(running, requests, 64, None).await?).map(drop)
 }
 
+fn per_second(count: usize, within: Duration) -> u64 {
+    let micros = within.as_micros().max(1);
+    u64::try_from(count as u128 * 1_000_000 / micros).unwrap_or(u64::MAX)
+}
+
+async fn ask(running: &Running, path: &str) -> std::io::Result<serde_json::Value> {
+    let url = format!("http://{}{path}", running.address);
+    let client = reqwest::Client::new();
+    let sent = client.get(url).bearer_auth(target::ADMIN_KEY).send().await;
+    sent.map_err(std::io::Error::other)?
+        .json()
+        .await
+        .map_err(std::io::Error::other)
+}
+
+/// Waits until every event that was acknowledged has been applied.
+async fn wait_applied(running: &Running) -> std::io::Result<()> {
+    loop {
+        let waiting = ask(running, "/api/v1/webhook-events?status=received&limit=1").await?;
+        if waiting["data"].as_array().is_some_and(Vec::is_empty) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// The store's order-free digest once nothing is pending any more.
 async fn settled_digest(running: &Running) -> std::io::Result<String> {
-    let client = reqwest::Client::new();
-    let ask = async |verb: reqwest::Method, path: &str| -> std::io::Result<serde_json::Value> {
-        let url = format!("http://{}{path}", running.address);
-        let sent = client
-            .request(verb, url)
-            .bearer_auth(target::ADMIN_KEY)
-            .send()
-            .await;
-        sent.map_err(std::io::Error::other)?
-            .json()
-            .await
-            .map_err(std::io::Error::other)
-    };
-    loop {
-        let waiting = ask(
-            reqwest::Method::GET,
-            "/api/v1/webhook-events?status=received&limit=1",
-        )
-        .await?;
-        if waiting["data"].as_array().is_some_and(Vec::is_empty) {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    let health = ask(reqwest::Method::GET, "/api/v1/digest").await?;
+    wait_applied(running).await?;
+    let health = ask(running, "/api/v1/digest").await?;
     let digest = health["stateDigest"].as_str().map(str::to_owned);
     digest.ok_or_else(|| std::io::Error::other(format!("no digest in {health}")))
 }

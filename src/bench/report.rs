@@ -35,6 +35,10 @@ pub struct Row {
     pub saturated: Latency,
     /// CPU the server used for them, in microseconds.
     pub cpu_us: u64,
+    /// From the first request until the last event was applied, per second.
+    pub applied_per_second: u64,
+    /// CPU the server used until then, in microseconds.
+    pub cpu_applied_us: u64,
     /// Journal syncs they needed.
     pub syncs: u64,
     /// The same events sent again, per second.
@@ -45,6 +49,8 @@ pub struct Row {
     pub paced_1000: Latency,
     /// Paced at 5,000 events/s.
     pub paced_5000: Latency,
+    /// 10,000 events at once over 256 connections.
+    pub burst: Latency,
     /// Resident memory afterwards.
     pub rss_kib: u64,
 }
@@ -139,8 +145,13 @@ impl Report {
             ),
             (
                 "1b",
-                "CPU per event over bare",
+                "CPU per event over bare, until acknowledged",
                 self.ratio(Target::Bare, Self::cpu_per_event_ns),
+            ),
+            (
+                "",
+                "CPU us per event, until applied",
+                ours(|r| r.cpu_applied_us.saturating_mul(1_000) / r.events.max(1)),
             ),
             (
                 "2",
@@ -161,6 +172,19 @@ impl Report {
                 "2b",
                 "p99 at 5,000/s, in F",
                 milli(ours(|r| r.paced_5000.p99_us), fsync),
+            ),
+            (
+                "3",
+                "applied over bare hyper",
+                milli(
+                    ours(|r| r.applied_per_second),
+                    self.median(Target::Bare, |r| r.per_second),
+                ),
+            ),
+            (
+                "8",
+                "burst of 10,000 over 256: p99, ms",
+                ours(|r| r.burst.p99_us),
             ),
             (
                 "11",
@@ -205,12 +229,12 @@ impl Report {
         }
         text.push('\n');
         for (row, name, value) in self.lines() {
-            let _ = writeln!(text, "{row:<4}{name:<28}{:>10}", thousandths(value));
+            let _ = writeln!(text, "{row:<4}{name:<44}{:>10}", thousandths(value));
         }
         let rss = self.median(Target::Bursar, |r| r.rss_kib);
         let _ = writeln!(
             text,
-            "12  resident memory, KiB        {} at start, {rss} after the load",
+            "12  resident memory, KiB                        {} at start, {rss} after the load",
             self.rss_start_kib
         );
         text

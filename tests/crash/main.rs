@@ -176,7 +176,9 @@ async fn kill_loop(kills: u64, mut rng: Rng) {
 
 /// Waits until nothing is pending, then counts acknowledged events that are not found, and all stored.
 async fn settle_and_count(server: &Server, acked: &BTreeSet<u64>, sent: u64) -> (u64, u64) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    // Patience, not a figure: a machine that does other things too works off hundreds of rounds of
+    // load here, the first seconds of it one input at a time.
+    let deadline = Instant::now() + Duration::from_secs(300);
     loop {
         let page = server
             .get("/api/v1/webhook-events?status=received&limit=1")
@@ -186,7 +188,7 @@ async fn settle_and_count(server: &Server, acked: &BTreeSet<u64>, sent: u64) -> 
         }
         assert!(
             Instant::now() < deadline,
-            "stored events were not applied within 60 s: {page}"
+            "stored events were not applied within 300 s: {page}"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
