@@ -9,6 +9,7 @@
 //! Not here: what is configured (`config`), what is printed (`commands`), any business rule.
 
 use crate::adapters::{EdgeHealth, EdgeIntake};
+use crate::background::Background;
 use crate::http::auth::AdminAccess;
 use crate::http::edge::{Edge, EdgeSettings, Ports};
 use crate::http::idempotency::forget_hourly;
@@ -83,6 +84,8 @@ pub struct Addresses {
 /// A running Bursar.
 pub struct App {
     tree: Tree,
+    /// Where the tree runs; dropped after it.
+    background: Background,
     edge: Arc<Edge>,
     router: Arc<Router>,
     http_limits: HttpLimits,
@@ -134,8 +137,13 @@ impl App {
             },
             performers: Performers::new(),
         };
-        let tree = Tree::start(deps)
-            .await
+        let background = Background::start().map_err(|source| AppError::Setup {
+            what: "cannot start the actors' threads",
+            source,
+        })?;
+        let starting = background.handle().spawn(Tree::start(deps)).await;
+        let tree = starting
+            .map_err(|error| AppError::Actors(error.to_string()))?
             .map_err(|error| AppError::Actors(error.to_string()))?;
         let mut http_limits = HttpLimits::from(&config.limits);
         // A request that hangs must leave the actors and the store time to end well.
@@ -166,6 +174,7 @@ impl App {
         let stop = watch::Sender::new(false);
         Ok(Self {
             tree,
+            background,
             edge,
             router,
             http_limits,
@@ -244,9 +253,10 @@ impl App {
                 tracing::warn!("a listener did not end in time");
             }
         }
-        self.tree
-            .drain(within.saturating_sub(started.elapsed()))
-            .await
+        let left = within.saturating_sub(started.elapsed());
+        let drained = self.tree.drain(left).await;
+        drop(self.background);
+        drained
     }
 }
 

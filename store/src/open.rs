@@ -172,7 +172,7 @@ pub fn open_sled(
         }) as Doubt
     });
     let engine = Engine::start(Parts {
-        kv: Box::new(Buffered::over(Box::new(kv))?),
+        kv: Box::new(kv),
         log: Box::new(durable.log),
         records: durable.records,
         keys: durable.keys,
@@ -244,7 +244,7 @@ fn now() -> Timestamp {
 /// Why rows are not believed; `None`: they are.
 fn doubt(
     dir: &Path,
-    kv: &SledKv,
+    kv: &dyn Kv,
     durable: &Durable,
     options: &OpenOptions,
 ) -> Result<Result<RowsFound, String>, StoreError> {
@@ -289,9 +289,10 @@ fn open_rows(
     durable: &Durable,
     options: &OpenOptions,
     replayed: &mut u64,
-) -> Result<(SledKv, RowsFound), StoreError> {
+) -> Result<(Buffered, RowsFound), StoreError> {
     let sled = dir.join("sled");
-    let believed = SledKv::open(&sled, options.cache_bytes).and_then(|kv| {
+    let open = || Buffered::over(Box::new(SledKv::open(&sled, options.cache_bytes)?));
+    let believed = open().and_then(|kv| {
         check_owner(&kv, durable.installation)?;
         let found = doubt(dir, &kv, durable, options)?;
         let found = match found {
@@ -330,7 +331,7 @@ fn open_rows(
         }
         _ => {}
     }
-    let kv = SledKv::open(&sled, options.cache_bytes)?;
+    let kv = open()?;
     *replayed = catch_up(&kv, durable, options)?;
     sign(&kv, durable.installation)?;
     kv.flush()?;

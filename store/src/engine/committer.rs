@@ -46,6 +46,8 @@ const GROUP_BYTES_MAX: usize = 1 << 20;
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// How many groups pass between two slices of the recount while there is no quiet moment.
 const GROUPS_PER_SLICE: u64 = 8;
+/// While rows are put away more slowly than they come, applies rest and it is looked again this often.
+const ROWS_WAIT: Duration = Duration::from_millis(2);
 /// How often a quiet committer looks around (disk space, mark).
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -107,7 +109,13 @@ impl Committer {
     pub(super) fn run(mut self) {
         let mut closing = false;
         while !closing {
-            let waited = self.shared.queue.wait(self.patience());
+            let mut waited = self.shared.queue.wait(self.patience());
+            if self.shared.kv.is_behind() {
+                waited = self.shared.queue.wait_front(ROWS_WAIT);
+                if waited == Waited::Nothing {
+                    continue;
+                }
+            }
             if waited == Waited::Closed {
                 break;
             }
@@ -265,12 +273,14 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         let queue = &shared.queue;
         while group.has_room() {
-            let owed = self.shares.is_owed().then(|| queue.behind()).flatten();
+            let rests = shared.kv.is_behind();
+            let owes = self.shares.is_owed() && !rests;
+            let owed = owes.then(|| queue.behind()).flatten();
             let (queued, is_front) = match owed {
                 Some(queued) => (queued, false),
                 None => match queue.front() {
                     Some(queued) => (queued, true),
-                    None if group.has_front => return None,
+                    None if group.has_front || rests => return None,
                     None => (queue.behind()?, false),
                 },
             };

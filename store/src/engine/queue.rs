@@ -103,6 +103,20 @@ impl Queue {
         }
     }
 
+    /// Waits for something in front.
+    pub(super) fn wait_front(&self, most: Duration) -> Waited {
+        let is_empty = |lines: &mut Lines| lines.front.is_empty() && !lines.is_closed;
+        let waited = self
+            .arrived
+            .wait_timeout_while(self.lines(), most, is_empty);
+        let (lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if lines.front.is_empty() {
+            Waited::Nothing
+        } else {
+            Waited::Work
+        }
+    }
+
     /// The next commit of the front line.
     pub(super) fn front(&self) -> Option<Queued> {
         self.lines().front.pop_front()

@@ -8,10 +8,12 @@
 //! group ──> open table ──(full, or a quiet moment)──> closed table ──writer thread──> rows below
 //! ```
 //!
+//! Whoever can wait asks `is_behind` first: while the writer is, applies rest and deliveries go on.
+//!
 //! Invariants: a table is written below as one batch, so the rows below are always those of some
 //! journal record; a key's newest value is in the open table, else in the closed one, else below; a
 //! closed table is dropped only after it was written. What is lost with the process is folded again
-//! from the journal: at most two tables.
+//! from the journal: a few tables at most.
 //! Failure: an error of the writer thread is the answer to every later batch.
 
 use super::merge::merged;
@@ -25,6 +27,11 @@ use std::thread::JoinHandle;
 /// A table is closed at this size. Two of them are all the memory this takes, and all that a killed
 /// process has to fold again: a second or two.
 const TABLE_BYTES_MAX: usize = 24 << 20;
+/// The open table may grow to this many times its size while the closed one is being written; then a
+/// batch waits.
+const TABLES_MAX: usize = 4;
+/// The writer gives way to those somebody waits for.
+const WRITER_NICENESS: i32 = 5;
 /// What a row costs in a table beside its bytes, roughly.
 const ROW_BYTES: usize = 96;
 /// Changes copied for the first part of a walk; each further part takes twice as many.
@@ -71,9 +78,12 @@ impl Shared {
 
     /// The writer thread: one table after the other.
     fn serve(&self, closed: &Receiver<Arc<Batch>>) {
+        let me = Some(rustix::thread::gettid());
+        if let Err(error) = rustix::process::setpriority_process(me, WRITER_NICENESS) {
+            tracing::debug!(%error, "the writer of rows keeps its priority");
+        }
         while let Ok(table) = closed.recv() {
-            let written = self.below.apply_batch(&table);
-            match written.and_then(|()| self.below.flush()) {
+            match self.below.apply_batch(&table) {
                 Ok(()) => self.tables_mut().closed = None,
                 // The table stays: readers go on seeing what they were told.
                 Err(error) => {
@@ -260,9 +270,13 @@ impl Kv for Buffered {
             tables.bytes += bytes;
             tables.open.insert(key, value);
         }
-        let is_full = tables.bytes >= self.table_bytes_max;
+        let sizes = tables.bytes / self.table_bytes_max;
         drop(tables);
-        if is_full { self.close_table() } else { Ok(()) }
+        if sizes >= TABLES_MAX || (sizes >= 1 && self.shared.is_idle()) {
+            self.close_table()
+        } else {
+            Ok(())
+        }
     }
 
     fn size_bytes(&self) -> u64 {
@@ -276,6 +290,14 @@ impl Kv for Buffered {
     fn flush(&self) -> Result<(), StoreError> {
         self.close_table()?;
         self.shared.wait()
+    }
+
+    fn is_behind(&self) -> bool {
+        let tables = self.shared.tables();
+        // Once the writer has failed, waiting is over: the next batch hears of it.
+        tables.closed.is_some()
+            && tables.bytes >= self.table_bytes_max
+            && self.shared.failed().is_ok()
     }
 
     fn tidy(&self) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@ mod buffered;
 mod mem;
 mod merge;
 mod overlay;
+mod redo;
 mod sled;
 
 pub(crate) use buffered::Buffered;
@@ -56,6 +57,10 @@ pub(crate) trait Kv: Send + Sync {
     /// Hands what is cached to the operating system.
     fn flush(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+    /// Whether rows come in faster than they can be put away: work that can wait should.
+    fn is_behind(&self) -> bool {
+        false
     }
     /// Moves a little towards `flush` without waiting; for quiet moments.
     fn tidy(&self) -> Result<(), StoreError> {

@@ -3,21 +3,23 @@
 //! sled is a cache of the journal here. It is never asked to be durable before an answer, and never
 //! believed to be complete (`Tally`).
 //!
-//! Invariants: one tree; one `apply_batch` per group; no transactions, merge operators,
-//! `generate_id` or `flush_async`. A value over 4 KiB is cut into pieces under prefix `0xff`, so
-//! that no page grows large and nothing goes to sled's `blobs/`.
+//! Invariants: one tree; no transactions, merge operators, `generate_id` or `flush_async`, and none of
+//! sled's own batches: one holds a lock of the whole process and everything it replaced until it
+//! ends. A batch of ours is written to a file first (`redo`), then row by row, and done again from
+//! that file if the process ended in between. A value over 4 KiB is cut into pieces under prefix
+//! `0xff`, so that no page grows large and nothing goes to sled's `blobs/`.
 //! Value layout: first byte 0 = the value follows; 1 = u16 BE count of further pieces, then the
 //! first piece. Piece key: 0xff, the value's key, u16 BE number.
 //! Failure: sled 0.34 panics on some damage; every call is caught and answered as `Damaged`.
 //! Source: measurements of sled 0.34.7 on damage, growth and flush (reliability notes F1 to F4).
 
-use super::{Batch, Each, Kv};
+use super::{Batch, Each, Kv, redo};
 use crate::error::StoreError;
 use crate::keys;
 use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
 /// Longest piece of a value.
 const PIECE_BYTES_MAX: usize = 4_096;
@@ -55,7 +57,7 @@ fn remove_unfinished_snapshots(dir: &Path) -> Result<u32, StoreError> {
     Ok(removed)
 }
 
-fn io(operation: &'static str, source: std::io::Error) -> StoreError {
+pub(super) fn io(operation: &'static str, source: std::io::Error) -> StoreError {
     StoreError::Io { operation, source }
 }
 
@@ -103,11 +105,70 @@ impl SledKv {
                 .use_compression(false)
                 .open()
         })?;
-        Ok(Self {
+        let kv = Self {
             db,
             dir: dir.to_owned(),
             pieces: RwLock::new(()),
+        };
+        if let Some(unfinished) = redo::read(dir)? {
+            kv.put_all(&unfinished)?;
+            kv.flush()?;
+        }
+        redo::remove(dir)?;
+        Ok(kv)
+    }
+
+    /// Every row of a batch; doing it twice comes to the same.
+    fn put_all(&self, batch: &Batch) -> Result<(), StoreError> {
+        for (key, value) in batch {
+            match value {
+                Some(value) => self.put(key, value)?,
+                None => self.remove(key)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Further pieces a key has at present.
+    fn pieces_before(&self, key: &[u8]) -> Result<u16, StoreError> {
+        if !keys::may_be_large(key[0]) {
+            return Ok(0);
+        }
+        let stored = self.guard(|| self.db.get(key))?;
+        Ok(stored.map_or(0, |stored| pieces_of(&stored)))
+    }
+
+    fn put(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let before = self.pieces_before(key)?;
+        let (stored, rest) = cut(value)?;
+        let now = pieces_of(&stored);
+        let _changing = self.changing(now > 0 || before > 0);
+        self.guard(|| {
+            self.db.insert(key, stored)?;
+            for (n, piece) in (0..now).zip(rest.chunks(PIECE_BYTES_MAX)) {
+                self.db.insert(piece_key(key, n), piece)?;
+            }
+            for n in now..before {
+                self.db.remove(piece_key(key, n))?;
+            }
+            Ok(())
         })
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<(), StoreError> {
+        let before = self.pieces_before(key)?;
+        let _changing = self.changing(before > 0);
+        self.guard(|| {
+            self.db.remove(key)?;
+            for n in 0..before {
+                self.db.remove(piece_key(key, n))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn changing(&self, is_cut: bool) -> Option<RwLockWriteGuard<'_, ()>> {
+        is_cut.then(|| self.pieces.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn guard<T>(&self, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
@@ -168,14 +229,13 @@ fn pieces_of(stored: &[u8]) -> u16 {
     }
 }
 
-/// Writes one value into a batch; returns how many further pieces it took.
-fn put(batch: &mut sled::Batch, key: &[u8], value: &[u8]) -> Result<u16, StoreError> {
+/// A value as it is stored: its first piece, and what follows under other keys.
+fn cut(value: &[u8]) -> Result<(Vec<u8>, &[u8]), StoreError> {
     let mut stored = Vec::with_capacity(value.len().min(PIECE_BYTES_MAX) + 3);
     if value.len() <= PIECE_BYTES_MAX {
         stored.push(WHOLE);
         stored.extend_from_slice(value);
-        batch.insert(key, stored);
-        return Ok(0);
+        return Ok((stored, &[]));
     }
     let (head, rest) = value.split_at(PIECE_BYTES_MAX);
     let count = u16::try_from(rest.len().div_ceil(PIECE_BYTES_MAX))
@@ -183,11 +243,7 @@ fn put(batch: &mut sled::Batch, key: &[u8], value: &[u8]) -> Result<u16, StoreEr
     stored.push(CUT);
     stored.extend_from_slice(&count.to_be_bytes());
     stored.extend_from_slice(head);
-    batch.insert(key, stored);
-    for (n, piece) in (0..count).zip(rest.chunks(PIECE_BYTES_MAX)) {
-        batch.insert(piece_key(key, n), piece);
-    }
-    Ok(count)
+    Ok((stored, rest))
 }
 
 impl Kv for SledKv {
@@ -236,32 +292,10 @@ impl Kv for SledKv {
     }
 
     fn apply_batch(&self, batch: &Batch) -> Result<(), StoreError> {
-        let mut out = sled::Batch::default();
-        let mut cuts = false;
-        for (key, value) in batch {
-            let looked = if keys::may_be_large(key[0]) {
-                self.guard(|| self.db.get(key))?
-            } else {
-                None
-            };
-            let before = match looked {
-                Some(stored) => pieces_of(&stored),
-                None => 0,
-            };
-            let now = match value {
-                Some(value) => put(&mut out, key, value)?,
-                None => {
-                    out.remove(key.as_slice());
-                    0
-                }
-            };
-            cuts |= now > 0 || before > 0;
-            for n in now..before {
-                out.remove(piece_key(key, n));
-            }
-        }
-        let _changing = cuts.then(|| self.pieces.write().unwrap_or_else(PoisonError::into_inner));
-        self.guard(|| self.db.apply_batch(out))
+        redo::write(&self.dir, batch)?;
+        self.put_all(batch)?;
+        self.flush()?;
+        redo::remove(&self.dir)
     }
 
     fn size_bytes(&self) -> u64 {

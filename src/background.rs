@@ -1,0 +1,56 @@
+//! A runtime of its own for the actors, whose threads give way to those somebody waits for.
+//!
+//! Deciding and applying can wait: what they work on is durable. Stripe and people at the edge cannot,
+//! so on a busy machine the operating system serves the edge's threads and the committer first. With
+//! processors idle, nothing is slower for it.
+//!
+//! Invariants: the edge talks to it through channels alone.
+//! Failure: a system that refuses the lower priority has all threads alike; nothing else changes.
+
+use std::io;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// Far enough below the edge (0) to get about a tenth of a busy processor's time.
+const NICENESS: i32 = 10;
+
+/// The runtime; its tasks end with it.
+pub struct Background(Option<Runtime>);
+
+impl Background {
+    /// Starts its threads: as many as there are processors.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub fn start() -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .thread_name("actors")
+            .on_thread_start(give_way)
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    /// Where to spawn.
+    pub fn handle(&self) -> Handle {
+        match &self.0 {
+            Some(runtime) => runtime.handle().clone(),
+            None => unreachable!("the runtime is there until it is dropped"),
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // It may be dropped on a thread of another runtime, which must not block.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn give_way() {
+    let me = Some(rustix::thread::gettid());
+    if let Err(error) = rustix::process::setpriority_process(me, NICENESS) {
+        tracing::debug!(%error, "the actors' threads keep their priority");
+    }
+}

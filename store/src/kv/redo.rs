@@ -1,0 +1,117 @@
+//! A batch on its way into sled, in a file beside it: what makes many small writes one.
+//!
+//! ```text
+//! bytes 0..4    "redo"
+//! bytes 4..8    CRC-32 of what follows, LE
+//! bytes 8..16   length of what follows, LE
+//! bytes 16..    postcard of the rows, puts and deletes
+//! ```
+//!
+//! Invariants: the file is whole before the first row is written and goes after the last one was
+//! handed to the operating system; a file that is not whole means that no row was written.
+//! Not here: power cuts. After one, every row is counted before any is believed (`open`).
+
+use super::Batch;
+use super::sled::io;
+use crate::error::StoreError;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+const MAGIC: &[u8; 4] = b"redo";
+const HEAD_BYTES: usize = 16;
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join("redo")
+}
+
+/// Writes the batch down.
+pub(super) fn write(dir: &Path, batch: &Batch) -> Result<(), StoreError> {
+    let mut file = vec![0; HEAD_BYTES];
+    file = postcard::to_extend(batch, file)
+        .map_err(|error| StoreError::Invalid(format!("rows cannot be written down: {error}")))?;
+    let (head, rows) = file.split_at_mut(HEAD_BYTES);
+    head[..4].copy_from_slice(MAGIC);
+    head[4..8].copy_from_slice(&crc32fast::hash(rows).to_le_bytes());
+    head[8..].copy_from_slice(&(rows.len() as u64).to_le_bytes());
+    std::fs::write(path(dir), &file).map_err(|source| io("writing down a batch of rows", source))
+}
+
+/// A batch that was begun and perhaps not finished.
+pub(super) fn read(dir: &Path) -> Result<Option<Batch>, StoreError> {
+    let file = match std::fs::read(path(dir)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(io("reading an unfinished batch of rows", source)),
+    };
+    let Some((head, rows)) = file.split_at_checked(HEAD_BYTES) else {
+        return Ok(None);
+    };
+    let is_whole = &head[..4] == MAGIC
+        && head[4..8] == crc32fast::hash(rows).to_le_bytes()
+        && head[8..] == (rows.len() as u64).to_le_bytes();
+    Ok(if is_whole {
+        postcard::from_bytes(rows).ok()
+    } else {
+        None
+    })
+}
+
+/// The batch is done.
+pub(super) fn remove(dir: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path(dir)) {
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(io("removing a finished batch of rows", source))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::{Kv, SledKv};
+
+    fn batch() -> Batch {
+        Batch::from([
+            (vec![2, 1], Some(vec![7; 9_000])),
+            (vec![2, 2], None),
+            (vec![2, 3], Some(b"new".to_vec())),
+        ])
+    }
+
+    #[test]
+    fn a_batch_that_was_begun_is_finished_at_the_next_opening() {
+        let dir = tempfile::tempdir().unwrap();
+        let kv = SledKv::open(dir.path(), 8 << 20).unwrap();
+        let before = Batch::from([(vec![2, 2], Some(vec![1])), (vec![2, 3], Some(vec![1]))]);
+        kv.apply_batch(&before).unwrap();
+        drop(kv);
+        // The process ended after the first of three rows.
+        write(dir.path(), &batch()).unwrap();
+        let kv = SledKv::open(dir.path(), 8 << 20).unwrap();
+        assert_eq!(kv.get(&[2, 1]).unwrap(), Some(vec![7; 9_000]));
+        assert_eq!(kv.get(&[2, 2]).unwrap(), None);
+        assert_eq!(kv.get(&[2, 3]).unwrap(), Some(b"new".to_vec()));
+        assert!(read(dir.path()).unwrap().is_none(), "it was removed");
+    }
+
+    #[test]
+    fn a_torn_or_changed_file_is_no_batch() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &batch()).unwrap();
+        let whole = std::fs::read(path(dir.path())).unwrap();
+        assert_eq!(read(dir.path()).unwrap(), Some(batch()));
+        let mut taken = 0;
+        for cut in 0..whole.len() {
+            std::fs::write(path(dir.path()), &whole[..cut]).unwrap();
+            taken += usize::from(read(dir.path()).unwrap().is_some());
+        }
+        for at in (0..whole.len()).step_by(7) {
+            let mut changed = whole.clone();
+            changed[at] ^= 0x10;
+            std::fs::write(path(dir.path()), &changed).unwrap();
+            taken += usize::from(read(dir.path()).unwrap().is_some());
+        }
+        assert_eq!(taken, 0);
+    }
+}
