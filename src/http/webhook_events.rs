@@ -314,6 +314,7 @@ async fn decided(
         now: call.edge.now(),
         settings,
         links: &links,
+        shown_version: None,
     };
     Ok(caught(&|| bursar_domain::decide(to, snapshot, input, &ctx)))
 }

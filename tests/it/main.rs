@@ -9,4 +9,5 @@ mod app;
 mod framing;
 mod outward;
 mod story;
+mod tenants;
 mod webhook;

@@ -87,7 +87,9 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "tenants",
         summary: "Changes a tenant",
-        description: "`If-Match` with an `ETag` changes only what was read. `null` clears a field.",
+        description: "`If-Match` with an `ETag` changes only what was read: of several at once that \
+                      name the same version one is done and the others are 412. `null` clears a \
+                      field.",
         params: &[
             optional("name", NAME, "Its name."),
             optional("email", EMAIL, "Its owner's address."),

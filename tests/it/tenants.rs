@@ -1,0 +1,87 @@
+//! Tenants changed by several at once, and what may be written into them.
+
+use crate::app::{ADMIN_KEY, App, Reply};
+use std::sync::Arc;
+
+async fn patch_if(app: &App, tag: &str, name: &str) -> Reply {
+    let bearer = format!("Bearer {ADMIN_KEY}");
+    let headers = [("Authorization", bearer.as_str()), ("If-Match", tag)];
+    let line = format!("PATCH /api/v1/tenants/acme?name={name}");
+    app.send(&line, &headers, b"").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_patches_at_one_moment_with_one_etag_exactly_one_is_done() {
+    const AT_ONCE: usize = 24;
+    let app = Arc::new(App::start().await);
+    let made = app
+        .operator(
+            "POST /api/v1/tenants",
+            r#"{"tenantId":"acme","name":"Acme"}"#,
+        )
+        .await;
+    let mut tag = made.header("etag").unwrap().to_owned();
+    for round in 0..4 {
+        let patches: Vec<_> = (0..AT_ONCE)
+            .map(|n| {
+                let (app, tag) = (Arc::clone(&app), tag.clone());
+                tokio::spawn(async move {
+                    let name = format!("r{round}n{n}");
+                    let reply = patch_if(&app, &tag, &name).await;
+                    (name, reply)
+                })
+            })
+            .collect();
+        let mut won = Vec::new();
+        for patch in patches {
+            let (name, reply) = patch.await.unwrap();
+            if reply.status == 200 {
+                assert_eq!(reply.json()["name"], name.as_str());
+                won.push(name);
+            } else {
+                reply.is_problem(412);
+                assert_eq!(reply.code(), "precondition_failed");
+            }
+        }
+        assert_eq!(won.len(), 1, "round {round}: {won:?}");
+        let now = app.operator("GET /api/v1/tenants/acme", "").await;
+        assert_eq!(
+            now.json()["name"],
+            won[0].as_str(),
+            "the winner's word stays"
+        );
+        let next = now.header("etag").unwrap().to_owned();
+        assert_ne!(next, tag);
+        tag = next;
+    }
+    let settings = &app.edge.settings.domain;
+    let report = bursar::verify::verify(app.store.as_ref(), settings)
+        .await
+        .unwrap();
+    assert_eq!(
+        (report.mismatches, report.not_compared),
+        (0, 0),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn if_match_takes_a_list_a_star_and_no_weak_tag() {
+    let app = App::start().await;
+    let made = app
+        .operator("POST /api/v1/tenants", r#"{"tenantId":"acme"}"#)
+        .await;
+    let tag = made.header("etag").unwrap().to_owned();
+    for none in [
+        format!("W/{tag}"),
+        "\"999\"".to_owned(),
+        tag.trim_matches('"').to_owned(),
+        "\u{e9}".to_owned(),
+    ] {
+        patch_if(&app, &none, "Never").await.is_problem(412);
+    }
+    let listed = patch_if(&app, &format!("\"999\", {tag}"), "Listed").await;
+    assert_eq!(listed.json()["name"], "Listed", "{listed:?}");
+    patch_if(&app, &tag, "Stale").await.is_problem(412);
+    assert_eq!(patch_if(&app, "*", "Any").await.json()["name"], "Any");
+}
