@@ -200,6 +200,15 @@ async fn credits_are_debited_once_per_reference_and_never_below_zero() {
         .operator(debit, r#"{"amount":4,"reference":"job-1"}"#)
         .await;
     assert_eq!(again.json(), first.json(), "the same reference counts once");
+    for other in [3, 5, 400] {
+        let body = format!("{{\"amount\":{other},\"reference\":\"job-1\"}}");
+        let reply = app.operator(debit, &body).await;
+        reply.is_problem(409);
+        assert_eq!(reply.code(), "debit_reference_reused", "{other}");
+        assert!(reply.body.contains("debited 4 credits before"), "{reply:?}");
+    }
+    let tenant = get(&app, "/api/v1/tenants/acme").await;
+    assert_eq!(tenant["credits"], 6, "nothing was taken");
     let more = app
         .operator(debit, r#"{"amount":7,"reference":"job-2"}"#)
         .await;

@@ -174,7 +174,8 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "credits",
         summary: "Spends credits",
-        description: "The same `reference` counts once, for ever.",
+        description: "The same `reference` counts once, for ever; with another `amount` it is 409 \
+                      `debit_reference_reused`.",
         params: &[
             required("amount", Kind::Integer(1, 1_000_000_000_000), "How many."),
             required(
@@ -184,7 +185,11 @@ pub(super) const ROWS: &[Route] = &[
             ),
         ],
         holds: Holds::One("Debit"),
-        codes: &[Code::InsufficientCredits, Code::NotAppliedYet],
+        codes: &[
+            Code::InsufficientCredits,
+            Code::DebitReferenceReused,
+            Code::NotAppliedYet,
+        ],
         ..post(
             "/api/v1/tenants/{tenantId}/credits/debits",
             "credits_debit",
