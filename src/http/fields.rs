@@ -7,6 +7,7 @@
 
 use crate::http::problem::{Code, FieldCode, FieldError, Problem};
 use crate::http::route::{Kind, Param, Route, Verb};
+use crate::http::words::nearest;
 use bursar_domain::ids::{ObjectId, TenantId, Timestamp};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -16,8 +17,6 @@ const DEPTH_MAX: usize = 64;
 const METADATA_KEYS_MAX: usize = 50;
 const METADATA_KEY_CHARS_MAX: usize = 40;
 const METADATA_VALUE_CHARS_MAX: usize = 500;
-/// A name further away than this is no typing mistake.
-const TYPO_DISTANCE_MAX: usize = 3;
 
 /// Checked fields, in canonical form (times as text, numbers as numbers).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -150,10 +149,8 @@ fn shortened(text: &str) -> String {
 
 fn unknown(params: &[Param], name: &str) -> String {
     let short = shortened(name);
-    let distance = |param: &&Param| strsim::damerau_levenshtein(param.name, &short);
-    let nearest = params.iter().min_by_key(distance);
-    match nearest.filter(|param| distance(param) <= TYPO_DISTANCE_MAX) {
-        Some(param) => format!("`{short}` is unknown; did you mean `{}`?", param.name),
+    match nearest(params.iter().map(|param| param.name), name) {
+        Some(meant) => format!("`{short}` is unknown; did you mean `{meant}`?"),
         None => {
             let names: Vec<&str> = params.iter().map(|p| p.name).collect();
             let known = if names.is_empty() {
@@ -208,7 +205,7 @@ fn from_json(kind: Kind, value: Value) -> Checked {
             };
             match fits_text(kind, text) {
                 None => Ok(value),
-                Some(code) => wrong(code),
+                Some(code) => Err((code, rule_for(kind, text))),
             }
         }
     }
@@ -242,7 +239,8 @@ fn list(kind: Kind, value: Value) -> Checked {
     }
     for item in items {
         if let Err((code, _)) = from_json(each, item.clone()) {
-            return Err((code, rule(kind)));
+            let hint = meant(each, item.as_str().unwrap_or(""));
+            return Err((code, rule(kind) + &hint));
         }
     }
     Ok(value)
@@ -266,6 +264,19 @@ fn metadata(kind: Kind, value: Value) -> Checked {
         return Err((FieldCode::OutOfRange, rule(kind)));
     }
     Ok(value)
+}
+
+/// What a text of this kind must be, and which word was probably meant instead of this one.
+fn rule_for(kind: Kind, given: &str) -> String {
+    rule(kind) + &meant(kind, given)
+}
+
+fn meant(kind: Kind, given: &str) -> String {
+    let word = match kind {
+        Kind::Choice(words) => nearest(words.iter().copied(), given),
+        _ => None,
+    };
+    word.map_or_else(String::new, |word| format!("; did you mean `{word}`?"))
 }
 
 /// What a field of this kind must be, in words.

@@ -37,3 +37,4 @@ pub mod service_keys;
 pub mod tenants;
 pub mod webhook;
 pub mod webhook_events;
+pub mod words;

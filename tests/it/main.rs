@@ -6,6 +6,7 @@
 mod agreement;
 mod api;
 mod app;
+mod filters;
 mod framing;
 mod outward;
 mod story;

@@ -14,7 +14,7 @@ fn scenario(name: &str) -> Vec<Value> {
     file["events"].as_array().unwrap().clone()
 }
 
-async fn play(app: &App, name: &str) -> Vec<Value> {
+pub(crate) async fn play(app: &App, name: &str) -> Vec<Value> {
     let events = scenario(name);
     for event in &events {
         let body = serde_json::to_vec_pretty(event).unwrap();
@@ -32,7 +32,7 @@ async fn get(app: &App, path: &str) -> Value {
 }
 
 /// Every flow of the corpus, one after the other, as Stripe would have sent it.
-const FLOWS: [&str; 12] = [
+pub(crate) const FLOWS: [&str; 12] = [
     "new_subscription_checkout",
     "renewal_success",
     "downgrade_create_prorations",

@@ -1,13 +1,13 @@
 //! Rows of tenants, billing objects, credits, and what happened to them.
 
 use super::{
-    ACCOUNT, CREATED_AFTER, CREATED_BEFORE, CURSOR, LIMIT, LIST, SINGLE, STATUS, TENANT, WAIT, get,
-    post, row,
+    ACCOUNT, CREATED_AFTER, CREATED_BEFORE, CURSOR, LIMIT, SINGLE, TENANT, WAIT, get, list, post,
+    row, status,
 };
 use crate::http::auth::Scope;
 use crate::http::problem::Code;
-use crate::http::route::{Auth, Holds, Kind, Route, Verb, optional, required};
-use crate::http::{credits, entitlements, history, reads, tenants};
+use crate::http::route::{Auth, Holds, Kind, Param, Route, Verb, optional, required};
+use crate::http::{credits, entitlements, history, reads, tenants, words};
 
 const READ: Auth = Auth::Scopes(&[
     Scope::TenantsRead,
@@ -24,6 +24,14 @@ const NAME: Kind = Kind::Text(255);
 const EMAIL: Kind = Kind::Text(254);
 const ZONE: Kind = Kind::Text(64);
 
+const SUBSCRIPTIONS: &[Param] = &list(words::SUBSCRIPTION);
+const INVOICES: &[Param] = &list(words::INVOICE);
+const PAYMENTS: &[Param] = &list(words::PAYMENT);
+const REFUNDS: &[Param] = &list(words::REFUND);
+const DISPUTES: &[Param] = &list(words::DISPUTE);
+const CUSTOMERS: &[Param] = &list(words::CUSTOMER);
+const SESSIONS: &[Param] = &list(words::SESSION);
+
 /// The rows.
 pub(super) const ROWS: &[Route] = &[
     Route {
@@ -34,7 +42,7 @@ pub(super) const ROWS: &[Route] = &[
             LIMIT,
             CURSOR,
             TENANT,
-            STATUS,
+            status(words::TENANT),
             CREATED_AFTER,
             CREATED_BEFORE,
             optional("archived", Kind::Boolean, "Also archived tenants."),
@@ -226,6 +234,7 @@ pub(super) const ROWS: &[Route] = &[
         "subscriptions_list",
         "Lists subscriptions",
         "Subscription",
+        SUBSCRIPTIONS,
         reads::subscriptions,
     ),
     single(
@@ -240,6 +249,7 @@ pub(super) const ROWS: &[Route] = &[
         "invoices_list",
         "Lists invoices",
         "Invoice",
+        INVOICES,
         reads::invoices,
     ),
     single(
@@ -254,6 +264,7 @@ pub(super) const ROWS: &[Route] = &[
         "payments_list",
         "Lists payments",
         "Payment",
+        PAYMENTS,
         reads::payments,
     ),
     single(
@@ -268,6 +279,7 @@ pub(super) const ROWS: &[Route] = &[
         "refunds_list",
         "Lists refunds",
         "Refund",
+        REFUNDS,
         reads::refunds,
     ),
     single(
@@ -282,6 +294,7 @@ pub(super) const ROWS: &[Route] = &[
         "disputes_list",
         "Lists disputes",
         "Dispute",
+        DISPUTES,
         reads::disputes,
     ),
     single(
@@ -296,6 +309,7 @@ pub(super) const ROWS: &[Route] = &[
         "customers_list",
         "Lists customers",
         "Customer",
+        CUSTOMERS,
         reads::customers,
     ),
     single(
@@ -310,6 +324,7 @@ pub(super) const ROWS: &[Route] = &[
         "checkout_sessions_list",
         "Lists checkout sessions",
         "CheckoutSession",
+        SESSIONS,
         reads::sessions,
     ),
     Route {
@@ -393,12 +408,13 @@ const fn listed(
     label: &'static str,
     summary: &'static str,
     schema: &'static str,
+    params: &'static [Param],
     run: crate::http::route::Handler,
 ) -> Route {
     Route {
         tag: "billing",
         summary,
-        params: LIST,
+        params,
         holds: Holds::Page(schema),
         ..get(path, label, READ, run)
     }
