@@ -224,6 +224,20 @@ async fn credits_are_debited_once_per_reference_and_never_below_zero() {
         amounts.contains(&&json!(10)) && amounts.contains(&&json!(-4)),
         "{amounts:?}"
     );
+    let document = bursar::http::openapi::document("0");
+    let schemas = &document["components"]["schemas"];
+    for field in entries["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|e| e.as_object().unwrap().keys())
+    {
+        assert!(
+            !schemas["CreditEntry"]["properties"][field].is_null(),
+            "{field}"
+        );
+    }
+    assert!(schemas["Plan"]["properties"]["amount"].is_null());
     let nobody = "POST /api/v1/tenants/nobody/credits/debits";
     app.operator(nobody, r#"{"amount":5,"reference":"a"}"#)
         .await
