@@ -7,6 +7,7 @@
 
 use crate::http::problem::{Code, FieldCode, FieldError, Problem};
 use crate::http::route::{Kind, Param, Route, Verb};
+use crate::http::texts::{EMAIL_BYTES_MAX, is_email, is_zone, nearest_zone};
 use crate::http::words::nearest;
 use bursar_domain::ids::{ObjectId, TenantId, Timestamp};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -115,6 +116,10 @@ impl Reading<'_> {
             });
         }
     }
+    fn clears(&self, kind: Kind, text: &str) -> bool {
+        let is_text = matches!(kind, Kind::Text(_) | Kind::Email | Kind::Zone);
+        self.route.verb == Verb::Patch && is_text && text.is_empty()
+    }
     fn take(&mut self, name: &str, given: Given<'_>) {
         let Some(param) = self.route.params.iter().find(|p| p.name == name) else {
             let detail = unknown(self.route.params, name);
@@ -124,6 +129,9 @@ impl Reading<'_> {
             // `null` clears a field where fields are changed, and is nothing elsewhere.
             Given::Json(Value::Null) if self.route.verb == Verb::Patch => Ok(Value::Null),
             Given::Json(Value::Null) => return,
+            // So does an empty text, which is the query's only word for it.
+            Given::Json(Value::String(text)) if self.clears(param.kind, &text) => Ok(text.into()),
+            Given::Text("") if self.clears(param.kind, "") => Ok("".into()),
             Given::Json(value) => from_json(param.kind, value),
             Given::Text(text) => from_text(param.kind, text),
         };
@@ -217,6 +225,9 @@ fn fits_text(kind: Kind, text: &str) -> Option<FieldCode> {
     match kind {
         Kind::Text(bytes_max) if text.len() > bytes_max => Some(FieldCode::OutOfRange),
         Kind::Text(_) => malformed(!text.chars().any(char::is_control)),
+        Kind::Email if text.len() > EMAIL_BYTES_MAX => Some(FieldCode::OutOfRange),
+        Kind::Email => malformed(is_email(text)),
+        Kind::Zone => malformed(is_zone(text)),
         Kind::Time => malformed(parse_time(text).is_some()),
         Kind::Tenant => malformed(TenantId::parse(text).is_ok()),
         Kind::Id => malformed(ObjectId::parse(text).is_ok()),
@@ -274,6 +285,7 @@ fn rule_for(kind: Kind, given: &str) -> String {
 fn meant(kind: Kind, given: &str) -> String {
     let word = match kind {
         Kind::Choice(words) => nearest(words.iter().copied(), given),
+        Kind::Zone => nearest_zone(given),
         _ => None,
     };
     word.map_or_else(String::new, |word| format!("; did you mean `{word}`?"))
@@ -283,6 +295,11 @@ fn meant(kind: Kind, given: &str) -> String {
 pub fn rule(kind: Kind) -> String {
     match kind {
         Kind::Text(most) => format!("text of at most {most} bytes without control characters"),
+        Kind::Email => format!(
+            "an e-mail address of at most {EMAIL_BYTES_MAX} bytes, such as ada@example.com: one \
+             '@', something on both sides, no white space"
+        ),
+        Kind::Zone => "a name of the IANA time zone database, such as Europe/Berlin".to_owned(),
         Kind::Integer(least, most) => format!("a whole number from {least} to {most}"),
         Kind::Boolean => "true or false".to_owned(),
         Kind::Time => "a time as in RFC 3339, e.g. 2025-05-12T10:00:00Z".to_owned(),

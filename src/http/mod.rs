@@ -35,6 +35,7 @@ pub mod schemas;
 pub mod server;
 pub mod service_keys;
 pub mod tenants;
+pub mod texts;
 pub mod webhook;
 pub mod webhook_events;
 pub mod words;

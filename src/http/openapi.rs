@@ -9,6 +9,7 @@ use crate::http::route::{Auth, Call, Holds, Kind, Param, Route};
 use crate::http::routes::{every_route, params_of};
 use crate::http::schemas::{Field, Shape, every_schema};
 use crate::http::server::BoxFuture;
+use crate::http::texts::EMAIL_BYTES_MAX;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,6 +82,8 @@ fn kind_schema(kind: Kind) -> Value {
         Kind::Integer(least, most) => {
             json!({"type": "integer", "minimum": least, "maximum": most})
         }
+        Kind::Email => json!({"type": "string", "maxLength": EMAIL_BYTES_MAX}),
+        Kind::Zone => json!({"type": "string"}),
         Kind::Boolean => json!({"type": "boolean"}),
         Kind::Time => json!({"type": "string", "format": "date-time"}),
         Kind::Tenant => {

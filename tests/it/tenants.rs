@@ -85,3 +85,67 @@ async fn if_match_takes_a_list_a_star_and_no_weak_tag() {
     patch_if(&app, &tag, "Stale").await.is_problem(412);
     assert_eq!(patch_if(&app, "*", "Any").await.json()["name"], "Any");
 }
+
+#[tokio::test]
+async fn an_address_or_a_zone_that_is_none_is_refused_by_its_name() {
+    let app = App::start().await;
+    let patch = "PATCH /api/v1/tenants/acme";
+    let body = r#"{"tenantId":"acme","email":"a@example.com","timezone":"Europe/Berlin"}"#;
+    let made = app.operator("POST /api/v1/tenants", body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    for (field, value, code) in [
+        ("email", "nobody", "malformed"),
+        ("email", "a@b@c", "malformed"),
+        ("email", "a@", "malformed"),
+        ("email", "a b@example.com", "malformed"),
+        (
+            "email",
+            "a@example.com\\r\\nBcc: b@example.com",
+            "malformed",
+        ),
+        (
+            "email",
+            &format!("{}@example.com", "a".repeat(250)),
+            "out_of_range",
+        ),
+        ("timezone", "Europe/Berlni", "malformed"),
+        ("timezone", "europe/berlin", "malformed"),
+        ("timezone", "CEST", "malformed"),
+        ("timezone", "+02:00", "malformed"),
+    ] {
+        let body = format!("{{\"{field}\":\"{value}\"}}");
+        for line in [patch, "POST /api/v1/tenants"] {
+            let reply = app.operator(line, &body).await;
+            reply.is_problem(400);
+            let error = &reply.json()["errors"][0];
+            assert_eq!(
+                (&error["field"], &error["code"]),
+                (&field.into(), &code.into())
+            );
+        }
+    }
+    let reply = app.operator(patch, r#"{"timezone":"Europe/Berlni"}"#).await;
+    assert!(
+        reply.body.contains("did you mean `Europe/Berlin`?"),
+        "{reply:?}"
+    );
+    let both = app.operator(patch, r#"{"email":"x","timezone":"y"}"#).await;
+    assert_eq!(both.json()["errors"].as_array().unwrap().len(), 2);
+    let made = app
+        .operator("POST /api/v1/tenants", r#"{"email":""}"#)
+        .await;
+    made.is_problem(400);
+    let kept = app.operator("GET /api/v1/tenants/acme", "").await.json();
+    assert_eq!(
+        (&kept["email"], &kept["timezone"]),
+        (&"a@example.com".into(), &"Europe/Berlin".into())
+    );
+    let cleared = app
+        .operator(&format!("{patch}?email=&timezone="), "")
+        .await
+        .json();
+    assert!(
+        cleared["email"].is_null() && cleared["timezone"].is_null(),
+        "{cleared}"
+    );
+}

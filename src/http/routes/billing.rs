@@ -21,8 +21,6 @@ const CREDITS_READ: Auth = Auth::Scopes(&[Scope::Credits, Scope::TenantsRead]);
 const CONNECT: Auth = Auth::Scopes(&[Scope::Connect, Scope::TenantsRead]);
 
 const NAME: Kind = Kind::Text(255);
-const EMAIL: Kind = Kind::Text(254);
-const ZONE: Kind = Kind::Text(64);
 
 const SUBSCRIPTIONS: &[Param] = &list(words::SUBSCRIPTION);
 const INVOICES: &[Param] = &list(words::INVOICE);
@@ -61,9 +59,9 @@ pub(super) const ROWS: &[Route] = &[
                 "Its id; a UUID is drawn if not given.",
             ),
             optional("name", NAME, "Its name."),
-            optional("email", EMAIL, "Its owner's address."),
+            optional("email", Kind::Email, "Its owner's address."),
             optional("metadata", Kind::Metadata, "Notes of your own."),
-            optional("timezone", ZONE, "IANA time zone, for mails."),
+            optional("timezone", Kind::Zone, "IANA time zone, for mails."),
         ],
         status: 201,
         holds: Holds::One("Tenant"),
@@ -96,13 +94,13 @@ pub(super) const ROWS: &[Route] = &[
         tag: "tenants",
         summary: "Changes a tenant",
         description: "`If-Match` with an `ETag` changes only what was read: of several at once that \
-                      name the same version one is done and the others are 412. `null` clears a \
-                      field.",
+                      name the same version one is done and the others are 412. `null`, or an \
+                      empty text, clears a field.",
         params: &[
             optional("name", NAME, "Its name."),
-            optional("email", EMAIL, "Its owner's address."),
+            optional("email", Kind::Email, "Its owner's address."),
             optional("metadata", Kind::Metadata, "Replaces all notes."),
-            optional("timezone", ZONE, "IANA time zone, for mails."),
+            optional("timezone", Kind::Zone, "IANA time zone, for mails."),
             optional(
                 "contract.reference",
                 Kind::Text(255),
