@@ -28,6 +28,7 @@ pub mod operators;
 pub mod order;
 pub mod problem;
 pub mod reads;
+pub mod replays;
 pub mod route;
 pub mod router;
 pub mod routes;

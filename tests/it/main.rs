@@ -9,6 +9,7 @@ mod app;
 mod filters;
 mod framing;
 mod outward;
+mod replays;
 mod story;
 mod tenants;
 mod webhook;

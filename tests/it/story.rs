@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-fn scenario(name: &str) -> Vec<Value> {
+pub(crate) fn scenario(name: &str) -> Vec<Value> {
     let path = format!(
         "{}/tests/corpus/stripe/scenarios/{name}.json",
         env!("CARGO_MANIFEST_DIR")

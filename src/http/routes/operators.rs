@@ -6,7 +6,7 @@ use super::{
 use crate::http::problem::Code;
 use crate::http::route::{Auth, Holds, Kind, Param, Route, Verb, optional, required};
 use crate::http::webhook_events::STATUS_WORDS;
-use crate::http::{history, operators, reads, service_keys, webhook_events, words};
+use crate::http::{history, operators, reads, replays, service_keys, webhook_events, words};
 
 const EVENT_STATUS: Param = status(STATUS_WORDS);
 const TYPES: Param = optional("types", Kind::Texts(50), "Only these event types.");
@@ -75,7 +75,7 @@ pub(super) const ROWS: &[Route] = &[
             "/api/v1/webhook-events/{id}/replay",
             "webhook_events_replay",
             Auth::Operator,
-            webhook_events::replay_one,
+            replays::replay_one,
         )
     },
     Route {
@@ -96,7 +96,7 @@ pub(super) const ROWS: &[Route] = &[
             "/api/v1/webhook-events/replay",
             "webhook_events_replay_filtered",
             Auth::Operator,
-            webhook_events::replay_filtered,
+            replays::replay_filtered,
         )
     },
     Route {
