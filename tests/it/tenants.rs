@@ -149,3 +149,43 @@ async fn an_address_or_a_zone_that_is_none_is_refused_by_its_name() {
         "{cleared}"
     );
 }
+
+/// A change that is done is in the audit trail, whether or not its caller stayed to hear of it.
+#[tokio::test]
+async fn a_patch_whose_caller_left_is_audited_all_the_same() {
+    use tokio::io::AsyncWriteExt;
+    const LEFT: usize = 40;
+    let app = App::start().await;
+    app.operator("POST /api/v1/tenants", r#"{"tenantId":"acme"}"#)
+        .await;
+    for n in 0..LEFT {
+        let mut stream = app.connect().await;
+        let request = format!(
+            "PATCH /api/v1/tenants/acme?name=n{n} HTTP/1.1\r\nHost: bursar.test\r\n\
+             Authorization: Bearer {ADMIN_KEY}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        tokio::task::yield_now().await;
+        drop(stream);
+    }
+    let count = async |path: &str, field: &str, word: &str| {
+        let line = format!("GET {path}?limit=100");
+        let page = app.operator(&line, "").await.json();
+        let items = page["data"].as_array().unwrap().clone();
+        items.iter().filter(|item| item[field] == word).count()
+    };
+    let (mut done, mut told) = (0, 0);
+    for _ in 0..100 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        app.settle().await;
+        let before = done;
+        done = count("/api/v1/tenants/acme/timeline", "kind", "tenant.patch").await;
+        told = count("/api/v1/audit", "action", "tenant.changed").await;
+        if done == before && done == told && done > 0 {
+            break;
+        }
+    }
+    println!("sent={LEFT} done={done} audited={told}");
+    assert!(done > 0);
+    assert_eq!(done, told);
+}
