@@ -318,7 +318,11 @@ pub fn rule(kind: Kind) -> String {
 
 fn parse_time(text: &str) -> Option<Timestamp> {
     let time: jiff::Timestamp = text.parse().ok()?;
-    Some(Timestamp(time.as_millisecond()))
+    let whole_ms = time.as_millisecond();
+    // Ours are whole milliseconds: what is at or after (or before) a fraction of one is at or after
+    // (or before) the next.
+    let is_later = jiff::Timestamp::from_millisecond(whole_ms).is_ok_and(|whole| whole < time);
+    Some(Timestamp(whole_ms + i64::from(is_later)))
 }
 
 /// `{"contract":{"reference":"x"}}` means the field `contract.reference`, where one is declared.

@@ -120,6 +120,7 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "tenants",
         summary: "What a tenant's licence allows",
+        params: &[LIMIT, CURSOR],
         holds: Holds::Page("Entitlement"),
         ..get(
             "/api/v1/tenants/{tenantId}/entitlements",
@@ -218,6 +219,7 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "billing",
         summary: "The plan catalogue",
+        params: &[LIMIT, CURSOR],
         holds: Holds::Page("Plan"),
         ..get("/api/v1/plans", "plans_list", READ, reads::plans)
     },
@@ -328,7 +330,7 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "billing",
         summary: "One checkout session, waiting for its outcome if asked to",
-        params: &[TENANT, WAIT],
+        params: &[TENANT, ACCOUNT, WAIT],
         holds: Holds::One("CheckoutSession"),
         ..get(
             "/api/v1/checkout-sessions/{id}",

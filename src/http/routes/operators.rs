@@ -202,6 +202,7 @@ pub(super) const ROWS: &[Route] = &[
         description: "One per lane. Open: calls failed in a row and the lane waits; half open: it \
                       tries one call at a time; three that succeed close it. Nothing is lost \
                       meanwhile: effects wait in the outbox.",
+        params: &[LIMIT, CURSOR],
         holds: Holds::Page("Circuit"),
         ..get(
             "/api/v1/circuits",
