@@ -7,6 +7,7 @@ mod agreement;
 mod api;
 mod app;
 mod filters;
+mod foreign;
 mod framing;
 mod outward;
 mod replays;
