@@ -66,8 +66,27 @@ impl Report {
 /// The fold as we make it again.
 #[derive(Default)]
 struct Fold {
-    /// Snapshot and version of each aggregate; `None` where an uncompared step hid the snapshot.
-    states: HashMap<AggregateKey, (u64, Option<Vec<u8>>)>,
+    states: HashMap<AggregateKey, Folded>,
+}
+
+/// One aggregate of it.
+struct Folded {
+    version: u64,
+    /// `None` where an uncompared step hid it.
+    snapshot: Option<Vec<u8>>,
+    /// Under which version its own row is shown; `None`: not known here.
+    shown: Option<Option<u64>>,
+}
+
+impl Folded {
+    /// Before the first commit we are told of.
+    fn before(first: &VerifyItem) -> Self {
+        Self {
+            version: 0,
+            snapshot: Some(Vec::new()),
+            shown: (first.version == 1).then_some(None),
+        }
+    }
 }
 
 /// Runs the audit.
@@ -104,40 +123,52 @@ impl Fold {
         report: &mut Report,
     ) {
         report.applies += 1;
-        let (_, mut snapshot) = self
-            .states
-            .remove(&item.aggregate)
-            .unwrap_or((0, Some(Vec::new())));
+        let known = self.states.remove(&item.aggregate);
+        let mut folded = known.unwrap_or_else(|| Folded::before(item));
         let comparable = item.reducer_rev == REDUCER_REV && item.settings == fingerprint;
+        // What this commit changes is shown to nobody before its end.
+        let mut shown = folded.shown;
         for step in &item.steps {
             report.inputs += 1;
             report.erased += u64::from(step.body_gone);
-            let known = snapshot.take().filter(|_| comparable && !step.body_gone);
-            snapshot = match known {
-                Some(before) => Some(again(item, step, before, settings, report)),
+            let seen = match shown {
+                _ if !bursar_domain::is_conditional(&step.input) => Some(None),
+                shown => shown,
+            };
+            let known = folded.snapshot.take().zip(seen);
+            let known = known.filter(|_| comparable && !step.body_gone);
+            folded.snapshot = match known {
+                Some((before, seen)) => Some(again(item, step, before, seen, settings, report)),
                 None => {
                     report.not_compared += u64::from(!step.body_gone);
                     // The recorded snapshot carries the fold over what cannot be decided again.
                     step.snapshot.clone()
                 }
             };
+            if step.rewrote_own_row {
+                shown = Some(None);
+                folded.shown = Some(Some(item.version));
+            }
         }
-        self.states
-            .insert(item.aggregate.clone(), (item.version, snapshot));
+        folded.version = item.version;
+        self.states.insert(item.aggregate.clone(), folded);
     }
 
     async fn compare_live(&self, store: &dyn Store, report: &mut Report) -> Result<(), StoreError> {
-        for (aggregate, (version, ours)) in &self.states {
-            let Some(ours) = ours else { continue };
+        for (aggregate, folded) in &self.states {
+            let Some(ours) = &folded.snapshot else {
+                continue;
+            };
+            let version = folded.version;
             let live = store.load(aggregate.clone()).await?;
             let live_version = live.as_ref().map_or(0, |live| live.version);
             // A store that is serving moves on while we read; what is newer than our fold is next time's.
-            if live_version > *version {
+            if live_version > version {
                 continue;
             }
             report.aggregates += 1;
             let live_bytes = live.map_or_else(Vec::new, |live| live.bytes);
-            if live_version < *version || live_bytes != *ours {
+            if live_version < version || live_bytes != *ours {
                 report.finding(format!(
                     "{aggregate}: live version {live_version} differs from the fold at {version}"
                 ));
@@ -152,6 +183,7 @@ fn again(
     item: &VerifyItem,
     step: &VerifyStep,
     before: Vec<u8>,
+    shown_version: Option<u64>,
     settings: &Settings,
     report: &mut Report,
 ) -> Vec<u8> {
@@ -163,6 +195,7 @@ fn again(
         now: step.now,
         settings,
         links: &links,
+        shown_version,
     };
     let snapshot = Some(before.as_slice()).filter(|bytes| !bytes.is_empty());
     // A reducer that panicked when the input was live was recorded as dead and is not in the fold;

@@ -329,3 +329,158 @@ fn completions_name_the_commands() {
         assert!(stdout.contains("check-config"), "{shell}");
     }
 }
+
+/// `bursar serve` on a folder; killed when dropped.
+struct Served {
+    child: std::process::Child,
+    address: String,
+}
+
+impl Served {
+    fn on(data: &str) -> Self {
+        use std::io::BufRead;
+        let mut command = bursar(&["serve", "--data-dir", data]);
+        let mut child = with_required(&mut command)
+            .env("BURSAR_LISTEN", "127.0.0.1:0")
+            .env("BURSAR_METRICS_LISTEN", "127.0.0.1:0")
+            .env("APP_BASE_URL", "http://127.0.0.1:8087")
+            .env("STRIPE_API_BASE", "http://127.0.0.1:9")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let out = child.stdout.take().expect("it is piped");
+        let mut lines = std::io::BufReader::new(out).lines();
+        let address = lines.find_map(|line| {
+            let line = line.expect("the banner is text");
+            let at = line.find("http://").filter(|_| line.contains("/webhook"))?;
+            Some(
+                line[at + 7..]
+                    .trim_end()
+                    .trim_end_matches("/webhook")
+                    .to_owned(),
+            )
+        });
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = address.expect("the banner names the webhook address");
+        Self { child, address }
+    }
+    fn create(&self, tenant: &str) {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(&self.address).expect("it listens");
+        let request = format!(
+            "POST /api/v1/tenants?tenantId={tenant} HTTP/1.1\r\nHost: bursar.test\r\n\
+             Authorization: Bearer {CANARY}-admin\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn json_of(text: &str) -> serde_json::Value {
+    assert_eq!(text.lines().count(), 1, "{text}");
+    serde_json::from_str(text).expect("one JSON object")
+}
+
+#[test]
+fn admin_makes_shows_and_lists_tenants_page_by_page_with_and_without_a_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().expect("a plain name").to_owned();
+    let server = Served::on(&data);
+    let admin = |arguments: &[&str]| {
+        let all = [&["admin"], arguments, &["--data-dir", &data]].concat();
+        run(&mut bursar(&all))
+    };
+    let (code, none, stderr) = admin(&["tenant", "list"]);
+    assert_eq!((code, none.as_str()), (0, "no tenants\n"), "{stderr}");
+    let acme = [
+        "tenant",
+        "create",
+        "acme",
+        "--name",
+        "Acme Inc",
+        "--timezone",
+        "Europe/Berlin",
+    ];
+    let (code, made, stderr) = admin(&acme);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(
+        made.contains("Acme Inc") && made.contains("Europe/Berlin"),
+        "{made}"
+    );
+    assert_eq!(admin(&acme).0, 0, "an equal one is no mistake");
+    let (code, _, stderr) = admin(&["tenant", "create", "acme", "--name", "Other"]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("tenant_exists"), "{stderr}");
+    let (code, _, stderr) = admin(&["tenant", "create", "b", "--email", "nobody"]);
+    assert_eq!(code, 64, "{stderr}");
+    assert!(stderr.contains("`email` must be"), "{stderr}");
+    // More than the server answers at once.
+    for n in 0..104 {
+        server.create(&format!("t{n}"));
+    }
+    let (_, table, _) = admin(&["tenant", "list", "--limit", "2"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(
+        lines[0].starts_with("TENANT") && lines[0].contains("PAID UNTIL"),
+        "{table}"
+    );
+    assert_eq!(lines.len(), 5, "{table}");
+    assert!(
+        lines[4].starts_with("2 tenants shown; for more: --cursor "),
+        "{table}"
+    );
+    let cursor = lines[4].split_whitespace().last().unwrap_or_default();
+    let rest = [
+        "tenant", "list", "--limit", "1000", "--json", "--cursor", cursor,
+    ];
+    let (code, rest, stderr) = admin(&rest);
+    assert_eq!(code, 0, "{stderr}");
+    let rest = json_of(&rest);
+    assert_eq!(rest["data"].as_array().map(Vec::len), Some(103));
+    assert_eq!(
+        (&rest["hasMore"], &rest["nextCursor"]),
+        (&false.into(), &().into())
+    );
+    let (code, _, stderr) = admin(&["tenant", "list", "--status", "past_deu"]);
+    assert_eq!(code, 64);
+    assert!(stderr.contains("did you mean `past_due`?"), "{stderr}");
+    for limit in ["0", "10001", "many"] {
+        assert_eq!(
+            admin(&["tenant", "list", "--limit", limit]).0,
+            64,
+            "{limit}"
+        );
+    }
+    assert_eq!(admin(&["tenant", "show", "nobody"]).0, 1);
+    let (_, key, _) = admin(&[
+        "service-key",
+        "create",
+        "--name",
+        "back",
+        "--scope",
+        "billing",
+    ]);
+    assert!(
+        key.starts_with("sk_bursar_") && key.lines().count() == 1,
+        "{key}"
+    );
+    let (_, keys, _) = admin(&["service-key", "list"]);
+    assert!(keys.starts_with("ID ") && keys.contains("back"), "{keys}");
+    assert!(!keys.contains(key.trim()), "a key is shown once");
+    drop(server);
+    let (code, shown, stderr) = admin(&["tenant", "show", "acme", "--json"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(json_of(&shown)["name"], "Acme Inc");
+    let (_, all, _) = admin(&["tenant", "list", "--status", "pending", "--limit", "1000"]);
+    assert_eq!(all.lines().count(), 106, "{all}");
+}

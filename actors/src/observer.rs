@@ -2,7 +2,8 @@
 //!
 //! Invariants: a core actor silent for too long is killed, so that its supervisor restarts it: nothing
 //! is alive and dead at once. The observer itself never waits for the store; its questions run beside.
-//! Failure: if the store does not answer, the checks that need it turn false with the reason.
+//! Failure: if the store does not answer, the checks that need it turn false. They are anybody's to
+//! read, so the reason, which may name a file of this machine, stands in the log alone.
 
 use crate::clock_actor::ClockMsg;
 use crate::entities::EntitiesMsg;
@@ -12,6 +13,7 @@ use crate::metrics;
 use crate::outbound::OutboundMsg;
 use crate::sweeper::SweeperMsg;
 use bursar_domain::decision::Lane;
+use bursar_store::error::StoreError;
 use bursar_store::query::Stats;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::BTreeMap;
@@ -49,11 +51,55 @@ pub(crate) enum ObserverMsg {
     /// A second passed.
     Tick,
     /// The probe commit ended.
-    Probed(Result<(), String>),
+    Probed(Result<(), Unanswered>),
     /// The store's figures.
-    Figures(Box<Result<Stats, String>>),
+    Figures(Box<Result<Stats, Unanswered>>),
     /// The tree is draining: not ready any more.
     Draining,
+}
+
+/// Why the store did not answer a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unanswered {
+    /// For the checks.
+    told: String,
+    /// For the log; empty: nothing more is known.
+    because: String,
+}
+
+impl Unanswered {
+    fn yet(told: &str) -> Self {
+        Self {
+            told: told.to_owned(),
+            because: String::new(),
+        }
+    }
+    fn log_unless_known(&self, before: Option<&Self>) {
+        if before != Some(self) {
+            let (told, because) = (self.told.as_str(), self.because.as_str());
+            tracing::warn!(told, because, "the store does not answer");
+        }
+    }
+}
+
+fn answered<T>(
+    answer: Result<Result<T, StoreError>, tokio::time::error::Elapsed>,
+    within: Duration,
+) -> Result<T, Unanswered> {
+    match answer {
+        Ok(result) => result.map_err(|error| Unanswered {
+            told: "the store failed; the log says why".to_owned(),
+            because: error.to_string(),
+        }),
+        Err(_) => Err(Unanswered::yet(&format!(
+            "no answer within {} s",
+            within.as_secs()
+        ))),
+    }
+}
+
+fn told(error: Option<&Unanswered>) -> &str {
+    error.map_or("", |error| error.told.as_str())
 }
 
 pub(crate) struct ObserverActor;
@@ -67,13 +113,13 @@ pub(crate) struct ObserverArgs {
 pub(crate) struct ObserverState {
     args: ObserverArgs,
     probe_ok_at: Option<Duration>,
-    probe_error: String,
+    probe_error: Option<Unanswered>,
     probe_next: Duration,
     probing: bool,
     asking: bool,
     // Ends with the observer, so that nothing holds the store after the tree is gone.
     questions: JoinSet<()>,
-    stats: Result<Stats, String>,
+    stats: Result<Stats, Unanswered>,
     draining: bool,
 }
 
@@ -93,12 +139,12 @@ impl Actor for ObserverActor {
         Ok(ObserverState {
             args,
             probe_ok_at: None,
-            probe_error: "not probed yet".into(),
+            probe_error: Some(Unanswered::yet("not probed yet")),
             probe_next: Duration::ZERO,
             probing: false,
             asking: false,
             questions: JoinSet::new(),
-            stats: Err("not asked yet".into()),
+            stats: Err(Unanswered::yet("not asked yet")),
             draining: false,
         })
     }
@@ -119,14 +165,18 @@ impl Actor for ObserverActor {
             ObserverMsg::Probed(Ok(())) => {
                 state.probing = false;
                 state.probe_ok_at = Some(now);
-                state.probe_error.clear();
+                state.probe_error = None;
             }
             ObserverMsg::Probed(Err(error)) => {
                 state.probing = false;
-                state.probe_error = error;
+                error.log_unless_known(state.probe_error.as_ref());
+                state.probe_error = Some(error);
             }
             ObserverMsg::Figures(stats) => {
                 state.asking = false;
+                if let Err(error) = stats.as_ref() {
+                    error.log_unless_known(state.stats.as_ref().err());
+                }
                 state.stats = *stats;
                 state.publish_figures();
             }
@@ -182,11 +232,8 @@ impl ObserverState {
             let (env, me) = (Arc::clone(env), myself.clone());
             self.questions.spawn(async move {
                 let within = env.limits.probe_age_max;
-                let probed = match tokio::time::timeout(within, env.store.probe()).await {
-                    Ok(result) => result.map_err(|error| error.to_string()),
-                    Err(_) => Err(format!("no answer within {} s", within.as_secs())),
-                };
-                drop(me.cast(ObserverMsg::Probed(probed)));
+                let probed = tokio::time::timeout(within, env.store.probe()).await;
+                drop(me.cast(ObserverMsg::Probed(answered(probed, within))));
             });
         }
         if !self.asking {
@@ -194,11 +241,9 @@ impl ObserverState {
             let (env, me) = (Arc::clone(env), myself.clone());
             self.questions.spawn(async move {
                 let within = env.limits.probe_age_max;
-                let stats = match tokio::time::timeout(within, env.store.stats()).await {
-                    Ok(result) => result.map_err(|error| error.to_string()),
-                    Err(_) => Err(format!("no answer within {} s", within.as_secs())),
-                };
-                drop(me.cast(ObserverMsg::Figures(Box::new(stats))));
+                let stats = tokio::time::timeout(within, env.store.stats()).await;
+                let stats = Box::new(answered(stats, within));
+                drop(me.cast(ObserverMsg::Figures(stats)));
             });
         }
     }
@@ -278,13 +323,13 @@ impl ObserverState {
         let stats = self.stats.as_ref();
         let intake = self.args.intake.is_open() && !self.draining;
         BTreeMap::from([
-            (
-                "store",
-                check(stats.is_ok(), stats.err().map_or("", String::as_str)),
-            ),
+            ("store", check(stats.is_ok(), told(stats.err()))),
             (
                 "committer",
-                check(self.probe_ok_at.is_some_and(fresh), &self.probe_error),
+                check(
+                    self.probe_ok_at.is_some_and(fresh),
+                    told(self.probe_error.as_ref()),
+                ),
             ),
             (
                 "actors",
@@ -309,5 +354,24 @@ impl ObserverState {
                 ),
             ),
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_names_no_file_of_this_machine_and_the_log_does() {
+        let error = StoreError::Io {
+            operation: "syncing",
+            file: Some("/data/journal/1.seg".into()),
+            cause: std::io::Error::other("no"),
+        };
+        let failed = answered::<()>(Ok(Err(error)), Duration::from_secs(1));
+        let failed = failed.err();
+        assert!(!told(failed.as_ref()).contains('/'), "{failed:?}");
+        assert!(failed.is_some_and(|failed| failed.because.contains("/data/journal/1.seg")));
+        assert_eq!(answered(Ok(Ok(7)), Duration::ZERO), Ok(7));
     }
 }

@@ -54,9 +54,10 @@ fn an_idle_actor_is_drained_and_a_wake_meanwhile_starts_another() {
     slots.wake(key(1), None);
     let (k, first) = start(&mut slots, secs(1)).unwrap();
     slots.turned(&k, first, &Turn::Idle, secs(1));
-    slots.tick(secs(60));
+    let idle = Limits::default().entity_idle;
+    slots.tick(idle);
     assert!(slots.drains().is_empty());
-    slots.tick(secs(61));
+    slots.tick(secs(1) + idle);
     assert_eq!(slots.drains(), [first]);
     slots.wake(key(1), None);
     assert!(start(&mut slots, secs(62)).is_none(), "one actor at a time");

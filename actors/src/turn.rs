@@ -221,6 +221,38 @@ async fn load(env: &Env, key: &AggregateKey) -> Result<Hydrated, StoreError> {
     ))
 }
 
+/// What is around the aggregate for this batch: as read, then as earlier steps of it wrote it. The
+/// commit's guards (links, version) refuse it if that has changed meanwhile.
+#[derive(Default)]
+struct Known {
+    links: BTreeMap<LinkKey, Option<LinkTarget>>,
+    /// `Ctx::shown_version`, once an input asked for it or a step changed the row.
+    shown: Option<Option<u64>>,
+}
+
+impl Known {
+    async fn shown_version(
+        &mut self,
+        env: &Env,
+        key: &AggregateKey,
+        input: &StoredInput,
+    ) -> Result<Option<u64>, StoreError> {
+        if !bursar_domain::is_conditional(input) {
+            return Ok(None);
+        }
+        if let Some(shown) = self.shown {
+            return Ok(shown);
+        }
+        let row = match key.own_row() {
+            Some((kind, scope, id)) => env.store.row(kind, scope, id).await?,
+            None => None,
+        };
+        let shown = row.map(|row| row.version);
+        self.shown = Some(shown);
+        Ok(shown)
+    }
+}
+
 async fn decide_all(
     env: &Env,
     key: &AggregateKey,
@@ -229,8 +261,7 @@ async fn decide_all(
 ) -> Result<Batch, StoreError> {
     let mut steps = Vec::with_capacity(inputs.len());
     let mut poisoned = Vec::new();
-    // What the links are for this batch: as read, then as earlier steps of it wrote them.
-    let mut known: BTreeMap<LinkKey, Option<LinkTarget>> = BTreeMap::new();
+    let mut known = Known::default();
     for input in inputs {
         match decide_one(env, key, state.bytes.as_deref(), input, &mut known).await? {
             Ok(step) => {
@@ -238,7 +269,11 @@ async fn decide_all(
                     state.bytes = Some(bytes.clone());
                 }
                 for link in &step.decision.links {
-                    known.insert(link.key.clone(), Some(link.target.clone()));
+                    let target = Some(link.target.clone());
+                    known.links.insert(link.key.clone(), target);
+                }
+                if key.rewrites_own_row(&step.decision.rows) {
+                    known.shown = Some(None);
                 }
                 steps.push(step);
             }
@@ -258,7 +293,7 @@ async fn decide_one(
     key: &AggregateKey,
     snapshot: Option<&[u8]>,
     input: &StoredInput,
-    known: &mut BTreeMap<LinkKey, Option<LinkTarget>>,
+    known: &mut Known,
 ) -> Result<Result<Step, String>, StoreError> {
     let reducer = env.reducer.as_ref();
     let settings = env.settings.as_ref();
@@ -270,17 +305,17 @@ async fn decide_one(
     wanted.dedup();
     let missing: Vec<_> = wanted
         .iter()
-        .filter(|key| !known.contains_key(*key))
+        .filter(|key| !known.links.contains_key(*key))
         .cloned()
         .collect();
     if !missing.is_empty() {
         let found = env.store.links(missing.clone()).await?;
-        known.extend(missing.into_iter().zip(found));
+        known.links.extend(missing.into_iter().zip(found));
     }
     let looked_up: Vec<_> = wanted
         .into_iter()
         .map(|key| {
-            let target = known.get(&key).cloned().flatten();
+            let target = known.links.get(&key).cloned().flatten();
             (key, target)
         })
         .collect();
@@ -288,11 +323,13 @@ async fn decide_one(
         .iter()
         .filter_map(|(key, target)| Some((key.clone(), target.clone()?)))
         .collect();
+    let shown_version = known.shown_version(env, key, input).await?;
     let now = env.clock.now();
     let ctx = Ctx {
         now,
         settings,
         links: &links,
+        shown_version,
     };
     let decided: Result<Decision, String> = guarded(|| reducer.decide(key, snapshot, input, &ctx));
     let came_to = bursar_domain::mutant!("M10", decided.or_else(mutants::vanish), decided);

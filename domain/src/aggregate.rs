@@ -11,6 +11,7 @@ use crate::ids::{
     AccountId, CustomerId, IdError, InvoiceId, PaymentId, Scope, SessionId, SubscriptionId,
     TenantId,
 };
+use crate::rows::{RowKind, RowWrite};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -78,6 +79,28 @@ impl AggregateKind {
 }
 
 impl AggregateKey {
+    /// The row whose version an order to this aggregate may be conditional on.
+    pub fn own_row(&self) -> Option<(RowKind, Scope, String)> {
+        match self {
+            Self::Tenant(id) => Some((RowKind::Tenant, Scope::PLATFORM, id.to_string())),
+            _ => None,
+        }
+    }
+    /// Whether one of these writes changes [`Self::own_row`].
+    pub fn rewrites_own_row(&self, writes: &[RowWrite]) -> bool {
+        let Some(own) = self.own_row() else {
+            return false;
+        };
+        writes.iter().any(|write| match write {
+            RowWrite::Put(row) => {
+                (row.kind, &row.scope, row.id.as_str()) == (own.0, &own.1, own.2.as_str())
+            }
+            RowWrite::Delete { kind, scope, id } => {
+                (*kind, scope, id.as_str()) == (own.0, &own.1, own.2.as_str())
+            }
+            RowWrite::Alias { .. } => false,
+        })
+    }
     /// Which kind of aggregate this is.
     pub const fn kind(&self) -> AggregateKind {
         match self {

@@ -41,6 +41,9 @@ pub enum Order {
         timezone: Option<String>,
         /// `contract.reference`.
         contract_reference: Option<String>,
+        /// Only while the tenant is shown under this version (`If-Match`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected_version: Option<u64>,
     },
     /// `credits.debit`, to the tenant.
     #[serde(rename = "credits.debit")]
@@ -127,6 +130,19 @@ impl Fact {
             InputSource::Operator(_) => read_json(&input.body, "order").map(Self::Order),
         }
     }
+}
+
+/// Whether a decision about this input depends on `Ctx::shown_version`: an order that says under
+/// which version its writer saw the aggregate.
+pub fn is_conditional(input: &StoredInput) -> bool {
+    matches!(input.source, InputSource::Operator(_))
+        && matches!(
+            serde_json::from_slice(&input.body),
+            Ok(Order::TenantPatch {
+                expected_version: Some(_),
+                ..
+            })
+        )
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(body: &[u8], what: &str) -> Result<T, String> {

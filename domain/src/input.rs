@@ -1,7 +1,8 @@
 //! What a reducer consumes, and what it may know beside it.
 //!
 //! Invariants: a reducer sees time only as `Ctx::now`, links only as the values it asked for with
-//! `lookups`, settings only as `Ctx::settings`. Nothing here is a clock, a store or a socket.
+//! `lookups`, settings only as `Ctx::settings`, its own version only as `Ctx::shown_version`. Nothing
+//! here is a clock, a store or a socket.
 
 use crate::aggregate::AggregateKey;
 use crate::decision::EffectId;
@@ -79,4 +80,8 @@ pub struct Ctx<'a> {
     pub settings: &'a Settings,
     /// Present values of every key `lookups` asked for (absent: not linked).
     pub links: &'a BTreeMap<LinkKey, LinkTarget>,
+    /// Under which version the aggregate's own row is shown to callers; looked up for conditional
+    /// orders only. `None`: there is no row, or an earlier input of the same commit changed it, so
+    /// that nobody can have seen what it is now.
+    pub shown_version: Option<u64>,
 }

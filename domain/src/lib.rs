@@ -40,6 +40,7 @@ pub mod tenant;
 pub mod testing;
 
 pub use decide::{decide, lookups};
+pub use fact::is_conditional;
 pub use route::{Fate, Routed, route};
 
 /// Revision of the reducers: raised when the same inputs would decide something else.

@@ -60,6 +60,8 @@ pub struct World {
     pub links: BTreeMap<LinkKey, LinkTarget>,
     /// Snapshots with their versions.
     pub snapshots: BTreeMap<AggregateKey, (Vec<u8>, u64)>,
+    /// Versions under which aggregates' own rows are shown.
+    pub shown: BTreeMap<AggregateKey, u64>,
     timers: BTreeMap<(AggregateKey, String), Timestamp>,
     parked: Vec<Waiting>,
     inbox: VecDeque<(AggregateKey, StoredInput)>,
@@ -83,6 +85,7 @@ impl World {
             fates: BTreeMap::new(),
             links: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            shown: BTreeMap::new(),
             timers: BTreeMap::new(),
             parked: Vec::new(),
             inbox: VecDeque::new(),
@@ -262,6 +265,7 @@ impl World {
             now: self.now,
             settings: &self.settings,
             links: &links,
+            shown_version: self.shown.get(key).copied(),
         };
         let decision = crate::decide(key, snapshot, input, &ctx);
         let version = stored.map_or(0, |(_, version)| version) + 1;
@@ -283,6 +287,9 @@ impl World {
         }
         if let Some(bytes) = made.snapshot {
             self.snapshots.insert(key.clone(), (bytes, version));
+        }
+        if key.rewrites_own_row(&made.rows) {
+            self.shown.insert(key.clone(), version);
         }
         for write in made.rows {
             self.write_row(write);

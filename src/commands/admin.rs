@@ -1,9 +1,16 @@
 //! `bursar admin …`: tenants and keys from scripts.
+//!
+//! Invariants: what reads has `--json`; a list is read page by page up to `--limit` and says how to
+//! go on, so that nothing is left out unsaid.
 
-use super::reach::{block_on, reach};
+use super::reach::{Reached, block_on, reach};
+use super::table::{cell, columns, sheet};
 use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
 use serde_json::{Value, json};
 use std::io::Write;
+
+/// Most items the server answers at once.
+const PAGE: usize = 100;
 
 /// Arguments of `bursar admin`.
 #[derive(Debug, clap::Args)]
@@ -46,6 +53,28 @@ pub enum TenantCommand {
         /// Its owner's address.
         #[arg(long)]
         email: Option<String>,
+        /// Its time zone, such as Europe/Berlin.
+        #[arg(long)]
+        timezone: Option<String>,
+        /// For machines: one JSON object.
+        #[arg(long)]
+        json: bool,
+        /// Which store.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// List tenants, newest first.
+    #[command(before_help = "Example: bursar admin tenant list --status past_due --limit 20")]
+    List {
+        /// Only this status.
+        #[arg(long)]
+        status: Option<String>,
+        /// Also those whose last subscription has ended.
+        #[arg(long)]
+        archived: bool,
+        /// How much of it.
+        #[command(flatten)]
+        page: PageArgs,
         /// Which store.
         #[command(flatten)]
         config: ConfigArgs,
@@ -55,6 +84,9 @@ pub enum TenantCommand {
     Show {
         /// Its id.
         tenant_id: String,
+        /// For machines: one JSON object.
+        #[arg(long)]
+        json: bool,
         /// Which store.
         #[command(flatten)]
         config: ConfigArgs,
@@ -82,6 +114,9 @@ pub enum ServiceKeyCommand {
     /// List keys, without their secrets.
     #[command(before_help = "Example: bursar admin service-key list")]
     List {
+        /// How much of it.
+        #[command(flatten)]
+        page: PageArgs,
         /// Which store.
         #[command(flatten)]
         config: ConfigArgs,
@@ -97,76 +132,229 @@ pub enum ServiceKeyCommand {
     },
 }
 
-enum Order {
-    Get(String),
-    Post(String, Value),
-    Delete(String),
+/// How much of a list.
+#[derive(Debug, clap::Args)]
+pub struct PageArgs {
+    /// At most this many.
+    #[arg(long, value_name = "COUNT", default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// Go on where the list before ended: the cursor it printed.
+    #[arg(long)]
+    pub cursor: Option<String>,
+    /// For machines: one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
-/// Runs the command: prints the answer as JSON; a new key's secret alone, so that it can be piped.
+/// Runs the command: tables and sheets for people, JSON for machines; a new key's secret alone, so
+/// that it can be piped.
 ///
 /// # Errors
 /// The store cannot be reached, or the server refuses.
 pub fn run(args: &AdminArgs, global: &GlobalArgs, out: &mut impl Write) -> Result<Exit, CliError> {
-    let (order, config) = order(&args.what);
+    let config = config_of(&args.what);
     block_on(async {
         let mut bursar = reach(config, global).await?;
-        let answer = match order {
-            Order::Get(path) => bursar.get(&path).await,
-            Order::Post(path, body) => bursar.post(&path, &body).await,
-            Order::Delete(path) => bursar.delete(&path).await,
+        let text = match &args.what {
+            AdminCommand::Tenant(what) => tenant(&mut bursar, what).await,
+            AdminCommand::ServiceKey(what) => service_key(&mut bursar, what).await,
         };
         bursar.close().await;
-        let answer = answer?;
-        match answer["key"].as_str() {
-            Some(key) => writeln!(out, "{key}")?,
-            None if answer.is_null() => {}
-            None => writeln!(out, "{answer:#}")?,
-        }
+        out.write_all(text?.as_bytes())?;
         Ok(Exit::Success)
     })
 }
 
-fn order(what: &AdminCommand) -> (Order, &ConfigArgs) {
-    let encoded = |id: &str| form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>();
+const fn config_of(what: &AdminCommand) -> &ConfigArgs {
     match what {
-        AdminCommand::Tenant(TenantCommand::Create {
+        AdminCommand::Tenant(
+            TenantCommand::Create { config, .. }
+            | TenantCommand::List { config, .. }
+            | TenantCommand::Show { config, .. },
+        )
+        | AdminCommand::ServiceKey(
+            ServiceKeyCommand::Create { config, .. }
+            | ServiceKeyCommand::List { config, .. }
+            | ServiceKeyCommand::Revoke { config, .. },
+        ) => config,
+    }
+}
+
+async fn tenant(bursar: &mut Reached, what: &TenantCommand) -> Result<String, CliError> {
+    match what {
+        TenantCommand::Create {
             tenant_id,
             name,
             email,
-            config,
-        }) => {
+            timezone,
+            json,
+            ..
+        } => {
             let mut body = json!({"tenantId": tenant_id});
-            if let Some(name) = name {
-                body["name"] = name.as_str().into();
+            for (field, given) in [("name", name), ("email", email), ("timezone", timezone)] {
+                if let Some(text) = given {
+                    body[field] = text.as_str().into();
+                }
             }
-            if let Some(email) = email {
-                body["email"] = email.as_str().into();
-            }
-            (Order::Post("/api/v1/tenants".to_owned(), body), config)
+            let made = bursar.post("/api/v1/tenants", &body).await?;
+            Ok(one(&made, *json, tenant_sheet))
         }
-        AdminCommand::Tenant(TenantCommand::Show { tenant_id, config }) => (
-            Order::Get(format!("/api/v1/tenants/{}", encoded(tenant_id))),
-            config,
-        ),
-        AdminCommand::ServiceKey(ServiceKeyCommand::Create {
-            name,
-            scopes,
-            config,
-        }) => (
-            Order::Post(
-                "/api/v1/service-keys".to_owned(),
-                json!({"name": name, "scopes": scopes}),
-            ),
-            config,
-        ),
-        AdminCommand::ServiceKey(ServiceKeyCommand::List { config }) => (
-            Order::Get("/api/v1/service-keys?limit=100".to_owned()),
-            config,
-        ),
-        AdminCommand::ServiceKey(ServiceKeyCommand::Revoke { id, config }) => (
-            Order::Delete(format!("/api/v1/service-keys/{}", encoded(id))),
-            config,
-        ),
+        TenantCommand::Show {
+            tenant_id, json, ..
+        } => {
+            let path = format!("/api/v1/tenants/{}", encoded(tenant_id));
+            Ok(one(&bursar.get(&path).await?, *json, tenant_sheet))
+        }
+        TenantCommand::List {
+            status,
+            archived,
+            page,
+            ..
+        } => {
+            let mut path = "/api/v1/tenants?".to_owned();
+            if let Some(status) = status {
+                path.push_str(&format!("status={}&", encoded(status)));
+            }
+            if *archived {
+                path.push_str("archived=true&");
+            }
+            let list = read(bursar, &path, page).await?;
+            Ok(many(&list, page, "tenants", TENANT_HEADS, tenant_cells))
+        }
     }
+}
+
+async fn service_key(bursar: &mut Reached, what: &ServiceKeyCommand) -> Result<String, CliError> {
+    match what {
+        ServiceKeyCommand::Create { name, scopes, .. } => {
+            let body = json!({"name": name, "scopes": scopes});
+            let made = bursar.post("/api/v1/service-keys", &body).await?;
+            let key = made["key"].as_str().unwrap_or_default();
+            Ok(format!("{key}\n"))
+        }
+        ServiceKeyCommand::List { page, .. } => {
+            let list = read(bursar, "/api/v1/service-keys?", page).await?;
+            Ok(many(&list, page, "keys", KEY_HEADS, key_cells))
+        }
+        ServiceKeyCommand::Revoke { id, .. } => {
+            let path = format!("/api/v1/service-keys/{}", encoded(id));
+            bursar.delete(&path).await?;
+            Ok(String::new())
+        }
+    }
+}
+
+fn encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// Reads pages of a list until there are as many as wanted. `path` ends where a parameter may follow.
+async fn read(bursar: &mut Reached, path: &str, page: &PageArgs) -> Result<Value, CliError> {
+    let wanted = usize::try_from(page.limit).unwrap_or(PAGE);
+    let mut cursor = page.cursor.clone();
+    let mut data: Vec<Value> = Vec::new();
+    loop {
+        let limit = (wanted - data.len()).min(PAGE);
+        let mut asked = format!("{path}limit={limit}");
+        if let Some(cursor) = &cursor {
+            asked.push_str(&format!("&cursor={}", encoded(cursor)));
+        }
+        let mut answer = bursar.get(&asked).await?;
+        if let Value::Array(items) = answer["data"].take() {
+            data.extend(items);
+        }
+        cursor = answer["nextCursor"].as_str().map(str::to_owned);
+        if cursor.is_none() || data.len() >= wanted {
+            let has_more = cursor.is_some();
+            return Ok(json!({"data": data, "hasMore": has_more, "nextCursor": cursor}));
+        }
+    }
+}
+
+fn one(item: &Value, json: bool, shown: fn(&Value) -> String) -> String {
+    if json {
+        return format!("{item}\n");
+    }
+    shown(item)
+}
+
+fn many(
+    list: &Value,
+    page: &PageArgs,
+    what: &str,
+    heads: &[&str],
+    cells: fn(&Value) -> Vec<String>,
+) -> String {
+    if page.json {
+        return format!("{list}\n");
+    }
+    let items = list["data"].as_array().map_or(&[][..], Vec::as_slice);
+    if items.is_empty() {
+        return format!("no {what}\n");
+    }
+    let rows: Vec<Vec<String>> = items.iter().map(cells).collect();
+    let mut text = columns(heads, &rows);
+    if let Some(cursor) = list["nextCursor"].as_str() {
+        let shown = items.len();
+        text.push_str(&format!(
+            "\n{shown} {what} shown; for more: --cursor {cursor}\n"
+        ));
+    }
+    text
+}
+
+const TENANT_HEADS: &[&str] = &[
+    "TENANT",
+    "NAME",
+    "STATUS",
+    "PLAN",
+    "LICENCE",
+    "PAID UNTIL",
+    "CREDITS",
+];
+
+fn tenant_cells(tenant: &Value) -> Vec<String> {
+    let license = &tenant["license"];
+    [
+        &tenant["tenantId"],
+        &tenant["name"],
+        &tenant["status"],
+        &tenant["planId"],
+        &license["state"],
+        &license["validUntil"],
+        &tenant["credits"],
+    ]
+    .map(cell)
+    .into()
+}
+
+fn tenant_sheet(tenant: &Value) -> String {
+    let license = &tenant["license"];
+    sheet(&[
+        ("tenant", cell(&tenant["tenantId"])),
+        ("name", cell(&tenant["name"])),
+        ("email", cell(&tenant["email"])),
+        ("time zone", cell(&tenant["timezone"])),
+        ("status", cell(&tenant["status"])),
+        ("plan", cell(&tenant["planId"])),
+        ("licence", cell(&license["state"])),
+        ("paid until", cell(&license["validUntil"])),
+        ("features", cell(&license["features"])),
+        ("credits", cell(&tenant["credits"])),
+        ("customer", cell(&tenant["stripeCustomerId"])),
+        ("subscription", cell(&tenant["subscription"]["id"])),
+        ("merchant account", cell(&tenant["merchantAccountId"])),
+        ("created", cell(&tenant["createdAt"])),
+        ("archived", cell(&tenant["archivedAt"])),
+        ("version", cell(&tenant["version"])),
+    ])
+}
+
+const KEY_HEADS: &[&str] = &["ID", "NAME", "SCOPES", "CREATED"];
+
+fn key_cells(key: &Value) -> Vec<String> {
+    [&key["id"], &key["name"], &key["scopes"], &key["createdAt"]]
+        .map(cell)
+        .into()
 }

@@ -7,6 +7,7 @@ pub mod reach;
 pub mod replay;
 pub mod sandbox;
 pub mod serve;
+mod table;
 pub mod tail;
 pub mod trigger;
 pub mod verify;

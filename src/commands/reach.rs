@@ -99,8 +99,9 @@ impl Reached {
 fn body(answer: Answer) -> Result<Value, CliError> {
     let exit = match answer.status {
         400 | 422 => Exit::Usage,
-        404 => Exit::Differences,
-        403 => Exit::Permission,
+        // What is there is not what was asked for.
+        404 | 409 | 412 => Exit::Differences,
+        401 | 403 => Exit::Permission,
         503 => Exit::TryAgain,
         _ => Exit::Unavailable,
     };

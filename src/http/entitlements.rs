@@ -7,6 +7,7 @@
 use crate::http::answer::Answer;
 use crate::http::order::tenant_row;
 use crate::http::problem::{Code, Problem};
+use crate::http::reads::page_of;
 use crate::http::route::Call;
 use crate::http::server::BoxFuture;
 use bursar_domain::tenant::view::features;
@@ -31,10 +32,9 @@ pub fn list(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         let data: Vec<_> = features(catalogue)
             .iter()
             .filter_map(|feature| entitlement(&tenant, feature, catalogue, now).ok())
+            .map(|entitlement| json!(entitlement))
             .collect();
-        Ok(Answer::json(
-            &json!({"data": data, "hasMore": false, "nextCursor": null}),
-        ))
+        page_of(&call, &data)
     })
 }
 

@@ -7,6 +7,8 @@
 
 use crate::http::problem::{Code, FieldCode, FieldError, Problem};
 use crate::http::route::{Kind, Param, Route, Verb};
+use crate::http::texts::{EMAIL_BYTES_MAX, is_email, is_zone, nearest_zone};
+use crate::http::words::nearest;
 use bursar_domain::ids::{ObjectId, TenantId, Timestamp};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -16,8 +18,6 @@ const DEPTH_MAX: usize = 64;
 const METADATA_KEYS_MAX: usize = 50;
 const METADATA_KEY_CHARS_MAX: usize = 40;
 const METADATA_VALUE_CHARS_MAX: usize = 500;
-/// A name further away than this is no typing mistake.
-const TYPO_DISTANCE_MAX: usize = 3;
 
 /// Checked fields, in canonical form (times as text, numbers as numbers).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,6 +116,10 @@ impl Reading<'_> {
             });
         }
     }
+    fn clears(&self, kind: Kind, text: &str) -> bool {
+        let is_text = matches!(kind, Kind::Text(_) | Kind::Email | Kind::Zone);
+        self.route.verb == Verb::Patch && is_text && text.is_empty()
+    }
     fn take(&mut self, name: &str, given: Given<'_>) {
         let Some(param) = self.route.params.iter().find(|p| p.name == name) else {
             let detail = unknown(self.route.params, name);
@@ -125,6 +129,9 @@ impl Reading<'_> {
             // `null` clears a field where fields are changed, and is nothing elsewhere.
             Given::Json(Value::Null) if self.route.verb == Verb::Patch => Ok(Value::Null),
             Given::Json(Value::Null) => return,
+            // So does an empty text, which is the query's only word for it.
+            Given::Json(Value::String(text)) if self.clears(param.kind, &text) => Ok(text.into()),
+            Given::Text("") if self.clears(param.kind, "") => Ok("".into()),
             Given::Json(value) => from_json(param.kind, value),
             Given::Text(text) => from_text(param.kind, text),
         };
@@ -150,10 +157,8 @@ fn shortened(text: &str) -> String {
 
 fn unknown(params: &[Param], name: &str) -> String {
     let short = shortened(name);
-    let distance = |param: &&Param| strsim::damerau_levenshtein(param.name, &short);
-    let nearest = params.iter().min_by_key(distance);
-    match nearest.filter(|param| distance(param) <= TYPO_DISTANCE_MAX) {
-        Some(param) => format!("`{short}` is unknown; did you mean `{}`?", param.name),
+    match nearest(params.iter().map(|param| param.name), name) {
+        Some(meant) => format!("`{short}` is unknown; did you mean `{meant}`?"),
         None => {
             let names: Vec<&str> = params.iter().map(|p| p.name).collect();
             let known = if names.is_empty() {
@@ -208,7 +213,7 @@ fn from_json(kind: Kind, value: Value) -> Checked {
             };
             match fits_text(kind, text) {
                 None => Ok(value),
-                Some(code) => wrong(code),
+                Some(code) => Err((code, rule_for(kind, text))),
             }
         }
     }
@@ -220,6 +225,9 @@ fn fits_text(kind: Kind, text: &str) -> Option<FieldCode> {
     match kind {
         Kind::Text(bytes_max) if text.len() > bytes_max => Some(FieldCode::OutOfRange),
         Kind::Text(_) => malformed(!text.chars().any(char::is_control)),
+        Kind::Email if text.len() > EMAIL_BYTES_MAX => Some(FieldCode::OutOfRange),
+        Kind::Email => malformed(is_email(text)),
+        Kind::Zone => malformed(is_zone(text)),
         Kind::Time => malformed(parse_time(text).is_some()),
         Kind::Tenant => malformed(TenantId::parse(text).is_ok()),
         Kind::Id => malformed(ObjectId::parse(text).is_ok()),
@@ -242,7 +250,8 @@ fn list(kind: Kind, value: Value) -> Checked {
     }
     for item in items {
         if let Err((code, _)) = from_json(each, item.clone()) {
-            return Err((code, rule(kind)));
+            let hint = meant(each, item.as_str().unwrap_or(""));
+            return Err((code, rule(kind) + &hint));
         }
     }
     Ok(value)
@@ -268,10 +277,29 @@ fn metadata(kind: Kind, value: Value) -> Checked {
     Ok(value)
 }
 
+/// What a text of this kind must be, and which word was probably meant instead of this one.
+fn rule_for(kind: Kind, given: &str) -> String {
+    rule(kind) + &meant(kind, given)
+}
+
+fn meant(kind: Kind, given: &str) -> String {
+    let word = match kind {
+        Kind::Choice(words) => nearest(words.iter().copied(), given),
+        Kind::Zone => nearest_zone(given),
+        _ => None,
+    };
+    word.map_or_else(String::new, |word| format!("; did you mean `{word}`?"))
+}
+
 /// What a field of this kind must be, in words.
 pub fn rule(kind: Kind) -> String {
     match kind {
         Kind::Text(most) => format!("text of at most {most} bytes without control characters"),
+        Kind::Email => format!(
+            "an e-mail address of at most {EMAIL_BYTES_MAX} bytes, such as ada@example.com: one \
+             '@', something on both sides, no white space"
+        ),
+        Kind::Zone => "a name of the IANA time zone database, such as Europe/Berlin".to_owned(),
         Kind::Integer(least, most) => format!("a whole number from {least} to {most}"),
         Kind::Boolean => "true or false".to_owned(),
         Kind::Time => "a time as in RFC 3339, e.g. 2025-05-12T10:00:00Z".to_owned(),
@@ -290,7 +318,11 @@ pub fn rule(kind: Kind) -> String {
 
 fn parse_time(text: &str) -> Option<Timestamp> {
     let time: jiff::Timestamp = text.parse().ok()?;
-    Some(Timestamp(time.as_millisecond()))
+    let whole_ms = time.as_millisecond();
+    // Ours are whole milliseconds: what is at or after (or before) a fraction of one is at or after
+    // (or before) the next.
+    let is_later = jiff::Timestamp::from_millisecond(whole_ms).is_ok_and(|whole| whole < time);
+    Some(Timestamp(whole_ms + i64::from(is_later)))
 }
 
 /// `{"contract":{"reference":"x"}}` means the field `contract.reference`, where one is declared.

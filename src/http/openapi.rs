@@ -9,6 +9,7 @@ use crate::http::route::{Auth, Call, Holds, Kind, Param, Route};
 use crate::http::routes::{every_route, params_of};
 use crate::http::schemas::{Field, Shape, every_schema};
 use crate::http::server::BoxFuture;
+use crate::http::texts::EMAIL_BYTES_MAX;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,6 +82,8 @@ fn kind_schema(kind: Kind) -> Value {
         Kind::Integer(least, most) => {
             json!({"type": "integer", "minimum": least, "maximum": most})
         }
+        Kind::Email => json!({"type": "string", "maxLength": EMAIL_BYTES_MAX}),
+        Kind::Zone => json!({"type": "string"}),
         Kind::Boolean => json!({"type": "boolean"}),
         Kind::Time => json!({"type": "string", "format": "date-time"}),
         Kind::Tenant => {
@@ -139,6 +142,17 @@ fn parameters(route: &Route) -> Vec<Value> {
     if route.is_idempotent() {
         let words = "1 to 255 printable ASCII characters; a repeat gets the first final answer.";
         shown.push(header("Idempotency-Key", words));
+    }
+    match route.label {
+        "tenants_get" => shown.push(header(
+            "If-None-Match",
+            "ETags; 304 while the tenant is one of them, or waits until it is not.",
+        )),
+        "tenants_patch" => shown.push(header(
+            "If-Match",
+            "ETags; 412 unless the tenant is one of them when the change is decided.",
+        )),
+        _ => {}
     }
     if route.auth == Auth::Stripe {
         shown.push(header(
@@ -211,6 +225,16 @@ fn responses(route: &Route) -> Value {
     }
     if route.label == "tenants_create" {
         shown.insert("200".to_owned(), success(route));
+    }
+    if matches!(
+        route.label,
+        "tenants_create" | "tenants_get" | "tenants_patch"
+    ) {
+        for status in ["200", "201"] {
+            if let Some(answer) = shown.get_mut(status) {
+                answer["headers"] = json!({"ETag": {"schema": {"type": "string"}}});
+            }
+        }
     }
     if route.label == "tenants_get" {
         let words = json!({"description": "Not changed since the ETag in If-None-Match."});
@@ -388,6 +412,21 @@ mod tests {
         for reference in found {
             let pointer = reference.trim_start_matches('#');
             assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn what_makes_a_change_conditional_is_in_the_document() {
+        let document = document("0");
+        let tenant = &document["paths"]["/api/v1/tenants/{tenantId}"];
+        for (verb, name) in [("get", "If-None-Match"), ("patch", "If-Match")] {
+            let parameters = tenant[verb]["parameters"].as_array().unwrap();
+            assert!(
+                parameters
+                    .iter()
+                    .any(|p| p["name"] == name && p["in"] == "header")
+            );
+            assert!(!tenant[verb]["responses"]["200"]["headers"]["ETag"].is_null());
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::http::answer::Answer;
 use crate::http::order::{audit, place, tenant_row, visible_row};
 use crate::http::problem::{Code, Problem};
-use crate::http::reads::{after, limit, page};
+use crate::http::reads::{after, limit, page, page_of};
 use crate::http::route::Call;
 use crate::http::server::BoxFuture;
 use crate::http::tenants::accepted;
@@ -108,9 +108,7 @@ pub fn circuits(call: Call) -> BoxFuture<Result<Answer, Problem>> {
                 })
             })
             .collect();
-        Ok(Answer::json(
-            &json!({"data": data, "hasMore": false, "nextCursor": null}),
-        ))
+        page_of(&call, &data)
     })
 }
 

@@ -65,6 +65,8 @@ codes! {
     SubscriptionExists = "subscription_exists", 409, "A subscription still lives";
     /// The balance is too low.
     InsufficientCredits = "insufficient_credits", 409, "There are not enough credits";
+    /// The reference belongs to a debit of another amount.
+    DebitReferenceReused = "debit_reference_reused", 409, "The reference was used for another debit";
     /// Another request was made under this key.
     IdempotencyKeyReused = "idempotency_key_reused", 409, "The key was used for another request";
     /// The first request under this key still runs.

@@ -12,6 +12,7 @@ use crate::http::route::Call;
 use crate::http::server::{BoxFuture, drained};
 use bursar_domain::rows::RowKind;
 use bursar_store::query::{Page, RowQuery, RowView};
+use serde_json::Value;
 use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
@@ -64,6 +65,22 @@ pub fn page<T>(call: &Call, page: Page<T>, item: impl Fn(&T) -> String) -> Answe
         None => body.push_str("false,\"nextCursor\":null}"),
     }
     Answer::json_text(body)
+}
+
+/// A page of a list that is whole in memory; its cursor is how many came before.
+/// # Errors: 400 `cursor_invalid`.
+pub fn page_of(call: &Call, items: &[Value]) -> Result<Answer, Problem> {
+    let before = after(call)?.unwrap_or_default();
+    let before = before.try_into().map_or(0, u64::from_be_bytes);
+    let before = usize::try_from(before).unwrap_or(usize::MAX);
+    let rest = items.get(before..).unwrap_or_default();
+    let shown = &rest[..limit(call).min(rest.len())];
+    let next = (rest.len() > shown.len()).then(|| {
+        let gone = u64::try_from(before + shown.len()).unwrap_or(u64::MAX);
+        gone.to_be_bytes().to_vec()
+    });
+    let items = shown.to_vec();
+    Ok(page(call, Page { items, next }, ToString::to_string))
 }
 
 /// A row as it is answered. A tenant's carries its version, which is the store's to know.
@@ -210,7 +227,8 @@ where
 pub fn session(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let (kind, reach) = (RowKind::Session, call.reach());
-        let read = || visible_row(&call.edge, kind, call.path("id"), None, &reach);
+        let account = call.fields.text("account");
+        let read = || visible_row(&call.edge, kind, call.path("id"), account, &reach);
         let row = wait_for(&call, read, |row| row.status != "open").await?;
         Ok(Answer::json_text(row_json(&row)))
     })
@@ -245,9 +263,7 @@ pub fn plans(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let plans = &call.edge.settings.domain.catalogue.plans;
         let data: Vec<_> = plans.iter().map(plan_json).collect();
-        Ok(Answer::json(
-            &serde_json::json!({"data": data, "hasMore": false, "nextCursor": null}),
-        ))
+        page_of(&call, &data)
     })
 }
 

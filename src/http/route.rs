@@ -54,6 +54,10 @@ pub enum Auth {
 pub enum Kind {
     /// Text of at most this many bytes, without control characters.
     Text(usize),
+    /// An address of mail.
+    Email,
+    /// A time zone's name in the IANA database.
+    Zone,
     /// A whole number in a range.
     Integer(i64, i64),
     /// `true` or `false`.

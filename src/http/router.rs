@@ -208,6 +208,9 @@ impl Router {
         if route.is_idempotent() {
             return to_its_end(idempotency::run(call)).await;
         }
+        if matches!(route.verb, Verb::Patch | Verb::Delete) {
+            return to_its_end((route.handler)(call)).await;
+        }
         (route.handler)(call).await
     }
 }

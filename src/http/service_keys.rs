@@ -1,6 +1,7 @@
 //! Service keys: made by the operator, shown once, stored as a hash.
 //!
-//! Shape: `sk_bursar_<id>_<secret>`; the id (24 hex digits) is public and finds the record, the
+//! Shape: `sk_bursar_<id>_<secret>`; the id (24 hex digits) is public and finds the record; it begins
+//! with the time left until the end of time, so that the store's order of keys is newest first. The
 //! secret (64 hex digits, 32 random bytes) is compared as SHA-256 in constant time. A plain hash is
 //! right for a secret of that size: there is nothing to guess.
 //! Failure: revoking acts on the next request, since every request reads the record.
@@ -23,6 +24,8 @@ pub const SPACE: &str = "service_key";
 const PREFIX: &str = "sk_bursar_";
 const ID_BYTES: usize = 12;
 const SECRET_BYTES: usize = 32;
+/// The last millisecond six bytes can count: in the year 10889.
+const TIME_MAX: u64 = (1 << 48) - 1;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -87,6 +90,12 @@ fn random_hex(bytes: usize) -> Result<String, Problem> {
     Ok(hex::encode(random))
 }
 
+/// An id that sorts before every earlier one.
+fn new_id(now: Timestamp) -> Result<String, Problem> {
+    let since_1970 = u64::try_from(now.0).unwrap_or(0).min(TIME_MAX);
+    Ok(format!("{:012x}{}", TIME_MAX - since_1970, random_hex(6)?))
+}
+
 fn audit(call: &Call, action: &str, id: &str, detail: String) -> AuditEntry {
     AuditEntry {
         at: call.edge.now(),
@@ -110,7 +119,7 @@ pub fn create(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             let detail = "`scopes` must name at least one scope";
             return Err(Problem::field("scopes", FieldCode::Required, detail));
         }
-        let (id, secret) = (random_hex(ID_BYTES)?, random_hex(SECRET_BYTES)?);
+        let (id, secret) = (new_id(call.edge.now())?, random_hex(SECRET_BYTES)?);
         let record = Record {
             name: call.fields.text("name").unwrap_or("").to_owned(),
             scopes,

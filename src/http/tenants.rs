@@ -1,7 +1,8 @@
 //! Tenants: made, read, waited for, changed; their personal data out, and gone.
 //!
 //! Invariants: a change is an order to the tenant's aggregate, never a write from here; the `ETag`
-//! is the version of the aggregate, so a program can poll at the price of a look-up.
+//! is the version of the aggregate, so a program can poll at the price of a look-up. `If-Match` is
+//! decided in the commit that changes the tenant: of two changes of one version one wins.
 //! Source: contract §3 "Billing", §4.
 
 use crate::http::answer::Answer;
@@ -14,6 +15,7 @@ use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::fact::Order;
 use bursar_domain::ids::{CustomerId, SessionId, TenantId};
 use bursar_domain::rows::{RowKind, Subject};
+use bursar_domain::tenant::orders::VERSION_CHANGED;
 use bursar_store::api::InputStatus;
 use bursar_store::query::{InputView, RowQuery, RowView, TimelineOf, TimelineQuery};
 use hyper::{StatusCode, header};
@@ -143,17 +145,37 @@ fn if_none_match(call: &Call) -> Vec<&str> {
         .collect()
 }
 
+fn changed_since() -> Problem {
+    let detail = "the tenant has changed since; read it again";
+    Problem::new(Code::PreconditionFailed, detail)
+}
+
+/// The version under which the tenant must still be shown when the change is decided, if the
+/// request says so by `If-Match`.
+/// # Errors: 412 if the tenant is none of those named already.
+fn if_match(call: &Call, row: &RowView) -> Result<Option<u64>, Problem> {
+    let mut values = call.headers.get_all(header::IF_MATCH).iter().peekable();
+    if values.peek().is_none() {
+        return Ok(None);
+    }
+    let own = etag(row);
+    // PATCH compares strongly: a weak tag matches nothing (RFC 9110 §13.1.1).
+    for tag in values.flat_map(|value| value.to_str().unwrap_or("").split(',')) {
+        match tag.trim() {
+            "*" => return Ok(None),
+            tag if tag == own => return Ok(Some(row.version)),
+            _ => {}
+        }
+    }
+    Err(changed_since())
+}
+
 /// `PATCH /api/v1/tenants/{tenantId}`.
 pub fn patch(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let tenant = call.path_tenant("tenantId")?;
         let row = tenant_row(&call.edge, &tenant).await?;
-        let required = call.headers.get(header::IF_MATCH);
-        let required = required.and_then(|value| value.to_str().ok());
-        if required.is_some_and(|tag| tag != "*" && tag.trim() != etag(&row)) {
-            let detail = "the tenant has changed since; read it again";
-            return Err(Problem::new(Code::PreconditionFailed, detail));
-        }
+        let expected_version = if_match(&call, &row)?;
         // `null` clears a text, and the reducers' word for a cleared text is the empty one.
         let text = |name: &str| match call.fields.value(name)? {
             Value::Null => Some(String::new()),
@@ -168,10 +190,15 @@ pub fn patch(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             },
             timezone: text("timezone"),
             contract_reference: text("contract.reference"),
+            expected_version,
         };
         let to = AggregateKey::Tenant(tenant.clone());
         let ids = vec![tenant.as_str().to_owned()];
-        accepted(&place(&call, &order, to, tenant.clone(), ids).await?)?;
+        let view = place(&call, &order, to, tenant.clone(), ids).await?;
+        if view.reason == VERSION_CHANGED {
+            return Err(changed_since());
+        }
+        accepted(&view)?;
         let detail = "fields: ".to_owned() + &patched(&call);
         audit(
             &call,

@@ -14,8 +14,14 @@ impl From<JournalError> for StoreError {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::Io {
-                operation, source, ..
-            } => Self::Io { operation, source },
+                operation,
+                file,
+                source,
+            } => Self::Io {
+                operation,
+                file: Some(file),
+                cause: source,
+            },
             JournalError::Damage(damage) => Self::Damaged {
                 file: damage.file.display().to_string(),
                 offset: damage.offset,

@@ -1,6 +1,12 @@
 //! What can go wrong in the store, and what to do about it.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The file in a sentence after what was tried with it.
+fn about(file: Option<&Path>) -> String {
+    file.map_or_else(String::new, |file| format!(" {}", file.display()))
+}
 
 /// A failed word. Outcomes of the domain are values, not errors.
 #[derive(Debug, thiserror::Error)]
@@ -40,13 +46,14 @@ pub enum StoreError {
     #[error("{0}")]
     Incompatible(String),
     /// The operating system refused; whether a write took effect is unknown to the caller.
-    #[error("{operation} failed")]
+    #[error("{operation}{} failed: {cause}", about(file.as_deref()))]
     Io {
         /// What was tried.
         operation: &'static str,
-        /// Why it failed.
-        #[source]
-        source: std::io::Error,
+        /// With which file or folder, where it is one.
+        file: Option<PathBuf>,
+        /// Why it failed: part of the sentence, since logs show one.
+        cause: std::io::Error,
     },
 }
 
@@ -86,9 +93,14 @@ impl StoreError {
             },
             Self::Locked { pid } => Self::Locked { pid: *pid },
             Self::Incompatible(why) => Self::Incompatible(why.clone()),
-            Self::Io { operation, source } => Self::Io {
+            Self::Io {
                 operation,
-                source: std::io::Error::new(source.kind(), source.to_string()),
+                file,
+                cause,
+            } => Self::Io {
+                operation,
+                file: file.clone(),
+                cause: std::io::Error::new(cause.kind(), cause.to_string()),
             },
         }
     }
@@ -98,5 +110,28 @@ impl StoreError {
             Self::Full { .. } => Duration::from_secs(60),
             _ => Duration::from_secs(1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_operation_names_its_file_and_its_cause_for_every_caller() {
+        let error = StoreError::Io {
+            operation: "opening",
+            file: Some(PathBuf::from("/data/journal/mark")),
+            cause: std::io::Error::other("no"),
+        };
+        for error in [error.again(), error] {
+            assert_eq!(error.to_string(), "opening /data/journal/mark failed: no");
+        }
+        let nowhere = StoreError::Io {
+            operation: "starting the committer",
+            file: None,
+            cause: std::io::Error::other("no"),
+        };
+        assert_eq!(nowhere.to_string(), "starting the committer failed: no");
     }
 }

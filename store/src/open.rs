@@ -322,11 +322,13 @@ fn open_rows(
     };
     tracing::warn!(reason, "the rows are folded again from the journal");
     set_aside(dir)?;
-    match std::fs::remove_file(dir.join(DOUBTED)) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+    let doubted = dir.join(DOUBTED);
+    match std::fs::remove_file(&doubted) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
             return Err(StoreError::Io {
                 operation: "removing the mark of doubt",
-                source,
+                file: Some(doubted),
+                cause,
             });
         }
         _ => {}
@@ -380,14 +382,18 @@ fn sign(kv: &dyn Kv, installation: InstallationId) -> Result<(), StoreError> {
 /// Moves rows that are not believed out of the way; the ones before them are removed.
 fn set_aside(dir: &Path) -> Result<(), StoreError> {
     let (sled, aside) = (dir.join("sled"), dir.join("sled.aside"));
-    let io = |operation, source| StoreError::Io { operation, source };
+    let io = |operation, file: &Path, cause| StoreError::Io {
+        operation,
+        file: Some(file.to_owned()),
+        cause,
+    };
     if aside.exists() {
         std::fs::remove_dir_all(&aside)
-            .map_err(|source| io("removing the rows set aside before", source))?;
+            .map_err(|source| io("removing the rows set aside before,", &aside, source))?;
     }
     if sled.exists() {
         std::fs::rename(&sled, &aside)
-            .map_err(|source| io("setting unbelievable rows aside", source))?;
+            .map_err(|source| io("setting aside the unbelievable rows", &sled, source))?;
     }
     Ok(())
 }

@@ -277,6 +277,8 @@ pub struct VerifyStep {
     pub decision_sha256: String,
     /// The recorded snapshot after this step, if it changed one and it can be read.
     pub snapshot: Option<Vec<u8>>,
+    /// It changed the aggregate's own row, and with it the version orders may be conditional on.
+    pub rewrote_own_row: bool,
 }
 
 /// Figures.

@@ -6,7 +6,11 @@
 mod agreement;
 mod api;
 mod app;
+mod filters;
+mod foreign;
 mod framing;
 mod outward;
+mod replays;
 mod story;
+mod tenants;
 mod webhook;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-fn scenario(name: &str) -> Vec<Value> {
+pub(crate) fn scenario(name: &str) -> Vec<Value> {
     let path = format!(
         "{}/tests/corpus/stripe/scenarios/{name}.json",
         env!("CARGO_MANIFEST_DIR")
@@ -14,7 +14,7 @@ fn scenario(name: &str) -> Vec<Value> {
     file["events"].as_array().unwrap().clone()
 }
 
-async fn play(app: &App, name: &str) -> Vec<Value> {
+pub(crate) async fn play(app: &App, name: &str) -> Vec<Value> {
     let events = scenario(name);
     for event in &events {
         let body = serde_json::to_vec_pretty(event).unwrap();
@@ -32,7 +32,7 @@ async fn get(app: &App, path: &str) -> Value {
 }
 
 /// Every flow of the corpus, one after the other, as Stripe would have sent it.
-const FLOWS: [&str; 12] = [
+pub(crate) const FLOWS: [&str; 12] = [
     "new_subscription_checkout",
     "renewal_success",
     "downgrade_create_prorations",
@@ -200,6 +200,15 @@ async fn credits_are_debited_once_per_reference_and_never_below_zero() {
         .operator(debit, r#"{"amount":4,"reference":"job-1"}"#)
         .await;
     assert_eq!(again.json(), first.json(), "the same reference counts once");
+    for other in [3, 5, 400] {
+        let body = format!("{{\"amount\":{other},\"reference\":\"job-1\"}}");
+        let reply = app.operator(debit, &body).await;
+        reply.is_problem(409);
+        assert_eq!(reply.code(), "debit_reference_reused", "{other}");
+        assert!(reply.body.contains("debited 4 credits before"), "{reply:?}");
+    }
+    let tenant = get(&app, "/api/v1/tenants/acme").await;
+    assert_eq!(tenant["credits"], 6, "nothing was taken");
     let more = app
         .operator(debit, r#"{"amount":7,"reference":"job-2"}"#)
         .await;
@@ -215,6 +224,20 @@ async fn credits_are_debited_once_per_reference_and_never_below_zero() {
         amounts.contains(&&json!(10)) && amounts.contains(&&json!(-4)),
         "{amounts:?}"
     );
+    let document = bursar::http::openapi::document("0");
+    let schemas = &document["components"]["schemas"];
+    for field in entries["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|e| e.as_object().unwrap().keys())
+    {
+        assert!(
+            !schemas["CreditEntry"]["properties"][field].is_null(),
+            "{field}"
+        );
+    }
+    assert!(schemas["Plan"]["properties"]["amount"].is_null());
     let nobody = "POST /api/v1/tenants/nobody/credits/debits";
     app.operator(nobody, r#"{"amount":5,"reference":"a"}"#)
         .await

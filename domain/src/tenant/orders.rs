@@ -13,6 +13,9 @@ use crate::link::LinkKey;
 use crate::rows::{Row, RowKind};
 use sha2::{Digest, Sha256};
 
+/// Why a patch was refused whose writer saw another version of the tenant.
+pub const VERSION_CHANGED: &str = "the tenant has changed since it was read";
+
 /// The id of the entry a debit with this reference makes; the API answers it as `entryId`.
 pub fn debit_entry_id(tenant: &TenantId, reference: &str) -> String {
     let mut hash = Sha256::new();
@@ -63,7 +66,11 @@ impl TenantState {
                 metadata,
                 timezone,
                 contract_reference,
+                expected_version,
             } => {
+                if expected_version.is_some() && *expected_version != ctx.shown_version {
+                    return refused(VERSION_CHANGED);
+                }
                 let patch = |slot: &mut Option<String>, new: &Option<String>| {
                     if let Some(text) = new {
                         *slot = Some(text.clone()).filter(|text| !text.is_empty());

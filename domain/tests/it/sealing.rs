@@ -31,6 +31,7 @@ fn the_address_a_session_tells_a_tenant_is_sealed_under_the_tenants_key() {
         now,
         settings: &settings,
         links: &links,
+        shown_version: None,
     };
     let decision = bursar_domain::decide(&of, None, &input, &ctx);
     let holds_address = |payload: &[u8]| String::from_utf8_lossy(payload).contains("ada@");

@@ -132,6 +132,7 @@ fn an_operator_creates_and_edits_a_tenant_once() {
             metadata: Some(BTreeMap::from([("a".to_owned(), "b".to_owned())])),
             timezone: Some("Europe/Paris".to_owned()),
             contract_reference: Some("C-1".to_owned()),
+            expected_version: None,
         },
     );
     let shown = row(&world, "t1");
@@ -150,6 +151,7 @@ fn an_operator_creates_and_edits_a_tenant_once() {
             metadata: None,
             timezone: Some(String::new()),
             contract_reference: Some(String::new()),
+            expected_version: None,
         },
     );
     let shown = row(&world, "t1");
@@ -177,6 +179,7 @@ fn a_text_an_order_cleared_is_shown_as_none() {
         metadata: None,
         timezone: none(),
         contract_reference: none(),
+        expected_version: None,
     };
     world.order(key("t1"), "patch", &order);
     let shown = row(&world, "t1");

@@ -1,13 +1,13 @@
 //! Rows of tenants, billing objects, credits, and what happened to them.
 
 use super::{
-    ACCOUNT, CREATED_AFTER, CREATED_BEFORE, CURSOR, LIMIT, LIST, SINGLE, STATUS, TENANT, WAIT, get,
-    post, row,
+    ACCOUNT, CREATED_AFTER, CREATED_BEFORE, CURSOR, LIMIT, SINGLE, TENANT, WAIT, get, list, post,
+    row, status,
 };
 use crate::http::auth::Scope;
 use crate::http::problem::Code;
-use crate::http::route::{Auth, Holds, Kind, Route, Verb, optional, required};
-use crate::http::{credits, entitlements, history, reads, tenants};
+use crate::http::route::{Auth, Holds, Kind, Param, Route, Verb, optional, required};
+use crate::http::{credits, entitlements, history, reads, tenants, words};
 
 const READ: Auth = Auth::Scopes(&[
     Scope::TenantsRead,
@@ -21,8 +21,14 @@ const CREDITS_READ: Auth = Auth::Scopes(&[Scope::Credits, Scope::TenantsRead]);
 const CONNECT: Auth = Auth::Scopes(&[Scope::Connect, Scope::TenantsRead]);
 
 const NAME: Kind = Kind::Text(255);
-const EMAIL: Kind = Kind::Text(254);
-const ZONE: Kind = Kind::Text(64);
+
+const SUBSCRIPTIONS: &[Param] = &list(words::SUBSCRIPTION);
+const INVOICES: &[Param] = &list(words::INVOICE);
+const PAYMENTS: &[Param] = &list(words::PAYMENT);
+const REFUNDS: &[Param] = &list(words::REFUND);
+const DISPUTES: &[Param] = &list(words::DISPUTE);
+const CUSTOMERS: &[Param] = &list(words::CUSTOMER);
+const SESSIONS: &[Param] = &list(words::SESSION);
 
 /// The rows.
 pub(super) const ROWS: &[Route] = &[
@@ -34,7 +40,7 @@ pub(super) const ROWS: &[Route] = &[
             LIMIT,
             CURSOR,
             TENANT,
-            STATUS,
+            status(words::TENANT),
             CREATED_AFTER,
             CREATED_BEFORE,
             optional("archived", Kind::Boolean, "Also archived tenants."),
@@ -53,9 +59,9 @@ pub(super) const ROWS: &[Route] = &[
                 "Its id; a UUID is drawn if not given.",
             ),
             optional("name", NAME, "Its name."),
-            optional("email", EMAIL, "Its owner's address."),
+            optional("email", Kind::Email, "Its owner's address."),
             optional("metadata", Kind::Metadata, "Notes of your own."),
-            optional("timezone", ZONE, "IANA time zone, for mails."),
+            optional("timezone", Kind::Zone, "IANA time zone, for mails."),
         ],
         status: 201,
         holds: Holds::One("Tenant"),
@@ -87,12 +93,14 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "tenants",
         summary: "Changes a tenant",
-        description: "`If-Match` with an `ETag` changes only what was read. `null` clears a field.",
+        description: "`If-Match` with an `ETag` changes only what was read: of several at once that \
+                      name the same version one is done and the others are 412. `null`, or an \
+                      empty text, clears a field.",
         params: &[
             optional("name", NAME, "Its name."),
-            optional("email", EMAIL, "Its owner's address."),
+            optional("email", Kind::Email, "Its owner's address."),
             optional("metadata", Kind::Metadata, "Replaces all notes."),
-            optional("timezone", ZONE, "IANA time zone, for mails."),
+            optional("timezone", Kind::Zone, "IANA time zone, for mails."),
             optional(
                 "contract.reference",
                 Kind::Text(255),
@@ -112,6 +120,7 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "tenants",
         summary: "What a tenant's licence allows",
+        params: &[LIMIT, CURSOR],
         holds: Holds::Page("Entitlement"),
         ..get(
             "/api/v1/tenants/{tenantId}/entitlements",
@@ -172,7 +181,8 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "credits",
         summary: "Spends credits",
-        description: "The same `reference` counts once, for ever.",
+        description: "The same `reference` counts once, for ever; with another `amount` it is 409 \
+                      `debit_reference_reused`.",
         params: &[
             required("amount", Kind::Integer(1, 1_000_000_000_000), "How many."),
             required(
@@ -182,7 +192,11 @@ pub(super) const ROWS: &[Route] = &[
             ),
         ],
         holds: Holds::One("Debit"),
-        codes: &[Code::InsufficientCredits, Code::NotAppliedYet],
+        codes: &[
+            Code::InsufficientCredits,
+            Code::DebitReferenceReused,
+            Code::NotAppliedYet,
+        ],
         ..post(
             "/api/v1/tenants/{tenantId}/credits/debits",
             "credits_debit",
@@ -205,6 +219,7 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "billing",
         summary: "The plan catalogue",
+        params: &[LIMIT, CURSOR],
         holds: Holds::Page("Plan"),
         ..get("/api/v1/plans", "plans_list", READ, reads::plans)
     },
@@ -219,6 +234,7 @@ pub(super) const ROWS: &[Route] = &[
         "subscriptions_list",
         "Lists subscriptions",
         "Subscription",
+        SUBSCRIPTIONS,
         reads::subscriptions,
     ),
     single(
@@ -233,6 +249,7 @@ pub(super) const ROWS: &[Route] = &[
         "invoices_list",
         "Lists invoices",
         "Invoice",
+        INVOICES,
         reads::invoices,
     ),
     single(
@@ -247,6 +264,7 @@ pub(super) const ROWS: &[Route] = &[
         "payments_list",
         "Lists payments",
         "Payment",
+        PAYMENTS,
         reads::payments,
     ),
     single(
@@ -261,6 +279,7 @@ pub(super) const ROWS: &[Route] = &[
         "refunds_list",
         "Lists refunds",
         "Refund",
+        REFUNDS,
         reads::refunds,
     ),
     single(
@@ -275,6 +294,7 @@ pub(super) const ROWS: &[Route] = &[
         "disputes_list",
         "Lists disputes",
         "Dispute",
+        DISPUTES,
         reads::disputes,
     ),
     single(
@@ -289,6 +309,7 @@ pub(super) const ROWS: &[Route] = &[
         "customers_list",
         "Lists customers",
         "Customer",
+        CUSTOMERS,
         reads::customers,
     ),
     single(
@@ -303,12 +324,13 @@ pub(super) const ROWS: &[Route] = &[
         "checkout_sessions_list",
         "Lists checkout sessions",
         "CheckoutSession",
+        SESSIONS,
         reads::sessions,
     ),
     Route {
         tag: "billing",
         summary: "One checkout session, waiting for its outcome if asked to",
-        params: &[TENANT, WAIT],
+        params: &[TENANT, ACCOUNT, WAIT],
         holds: Holds::One("CheckoutSession"),
         ..get(
             "/api/v1/checkout-sessions/{id}",
@@ -386,12 +408,13 @@ const fn listed(
     label: &'static str,
     summary: &'static str,
     schema: &'static str,
+    params: &'static [Param],
     run: crate::http::route::Handler,
 ) -> Route {
     Route {
         tag: "billing",
         summary,
-        params: LIST,
+        params,
         holds: Holds::Page(schema),
         ..get(path, label, READ, run)
     }

@@ -124,7 +124,10 @@ const CURSOR: Param = optional(
     "`nextCursor` of the page before; bound to the other parameters.",
 );
 const TENANT: Param = optional("tenantId", Kind::Tenant, "Only this tenant's.");
-const STATUS: Param = optional("status", Kind::Text(64), "Only this status.");
+/// The filter by one of these.
+const fn status(words: &'static [&'static str]) -> Param {
+    optional("status", Kind::Choice(words), "Only this status.")
+}
 const CREATED_AFTER: Param = optional("createdAfter", Kind::Time, "From this time on.");
 const CREATED_BEFORE: Param = optional("createdBefore", Kind::Time, "Before this time.");
 const ACCOUNT: Param = optional(
@@ -137,7 +140,17 @@ const WAIT: Param = optional(
     Kind::Integer(0, WAIT_SECONDS_MAX),
     "Waits up to so long for news before answering.",
 );
-const LIST: &[Param] = &[LIMIT, CURSOR, TENANT, STATUS, CREATED_AFTER, CREATED_BEFORE];
+/// Filters of a list whose objects have one of these statuses.
+const fn list(words: &'static [&'static str]) -> [Param; 6] {
+    [
+        LIMIT,
+        CURSOR,
+        TENANT,
+        status(words),
+        CREATED_AFTER,
+        CREATED_BEFORE,
+    ]
+}
 const SINGLE: &[Param] = &[TENANT, ACCOUNT];
 
 /// Every row.

@@ -1,14 +1,14 @@
 //! Rows for operators: deliveries, what is unclaimed, keys, the outbox, the audit trail.
 
 use super::{
-    ACCOUNT, CREATED_AFTER, CREATED_BEFORE, CURSOR, LIMIT, STATUS, TENANT, get, post, row,
+    ACCOUNT, CREATED_AFTER, CREATED_BEFORE, CURSOR, LIMIT, TENANT, get, post, row, status,
 };
 use crate::http::problem::Code;
 use crate::http::route::{Auth, Holds, Kind, Param, Route, Verb, optional, required};
 use crate::http::webhook_events::STATUS_WORDS;
-use crate::http::{history, operators, reads, service_keys, webhook_events};
+use crate::http::{history, operators, reads, replays, service_keys, webhook_events, words};
 
-const EVENT_STATUS: Param = optional("status", Kind::Choice(STATUS_WORDS), "Only this status.");
+const EVENT_STATUS: Param = status(STATUS_WORDS);
 const TYPES: Param = optional("types", Kind::Texts(50), "Only these event types.");
 const RECEIVED_AFTER: Param = optional("receivedAfter", Kind::Time, "Received from then on.");
 const RECEIVED_BEFORE: Param = optional("receivedBefore", Kind::Time, "Received before then.");
@@ -75,7 +75,7 @@ pub(super) const ROWS: &[Route] = &[
             "/api/v1/webhook-events/{id}/replay",
             "webhook_events_replay",
             Auth::Operator,
-            webhook_events::replay_one,
+            replays::replay_one,
         )
     },
     Route {
@@ -96,7 +96,7 @@ pub(super) const ROWS: &[Route] = &[
             "/api/v1/webhook-events/replay",
             "webhook_events_replay_filtered",
             Auth::Operator,
-            webhook_events::replay_filtered,
+            replays::replay_filtered,
         )
     },
     Route {
@@ -122,7 +122,13 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "unclaimed",
         summary: "Lists what waits for a tenant",
-        params: &[LIMIT, CURSOR, STATUS, CREATED_AFTER, CREATED_BEFORE],
+        params: &[
+            LIMIT,
+            CURSOR,
+            status(words::SESSION),
+            CREATED_AFTER,
+            CREATED_BEFORE,
+        ],
         holds: Holds::Page("CheckoutSession"),
         ..get(
             "/api/v1/unclaimed",
@@ -163,11 +169,7 @@ pub(super) const ROWS: &[Route] = &[
         params: &[
             LIMIT,
             CURSOR,
-            optional(
-                "status",
-                Kind::Choice(operators::EFFECT_STATUS_WORDS),
-                "Only this status.",
-            ),
+            status(operators::EFFECT_STATUS_WORDS),
             optional(
                 "lane",
                 Kind::Choice(operators::LANE_WORDS),
@@ -200,6 +202,7 @@ pub(super) const ROWS: &[Route] = &[
         description: "One per lane. Open: calls failed in a row and the lane waits; half open: it \
                       tries one call at a time; three that succeed close it. Nothing is lost \
                       meanwhile: effects wait in the outbox.",
+        params: &[LIMIT, CURSOR],
         holds: Holds::Page("Circuit"),
         ..get(
             "/api/v1/circuits",

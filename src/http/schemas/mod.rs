@@ -103,16 +103,6 @@ const fn schema(name: &'static str, help: &'static str, fields: &'static [Field]
     Schema { name, help, fields }
 }
 
-const SUBSCRIPTION_STATUS: &[&str] = &[
-    "incomplete",
-    "incomplete_expired",
-    "trialing",
-    "active",
-    "past_due",
-    "canceled",
-    "unpaid",
-    "paused",
-];
 const DISPOSITIONS: &[&str] = &["applied", "stale", "duplicate", "ignored", "parked", "dead"];
 
 /// Every schema.

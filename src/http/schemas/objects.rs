@@ -1,6 +1,7 @@
 //! Shapes of what the API is about: tenants, billing objects, health.
 
-use super::{DISPOSITIONS, SUBSCRIPTION_STATUS, Schema, Shape, has, may, said, schema};
+use super::{DISPOSITIONS, Schema, Shape, has, may, said, schema};
+use crate::http::words;
 
 /// The schemas.
 pub(super) const SCHEMAS: &[Schema] = &[
@@ -97,7 +98,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
         "A subscription as its tenant shows it.",
         &[
             has("id", Shape::Text),
-            has("status", Shape::Word(SUBSCRIPTION_STATUS)),
+            has("status", Shape::Word(words::SUBSCRIPTION)),
             may("planId", Shape::Text),
             may("priceId", Shape::Text),
             may("quantity", Shape::Integer),
@@ -117,17 +118,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             has("tenantId", Shape::Text),
             may("name", Shape::Text),
             may("email", Shape::Text),
-            has(
-                "status",
-                Shape::Word(&[
-                    "pending",
-                    "trialing",
-                    "active",
-                    "past_due",
-                    "suspended",
-                    "canceled",
-                ]),
-            ),
+            has("status", Shape::Word(words::TENANT)),
             may("planId", Shape::Text),
             may("priceId", Shape::Text),
             has("credits", Shape::Integer),
@@ -217,7 +208,23 @@ pub(super) const SCHEMAS: &[Schema] = &[
     schema(
         "CreditEntry",
         "A grant, reversal or debit.",
-        &[has("id", Shape::Text), may("createdAt", Shape::Time)],
+        &[
+            has("id", Shape::Text),
+            may("tenantId", Shape::Text),
+            has("kind", Shape::Word(&["grant", "reversal", "debit"])),
+            said(has("amount", Shape::Integer), "Signed."),
+            may("reference", Shape::Text),
+            may("planId", Shape::Text),
+            may("sessionId", Shape::Text),
+            may("paymentId", Shape::Text),
+            may("merchantAccountId", Shape::Text),
+            may("stripeCustomerId", Shape::Text),
+            may("stripeSubscriptionId", Shape::Text),
+            may("stripeInvoiceId", Shape::Text),
+            may("stripePaymentIntentId", Shape::Text),
+            may("stripeChargeId", Shape::Text),
+            may("createdAt", Shape::Time),
+        ],
     ),
     schema(
         "Plan",
@@ -236,19 +243,6 @@ pub(super) const SCHEMAS: &[Schema] = &[
             has("graceDays", Shape::Integer),
             has("minQuantity", Shape::Integer),
             may("maxQuantity", Shape::Integer),
-            may("tenantId", Shape::Text),
-            has("kind", Shape::Word(&["grant", "reversal", "debit"])),
-            said(has("amount", Shape::Integer), "Signed."),
-            may("reference", Shape::Text),
-            may("planId", Shape::Text),
-            may("sessionId", Shape::Text),
-            may("paymentId", Shape::Text),
-            may("merchantAccountId", Shape::Text),
-            may("stripeCustomerId", Shape::Text),
-            may("stripeSubscriptionId", Shape::Text),
-            may("stripeInvoiceId", Shape::Text),
-            may("stripePaymentIntentId", Shape::Text),
-            may("stripeChargeId", Shape::Text),
         ],
     ),
     schema(
@@ -257,7 +251,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
         &[
             has("id", Shape::Text),
             may("tenantId", Shape::Text),
-            has("status", Shape::Word(SUBSCRIPTION_STATUS)),
+            has("status", Shape::Word(words::SUBSCRIPTION)),
             may("planId", Shape::Text),
             may("priceId", Shape::Text),
             may("quantity", Shape::Integer),
@@ -407,7 +401,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             may("tenantId", Shape::Text),
             may("planId", Shape::Text),
             may("mode", Shape::Text),
-            has("status", Shape::Word(&["open", "complete", "expired"])),
+            has("status", Shape::Word(words::SESSION)),
             may("paymentStatus", Shape::Text),
             may("amountTotal", Shape::Money),
             may("currency", Shape::Text),

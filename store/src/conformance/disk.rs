@@ -366,3 +366,24 @@ fn a_store_without_room_refuses_orders_before_deliveries() {
         store.close().await.unwrap();
     });
 }
+
+#[test]
+fn a_file_that_cannot_be_opened_is_named_with_the_reason() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path()).await;
+        // A folder of ours that is a file: every open of something in it fails.
+        let journal = dir.path().join("journal");
+        std::fs::remove_dir_all(&journal).unwrap();
+        std::fs::write(&journal, b"no folder").unwrap();
+        let error = open_sled(dir.path(), OpenOptions::small()).err().unwrap();
+        let StoreError::Io { file, .. } = &error else {
+            panic!("{error:?}");
+        };
+        assert!(file.as_ref().is_some_and(|file| file.starts_with(&journal)));
+        let text = error.to_string();
+        let (named, cause) = text.split_once(" failed: ").unwrap();
+        assert!(named.contains(journal.to_str().unwrap()), "{text}");
+        assert!(!cause.is_empty(), "{text}");
+    });
+}

@@ -114,9 +114,10 @@ impl Engine {
         let committer = std::thread::Builder::new()
             .name("committer".to_owned())
             .spawn(move || committer.run())
-            .map_err(|source| StoreError::Io {
+            .map_err(|cause| StoreError::Io {
                 operation: "starting the committer",
-                source,
+                file: None,
+                cause,
             })?;
         Ok(Self {
             shared,

@@ -167,9 +167,10 @@ impl Buffered {
         let writer = std::thread::Builder::new()
             .name("rows".to_owned())
             .spawn(move || serving.serve(&to_write))
-            .map_err(|source| StoreError::Io {
+            .map_err(|cause| StoreError::Io {
                 operation: "starting the writer of rows",
-                source,
+                file: None,
+                cause,
             })?;
         Ok(Self {
             shared,

@@ -33,15 +33,17 @@ pub(super) fn write(dir: &Path, batch: &Batch) -> Result<(), StoreError> {
     head[..4].copy_from_slice(MAGIC);
     head[4..8].copy_from_slice(&crc32fast::hash(rows).to_le_bytes());
     head[8..].copy_from_slice(&(rows.len() as u64).to_le_bytes());
-    std::fs::write(path(dir), &file).map_err(|source| io("writing down a batch of rows", source))
+    let to = path(dir);
+    std::fs::write(&to, &file).map_err(|cause| io("writing down a batch of rows", &to, cause))
 }
 
 /// A batch that was begun and perhaps not finished.
 pub(super) fn read(dir: &Path) -> Result<Option<Batch>, StoreError> {
-    let file = match std::fs::read(path(dir)) {
+    let from = path(dir);
+    let file = match std::fs::read(&from) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(io("reading an unfinished batch of rows", source)),
+        Err(cause) => return Err(io("reading an unfinished batch of rows", &from, cause)),
     };
     let Some((head, rows)) = file.split_at_checked(HEAD_BYTES) else {
         return Ok(None);
@@ -58,9 +60,10 @@ pub(super) fn read(dir: &Path) -> Result<Option<Batch>, StoreError> {
 
 /// The batch is done.
 pub(super) fn remove(dir: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(path(dir)) {
-        Err(source) if source.kind() != ErrorKind::NotFound => {
-            Err(io("removing a finished batch of rows", source))
+    let done = path(dir);
+    match std::fs::remove_file(&done) {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => {
+            Err(io("removing a finished batch of rows", &done, cause))
         }
         _ => Ok(()),
     }

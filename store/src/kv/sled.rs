@@ -42,23 +42,28 @@ fn remove_unfinished_snapshots(dir: &Path) -> Result<u32, StoreError> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(source) => return Err(io("reading the sled directory", source)),
+        Err(source) => return Err(io("reading the sled directory", dir, source)),
     };
     for entry in entries {
-        let entry = entry.map_err(|source| io("reading the sled directory", source))?;
+        let entry = entry.map_err(|source| io("reading the sled directory", dir, source))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with("snap.") && name.ends_with(".generating") {
-            std::fs::remove_file(entry.path())
-                .map_err(|source| io("removing an unfinished sled snapshot", source))?;
+            let path = entry.path();
+            std::fs::remove_file(&path)
+                .map_err(|source| io("removing the unfinished sled snapshot", &path, source))?;
             removed += 1;
         }
     }
     Ok(removed)
 }
 
-pub(super) fn io(operation: &'static str, source: std::io::Error) -> StoreError {
-    StoreError::Io { operation, source }
+pub(super) fn io(operation: &'static str, file: &Path, cause: std::io::Error) -> StoreError {
+    StoreError::Io {
+        operation,
+        file: Some(file.to_owned()),
+        cause,
+    }
 }
 
 /// Runs a call of sled; what it panics or errs about becomes an error of ours.
@@ -70,14 +75,18 @@ fn guarded<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, S
     };
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(source))) => Err(classified(source, damaged)),
+        Ok(Err(sled::Error::Io(source))) => Err(classified(dir, source, damaged)),
         Ok(Err(other)) => Err(damaged(other.to_string())),
         Err(_) => Err(damaged("sled panicked".to_owned())),
     }
 }
 
 /// sled tells of damage, and of its lock, as I/O errors too.
-fn classified(source: std::io::Error, damaged: impl Fn(String) -> StoreError) -> StoreError {
+fn classified(
+    dir: &Path,
+    source: std::io::Error,
+    damaged: impl Fn(String) -> StoreError,
+) -> StoreError {
     use std::io::ErrorKind;
     let words = source.to_string();
     match source.kind() {
@@ -88,7 +97,7 @@ fn classified(source: std::io::Error, damaged: impl Fn(String) -> StoreError) ->
         | ErrorKind::InvalidData
         | ErrorKind::InvalidInput
         | ErrorKind::UnexpectedEof => damaged(words),
-        _ => io("using sled", source),
+        _ => io("using sled in", dir, source),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::kv::{end_of, first};
 use crate::query::{Stats, VerifyItem, VerifyStep};
 use crate::record::{ApplyRecord, Entry, StepRecord, decode};
 use crate::shapes::{InputRow, StoredRow, unpack};
+use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Lane;
 use bursar_domain::input::StoredInput;
 use bursar_domain::rows::RowKind;
@@ -45,20 +46,24 @@ pub(in crate::engine) fn applied(
 }
 
 fn verify_item(shared: &Shared, apply: ApplyRecord) -> Result<VerifyItem, StoreError> {
-    let steps = apply.steps.into_iter();
+    let (steps, aggregate) = (apply.steps.into_iter(), apply.aggregate);
     Ok(VerifyItem {
         position: apply.number,
-        aggregate: apply.aggregate,
         version: apply.version,
         reducer_rev: apply.reducer_rev,
         settings: apply.settings,
         steps: steps
-            .map(|step| verify_step(shared, step))
+            .map(|step| verify_step(shared, &aggregate, step))
             .collect::<Result<_, _>>()?,
+        aggregate,
     })
 }
 
-fn verify_step(shared: &Shared, step: StepRecord) -> Result<VerifyStep, StoreError> {
+fn verify_step(
+    shared: &Shared,
+    aggregate: &AggregateKey,
+    step: StepRecord,
+) -> Result<VerifyStep, StoreError> {
     let row: Option<InputRow> = get(shared, &keys::input(step.seq))?;
     let row = row.ok_or_else(|| broken(format!("input {} is missing", step.seq)))?;
     let body = input_body(shared, &row)?;
@@ -80,6 +85,7 @@ fn verify_step(shared: &Shared, step: StepRecord) -> Result<VerifyStep, StoreErr
         looked_up: step.looked_up,
         decision_sha256: hex::encode(step.decision_sha256),
         snapshot,
+        rewrote_own_row: aggregate.rewrites_own_row(&decision.rows),
     })
 }
 

@@ -1,0 +1,142 @@
+//! Doing deliveries again: what the dry run says is what the run does.
+
+use crate::app::App;
+use crate::story::{play, scenario};
+use bursar_store::api::{Fate, Inbound};
+use serde_json::{Value, json};
+
+const REPLAY: &str = "POST /api/v1/webhook-events/replay";
+
+/// A delivery that was set aside when it came, as by a defect that is mended since.
+async fn dead(app: &App, event: &Value) {
+    let body = event.to_string().into_bytes();
+    let now = app.edge.now();
+    let routed = bursar_domain::route(&body, &app.edge.settings.domain, now);
+    let inbound = Inbound {
+        source: routed.source,
+        kind: routed.kind,
+        fate: Fate::Dead {
+            reason: "a defect of then".to_owned(),
+        },
+        object_ids: routed.objects,
+        created_at: routed.created_at,
+        received_at: now,
+        subject: routed.subject,
+        body,
+        tenant: None,
+    };
+    app.store.accept(vec![inbound]).await.unwrap();
+}
+
+/// The subscription of the first purchase, `days` later in another status.
+fn later(id: &str, kind: &str, days: i64, status: &str) -> Value {
+    let events = scenario("new_subscription_checkout");
+    let created = events
+        .iter()
+        .find(|event| event["type"] == "customer.subscription.created");
+    let mut event = created.unwrap().clone();
+    let at = event["created"].as_i64().unwrap() + days * 86_400;
+    event["id"] = id.into();
+    event["type"] = kind.into();
+    event["created"] = at.into();
+    let object = &mut event["data"]["object"];
+    object["status"] = status.into();
+    if status == "canceled" {
+        object["ended_at"] = at.into();
+        object["canceled_at"] = at.into();
+    }
+    event
+}
+
+fn status_changes(changed: &Value) -> Vec<(Value, Value)> {
+    let changes = changed.as_array().unwrap().iter();
+    let of_status = changes.filter(|change| change["field"] == "status");
+    of_status
+        .map(|change| (change["from"].clone(), change["to"].clone()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_dry_run_of_several_events_of_one_object_says_what_each_of_them_will_change() {
+    let app = App::start().await;
+    play(&app, "new_subscription_checkout").await;
+    let subscription = app.operator("GET /api/v1/subscriptions", "").await.json();
+    let subscription = &subscription["data"][0];
+    assert_eq!(subscription["status"], "active");
+    let object = subscription["id"].as_str().unwrap();
+    let told = [
+        ("evt_1_late", "customer.subscription.updated", 1, "past_due"),
+        ("evt_2_paid", "customer.subscription.updated", 2, "active"),
+        ("evt_3_gone", "customer.subscription.deleted", 3, "canceled"),
+    ];
+    for (id, kind, days, status) in told {
+        dead(&app, &later(id, kind, days, status)).await;
+    }
+    let before = app.store.state_digest().await.unwrap();
+    let filter = r#"{"status":"dead","dryRun":true}"#;
+    let dry = app.operator(REPLAY, filter).await.json();
+    assert_eq!(
+        (&dry["matched"], &dry["replayed"]),
+        (&json!(3), &json!(3)),
+        "{dry}"
+    );
+    assert_eq!(app.store.state_digest().await.unwrap(), before);
+    let lines = dry["diff"].as_array().unwrap();
+    let (mut ids, mut said) = (Vec::new(), Vec::new());
+    for line in lines {
+        ids.push(line["id"].as_str().unwrap());
+        said.extend(status_changes(&line["changed"]));
+    }
+    assert_eq!(ids, told.map(|(id, ..)| id));
+    let words = ["active", "past_due", "active", "canceled"];
+    let steps: Vec<(Value, Value)> = words
+        .windows(2)
+        .map(|pair| (pair[0].into(), pair[1].into()))
+        .collect();
+    assert_eq!(said, steps, "{dry}");
+    // The run itself leaves the same lines behind.
+    let run = app.operator(REPLAY, r#"{"status":"dead"}"#).await.json();
+    assert_eq!(run["diff"], dry["diff"]);
+    app.settle().await;
+    for line in lines {
+        let id = line["id"].as_str().unwrap();
+        let explained = app.operator(&format!("GET /api/v1/explain/{id}"), "").await;
+        let explained = explained.json();
+        let done = explained["timeline"].as_array().unwrap().iter();
+        let own = done.clone().find(|done| done["objectId"] == object);
+        assert_eq!(own.unwrap()["changed"], line["changed"], "{id}");
+    }
+    let again = app.operator(REPLAY, r#"{"status":"applied"}"#).await.json();
+    assert_eq!(again["replayed"], 0, "{again}");
+}
+
+#[tokio::test]
+async fn a_dry_run_says_of_an_event_nobody_is_linked_to_that_it_would_wait() {
+    let app = App::start().await;
+    let mut stranger = later(
+        "evt_stranger",
+        "customer.subscription.updated",
+        1,
+        "past_due",
+    );
+    stranger["data"]["object"]["metadata"] = json!({});
+    dead(&app, &stranger).await;
+    let dry = app
+        .operator(&format!("{REPLAY}?dryRun=true"), "")
+        .await
+        .json();
+    let line = &dry["diff"][0];
+    let reason = line["reason"].as_str().unwrap();
+    assert!(
+        reason.starts_with("it would wait for ") && reason.contains("customer:/cus_"),
+        "{line}"
+    );
+    assert_eq!(line["changed"], json!([]));
+    app.operator(REPLAY, r#"{"status":"dead"}"#).await;
+    app.settle().await;
+    let event = app
+        .operator("GET /api/v1/webhook-events/evt_stranger", "")
+        .await
+        .json();
+    assert_eq!(event["status"], "parked", "{event}");
+}
