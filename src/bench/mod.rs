@@ -107,7 +107,8 @@ async fn intake(args: &IntakeArgs) -> std::io::Result<u8> {
     Ok(u8::from(args.gate && !passed))
 }
 
-/// One target, one round: saturated, repeated (duplicates), alone on one connection, paced.
+/// One target, one round: intake saturated, repeated (duplicates), on one connection, as a burst; then
+/// applied beside it, and paced.
 async fn measure(
     target: Target,
     data: &std::path::Path,
@@ -121,23 +122,23 @@ async fn measure(
         wait_applied(&running).await?;
     }
     let base = round * 10_000_000;
-    let batch = |from: usize, count: usize| -> Vec<Vec<u8>> {
+    let batch = |part: usize, count: usize, customers: usize| -> Vec<Vec<u8>> {
         let one = |n: usize| {
-            post(
-                &running,
-                now,
-                &events::invoice_paid(base + n, n % TENANTS, now - 30),
-            )
+            let customer = customers + n % TENANTS;
+            let number = base + part * 1_000_000 + n;
+            let event = events::invoice_paid(number, customer, now - 30);
+            post(&running, now, &event)
         };
-        (from..from + count).map(one).collect()
+        (0..count).map(one).collect()
     };
-    let fresh = batch(0, args.events);
-    let single = batch(args.events, (args.events / 10).clamp(100, 2_000));
-    let paced_1000 = batch(args.events * 2, 2_000);
-    let paced_5000 = batch(args.events * 3, 5_000);
-    let burst = batch(args.events * 4, 10_000);
+    // Intake alone: durable and answered, but of customers nobody has claimed, so nothing is applied.
+    // The first of each customer makes its key, as it would once in the customer's life.
+    let (unclaimed, linked) = (TENANTS, 0);
+    let first = batch(0, TENANTS, unclaimed);
+    expect_all_ok(&send(&running, first, args.conns, None).await?)?;
+    let fresh = batch(1, args.events, unclaimed);
     let syncs_before = metric(&running, "bursar_store_sync_duration_seconds_count").await;
-    let (cpu_before, started) = (running.cpu_us(), Instant::now());
+    let cpu_before = running.cpu_us();
     let saturated = expect_all_ok(&send(&running, fresh.clone(), args.conns, None).await?)?;
     let cpu_us = running.cpu_us() - cpu_before;
     let syncs = metric(&running, "bursar_store_sync_duration_seconds_count")
@@ -150,20 +151,30 @@ async fn measure(
         ..Row::of(&saturated)
     };
     if target == Target::Bursar {
+        let repeat = expect_all_ok(&send(&running, fresh, args.conns, None).await?)?;
+        row.duplicates_per_second = repeat.per_second();
+        let single = batch(2, (args.events / 10).clamp(100, 2_000), unclaimed);
+        row.one = report::Latency::of(&expect_all_ok(&send(&running, single, 1, None).await?)?);
+        let burst = batch(3, 10_000, unclaimed);
+        row.burst = report::Latency::of(&expect_all_ok(&send(&running, burst, 256, None).await?)?);
+        // The whole way: linked customers, applied beside the intake.
+        let applied = batch(4, args.events, linked);
+        let (cpu_before, started) = (running.cpu_us(), Instant::now());
+        let beside = expect_all_ok(&send(&running, applied, args.conns, None).await?)?;
+        row.beside_per_second = beside.per_second();
+        row.beside = report::Latency::of(&beside);
         wait_applied(&running).await?;
         row.applied_per_second = per_second(args.events, started.elapsed());
         row.cpu_applied_us = running.cpu_us() - cpu_before;
-        let repeat = expect_all_ok(&send(&running, fresh, args.conns, None).await?)?;
-        row.duplicates_per_second = repeat.per_second();
-        row.one = report::Latency::of(&expect_all_ok(&send(&running, single, 1, None).await?)?);
-        row.paced_1000 = report::Latency::of(&expect_all_ok(
-            &send(&running, paced_1000, 64, Some(1_000)).await?,
-        )?);
-        row.paced_5000 = report::Latency::of(&expect_all_ok(
-            &send(&running, paced_5000, 64, Some(5_000)).await?,
-        )?);
-        wait_applied(&running).await?;
-        row.burst = report::Latency::of(&expect_all_ok(&send(&running, burst, 256, None).await?)?);
+        for (part, rate, slot) in [
+            (5, 1_000, &mut row.paced_1000),
+            (6, 5_000, &mut row.paced_5000),
+        ] {
+            let paced = batch(part, rate * 2, linked);
+            let outcome = send(&running, paced, 64, Some(rate as u64)).await?;
+            *slot = report::Latency::of(&expect_all_ok(&outcome)?);
+            wait_applied(&running).await?;
+        }
         row.rss_kib = running.rss_kib();
     }
     running.kill();

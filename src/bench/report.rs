@@ -35,6 +35,10 @@ pub struct Row {
     pub saturated: Latency,
     /// CPU the server used for them, in microseconds.
     pub cpu_us: u64,
+    /// Acknowledged per second while such events are applied.
+    pub beside_per_second: u64,
+    /// Latencies then.
+    pub beside: Latency,
     /// From the first request until the last event was applied, per second.
     pub applied_per_second: u64,
     /// CPU the server used until then, in microseconds.
@@ -145,12 +149,12 @@ impl Report {
             ),
             (
                 "1b",
-                "CPU per event over bare, until acknowledged",
+                "CPU per event over bare",
                 self.ratio(Target::Bare, Self::cpu_per_event_ns),
             ),
             (
                 "",
-                "CPU us per event, until applied",
+                "CPU us per event, applied",
                 ours(|r| r.cpu_applied_us.saturating_mul(1_000) / r.events.max(1)),
             ),
             (
@@ -172,6 +176,17 @@ impl Report {
                 "2b",
                 "p99 at 5,000/s, in F",
                 milli(ours(|r| r.paced_5000.p99_us), fsync),
+            ),
+            (
+                "",
+                "acknowledged per second beside applies",
+                ours(|r| r.beside_per_second).saturating_mul(1_000),
+            ),
+            ("", "p99 beside applies, ms", ours(|r| r.beside.p99_us)),
+            (
+                "",
+                "applied per second",
+                ours(|r| r.applied_per_second).saturating_mul(1_000),
             ),
             (
                 "3",

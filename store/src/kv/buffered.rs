@@ -16,10 +16,12 @@
 //! from the journal: a few tables at most.
 //! Failure: an error of the writer thread is the answer to every later batch.
 
+use super::known::Known;
 use super::merge::merged;
-use super::{Batch, Each, Kv};
+use super::{Batch, Each, Kv, end_of};
 use crate::error::StoreError;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
@@ -30,24 +32,27 @@ const TABLE_BYTES_MAX: usize = 24 << 20;
 /// The open table may grow to this many times its size while the closed one is being written; then a
 /// batch waits.
 const TABLES_MAX: usize = 4;
-/// The writer gives way to those somebody waits for.
-const WRITER_NICENESS: i32 = 5;
+/// The threads here give way to those somebody waits for.
+const NICENESS: i32 = 5;
+/// Keys told to the filter under one lock.
+const LEARNT_AT_ONCE: usize = 512;
 /// What a row costs in a table beside its bytes, roughly.
 const ROW_BYTES: usize = 96;
 /// Changes copied for the first part of a walk; each further part takes twice as many.
 const PART_CHANGES_MIN: usize = 16;
 const PART_CHANGES_MAX: usize = 1_024;
 
-#[derive(Default)]
 struct Tables {
     open: Batch,
     bytes: usize,
     closed: Option<Arc<Batch>>,
+    known: Known,
 }
 
 struct Shared {
     below: Box<dyn Kv>,
     tables: RwLock<Tables>,
+    is_dropped: AtomicBool,
     /// The writer's first error.
     failed: Mutex<Option<StoreError>>,
     /// Whether the writer has nothing in hand.
@@ -61,7 +66,7 @@ pub(crate) struct Buffered {
     table_bytes_max: usize,
     /// To the writer; `None` only while being dropped.
     closed: Option<Mutex<Sender<Arc<Batch>>>>,
-    writer: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Shared {
@@ -78,10 +83,7 @@ impl Shared {
 
     /// The writer thread: one table after the other.
     fn serve(&self, closed: &Receiver<Arc<Batch>>) {
-        let me = Some(rustix::thread::gettid());
-        if let Err(error) = rustix::process::setpriority_process(me, WRITER_NICENESS) {
-            tracing::debug!(%error, "the writer of rows keeps its priority");
-        }
+        give_way();
         while let Ok(table) = closed.recv() {
             match self.below.apply_batch(&table) {
                 Ok(()) => self.tables_mut().closed = None,
@@ -93,6 +95,33 @@ impl Shared {
             }
             *self.is_idle.lock().unwrap_or_else(PoisonError::into_inner) = true;
             self.became_idle.notify_all();
+        }
+    }
+
+    /// Tells the filter of every key below, some at a time.
+    fn learn(&self) {
+        give_way();
+        let (mut low, high) = (vec![0], end_of(&[0xfe]));
+        loop {
+            let mut keys: Vec<Vec<u8>> = Vec::new();
+            let walked = self.below.range(&low, &high, false, &mut |key, _| {
+                keys.push(key.to_vec());
+                if keys.len() == LEARNT_AT_ONCE {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            });
+            // Rows that cannot be read are somebody else's to report; nothing is ever denied then.
+            if walked.is_err() || self.is_dropped.load(Ordering::Relaxed) {
+                return;
+            }
+            let mut tables = self.tables_mut();
+            keys.iter().for_each(|key| tables.known.add(key));
+            match keys.pop() {
+                Some(last) if keys.len() + 1 == LEARNT_AT_ONCE => low = after(&last),
+                _ => return tables.known.complete(),
+            }
         }
     }
 
@@ -157,7 +186,13 @@ impl Buffered {
     ) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
             below,
-            tables: RwLock::default(),
+            tables: RwLock::new(Tables {
+                open: Batch::new(),
+                bytes: 0,
+                closed: None,
+                known: Known::new(),
+            }),
+            is_dropped: AtomicBool::new(false),
             failed: Mutex::default(),
             is_idle: Mutex::new(true),
             became_idle: Condvar::new(),
@@ -167,16 +202,17 @@ impl Buffered {
         let writer = std::thread::Builder::new()
             .name("rows".to_owned())
             .spawn(move || serving.serve(&to_write))
-            .map_err(|cause| StoreError::Io {
-                operation: "starting the writer of rows",
-                file: None,
-                cause,
-            })?;
+            .map_err(no_thread)?;
+        let learning = Arc::clone(&shared);
+        let learner = std::thread::Builder::new()
+            .name("known keys".to_owned())
+            .spawn(move || learning.learn())
+            .map_err(no_thread)?;
         Ok(Self {
             shared,
             table_bytes_max,
             closed: Some(Mutex::new(closed)),
-            writer: Some(writer),
+            threads: vec![writer, learner],
         })
     }
 
@@ -202,9 +238,10 @@ impl Buffered {
 impl Drop for Buffered {
     fn drop(&mut self) {
         drop(self.closed.take());
-        if let Some(writer) = self.writer.take() {
-            // Its errors were kept, its panics are sled's and end nothing but the thread.
-            let _ = writer.join();
+        self.shared.is_dropped.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // Errors were kept, panics are sled's and end nothing but the thread.
+            let _ = thread.join();
         }
     }
 }
@@ -219,6 +256,9 @@ impl Kv for Buffered {
             .or_else(|| closed.and_then(|table| table.get(key)));
         if let Some(change) = change {
             return Ok(change.clone());
+        }
+        if tables.known.denies(key) {
+            return Ok(None);
         }
         drop(tables);
         self.shared.below.get(key)
@@ -269,6 +309,9 @@ impl Kv for Buffered {
         for (key, value) in batch {
             let bytes = key.len() + value.as_ref().map_or(0, Vec::len) + ROW_BYTES;
             tables.bytes += bytes;
+            if value.is_some() {
+                tables.known.add(&key);
+            }
             tables.open.insert(key, value);
         }
         let sizes = tables.bytes / self.table_bytes_max;
@@ -310,6 +353,22 @@ impl Kv for Buffered {
     }
 }
 
+/// Lets those somebody waits for go first.
+fn give_way() {
+    let me = Some(rustix::thread::gettid());
+    if let Err(error) = rustix::process::setpriority_process(me, NICENESS) {
+        tracing::debug!(%error, "a thread of the rows keeps its priority");
+    }
+}
+
+fn no_thread(cause: std::io::Error) -> StoreError {
+    StoreError::Io {
+        operation: "starting a thread for the rows",
+        file: None,
+        cause,
+    }
+}
+
 /// The least key after this one.
 fn after(key: &[u8]) -> Vec<u8> {
     let mut next = key.to_vec();
@@ -320,8 +379,7 @@ fn after(key: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::{MemKv, SledKv, end_of, first};
-    use std::ops::ControlFlow;
+    use crate::kv::{MemKv, SledKv, first};
 
     /// Pseudo-random, from a seed.
     struct Dice(u64);

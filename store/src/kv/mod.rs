@@ -6,6 +6,7 @@
 //! Failure: a backend that errs or panics is never asked again before it was rebuilt.
 
 mod buffered;
+mod known;
 mod mem;
 mod merge;
 mod overlay;
