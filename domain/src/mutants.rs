@@ -2,7 +2,7 @@
 //!
 //! A suite that never saw the bug it is there for proves little. With the feature `mutants`, and only
 //! then, each line that says `mutant!` can be made to do the wrong thing, one bug at a time, chosen by
-//! [`select`] or by the environment's `BURSAR_MUTANT` (any suite, any binary built with the feature).
+//! [`select`] or by the environment's `SEEDED_BUG` (any suite, any binary built with the feature).
 //! `tests/mutants` holds one check per bug that passes without it and must fail with it.
 //!
 //! Invariants: without the feature a `mutant!` is its right branch and nothing else, so no build that is
@@ -40,9 +40,9 @@ macro_rules! mutant {
 }
 
 #[cfg(feature = "mutants")]
-pub(crate) use switch::name_after_object;
-#[cfg(feature = "mutants")]
 pub use switch::{ALL, Mutant, is_on, select, vanish};
+#[cfg(feature = "mutants")]
+pub(crate) use switch::{choke_on, name_after_object};
 
 #[cfg(feature = "mutants")]
 mod switch {
@@ -67,7 +67,7 @@ mod switch {
     }
 
     /// Every seeded bug there is.
-    pub const ALL: [Mutant; 8] = [
+    pub const ALL: [Mutant; 9] = [
         mutant("M1", "a delivery is answered before it is in the journal"),
         mutant("M2", "the journal is written and never synced"),
         mutant("M3", "ledger and outbox of one decision are two groups"),
@@ -76,11 +76,15 @@ mod switch {
         mutant("M7b", "events are told apart without their account"),
         mutant("M8", "the snapshot that arrives last wins"),
         mutant("M10", "an input whose reducer panicked vanishes as applied"),
+        mutant(
+            "M13",
+            "a payment of a multiple of 13 minor units panics its reducer",
+        ),
     ];
 
     /// 0: none, else the place in `ALL` plus one.
     static SELECTED: LazyLock<AtomicUsize> = LazyLock::new(|| {
-        let id = std::env::var("BURSAR_MUTANT").ok();
+        let id = std::env::var("SEEDED_BUG").ok();
         AtomicUsize::new(id.map_or(0, |id| place(&id)))
     });
 
@@ -103,6 +107,14 @@ mod switch {
     /// # Errors: never.
     pub fn vanish(_panic: String) -> Result<Decision, String> {
         Ok(Decision::nothing(Disposition::Applied, ""))
+    }
+
+    /// M13: a reducer that does not survive some amounts. # Panics: on those.
+    pub(crate) fn choke_on(minor: i64) {
+        assert!(
+            minor == 0 || minor % 13 != 0,
+            "no share of {minor} is whole"
+        );
     }
 
     /// M7: the event goes by the id of its object.

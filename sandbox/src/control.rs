@@ -351,33 +351,85 @@ pub(crate) fn serve(
         Some(Err(message)) => (400, json!({"error": message})),
         None => (
             404,
-            json!({"error": "no such control route", "routes": ROUTES}),
+            json!({"error": "no such control route", "routes": routes()}),
         ),
     }
 }
 
-const ROUTES: &[&str] = &[
-    "GET clock",
-    "POST clock/advance seconds",
-    "GET|POST|DELETE faults",
-    "GET deliveries",
-    "GET requests",
-    "GET events",
-    "GET objects id",
-    "GET side-effects command_id",
-    "POST resend event",
-    "POST dispute charge reason? inquiry?",
-    "POST dispute/decide dispute won",
-    "POST card customer card",
-    "POST pay session card email?",
-    "POST authenticate payment_intent agreed",
-    "POST onboard account",
-    "POST deauthorize account",
-    "POST webhook url secrets",
-    "POST older-shapes on",
-    "POST dunning outcome",
-    "POST forget-idempotency-keys",
+/// Method, path and fields of each route; what it does.
+pub(crate) const ROUTES: &[(&str, &str)] = &[
+    ("GET clock", "the sandbox's time"),
+    (
+        "POST clock/advance seconds",
+        "moves it forward; all that falls due happens at its own time",
+    ),
+    ("GET faults", "the faults still waiting"),
+    (
+        "POST faults kind matching? count? per_thousand? seconds?",
+        "lets coming requests or deliveries go wrong",
+    ),
+    ("DELETE faults", "takes all waiting faults back"),
+    (
+        "GET deliveries",
+        "attempts to deliver webhooks, oldest first",
+    ),
+    ("GET requests", "requests to the API, oldest first"),
+    ("GET events", "all events of all accounts, oldest first"),
+    (
+        "GET objects id",
+        "one object, in whichever account it lives",
+    ),
+    (
+        "GET side-effects command_id",
+        "how many objects were made for a metadata[command_id]",
+    ),
+    ("POST resend event", "sends an event again"),
+    (
+        "POST dispute charge reason? inquiry?",
+        "opens a dispute on a charge",
+    ),
+    ("POST dispute/decide dispute won", "lets the bank decide it"),
+    (
+        "POST card customer card",
+        "gives a customer another card, by test number or last four digits",
+    ),
+    (
+        "POST pay session card email?",
+        "pays an open checkout session as its page does",
+    ),
+    (
+        "POST authenticate payment_intent agreed",
+        "answers for the buyer's bank",
+    ),
+    (
+        "POST onboard account",
+        "completes a connected account's onboarding",
+    ),
+    (
+        "POST deauthorize account",
+        "takes a connected account off the platform",
+    ),
+    (
+        "POST webhook url secrets",
+        "where events go, and the secrets they are signed with",
+    ),
+    (
+        "POST older-shapes on",
+        "renders events in the shape of 2024-06-20",
+    ),
+    (
+        "POST dunning outcome",
+        "what follows the last failed retry: cancel, unpaid or past_due",
+    ),
+    (
+        "POST forget-idempotency-keys",
+        "forgets all idempotency keys",
+    ),
 ];
+
+fn routes() -> Vec<&'static str> {
+    ROUTES.iter().map(|(route, _)| *route).collect()
+}
 
 fn parameters(query: &str, body: &[u8]) -> Result<Map<String, Value>, String> {
     let mut all = Map::new();
@@ -409,6 +461,7 @@ fn parameters(query: &str, body: &[u8]) -> Result<Map<String, Value>, String> {
 fn read(control: &Control, route: &str, p: &Map<String, Value>) -> Option<Result<Value, String>> {
     let list = |rows: Vec<Value>| Ok(json!({"object": "list", "data": rows}));
     Some(match route {
+        "" => Ok(json!({"routes": routes()})),
         "clock" => {
             let ms = control.now_unix_ms();
             Ok(json!({"now_unix_ms": ms, "now": ms / 1000}))

@@ -235,7 +235,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> An
         );
         return Ok(json_answer(&shared, 403, &error.to_value(), ""));
     }
-    if path == "/control" || path.starts_with("/control/") {
+    let for_people = matches!(path.as_str(), "/control" | "/control/")
+        && parts.method == Method::GET
+        && wants_html(&parts.headers);
+    if !for_people && (path == "/control" || path.starts_with("/control/")) {
         let (status, value) = control::serve(&shared, &parts.method, &path, &query, &body);
         return Ok(json_answer(&shared, status, &value, ""));
     }
@@ -254,6 +257,11 @@ fn foreign_origin(headers: &HeaderMap) -> bool {
     origin
         .split_once("://")
         .is_none_or(|(_, site)| site != host)
+}
+
+fn wants_html(headers: &HeaderMap) -> bool {
+    let accept = headers.get("accept").and_then(|v| v.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 /// A JSON answer with the headers every answer has.

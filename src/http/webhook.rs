@@ -203,7 +203,7 @@ pub fn explain(call: Call) -> BoxFuture<Result<Answer, Problem>> {
 const PAGE: &str = r#"<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Bursar: Stripe posts here</title>
-<style>:root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}code{font-size:.95em}</style>
+<style>:root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem;background:light-dark(#fff,#141414);color:light-dark(#111,#eee)}code{font-size:.95em}pre{white-space:pre-wrap;overflow-wrap:anywhere}</style>
 </head><body><main><h1>Stripe posts here</h1>
 <p>This is the address Bursar gives to Stripe for its events. It takes <code>POST</code> requests that
 Stripe has signed, and nothing else, so there is nothing to see in a browser.</p>

@@ -21,6 +21,7 @@ pub(crate) fn unix_now() -> i64 {
 pub(crate) struct Settings {
     folder: PathBuf,
     drain_seconds: u32,
+    mutant: Option<&'static str>,
 }
 
 impl Settings {
@@ -28,6 +29,16 @@ impl Settings {
         Self {
             folder: folder.to_owned(),
             drain_seconds: 25,
+            mutant: None,
+        }
+    }
+
+    /// This build's binary, with a seeded bug switched on.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn mutant(self, id: &'static str) -> Self {
+        Self {
+            mutant: Some(id),
+            ..self
         }
     }
 
@@ -51,8 +62,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts the binary and reads its address off the banner.
     pub(crate) fn start(settings: &Settings) -> Self {
-        let binary =
-            std::env::var("BURSAR_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_bursar").to_owned());
+        let own = || env!("CARGO_BIN_EXE_bursar").to_owned();
+        let (binary, stderr) = match settings.mutant {
+            // A shipped binary holds no bug to switch on, and what this one says of it is no news.
+            Some(_) => (own(), Stdio::null()),
+            None => (
+                std::env::var("BURSAR_BIN").unwrap_or_else(|_| own()),
+                Stdio::inherit(),
+            ),
+        };
         let started = Instant::now();
         let mut child = Command::new(binary)
             .arg("serve")
@@ -74,8 +92,9 @@ impl Server {
             .env("STRIPE_API_KEY", "sk_test_crash_suite_0123456789")
             .env("STRIPE_API_BASE", "http://127.0.0.1:9")
             .env("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET)
+            .envs(settings.mutant.map(|id| ("SEEDED_BUG", id)))
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(stderr)
             .spawn()
             .expect("the binary starts");
         let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();

@@ -42,7 +42,7 @@ const CHECKS: [(&str, Check, &[&str], u64); 4] = [
     (
         "any order with any repetition is one true state",
         orders::any_order_ends_in_the_truth,
-        &["M7", "M7b", "M8"],
+        &["M7", "M7b", "M8", "M13"],
         SEEDS_MAX,
     ),
 ];

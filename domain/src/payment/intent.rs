@@ -50,6 +50,7 @@ impl Intent {
         self.succeeded |= status == "succeeded";
         self.canceled |= status == "canceled";
         let received = object.amount_received.map_or(0, Amount::minor);
+        crate::mutant!("M13", crate::mutants::choke_on(received));
         self.received_max = self.received_max.max(received);
         let joined = self.register.join(object.clone(), origin.clone());
         let learnt = before != (self.succeeded, self.canceled, self.received_max);

@@ -1,32 +1,93 @@
-//! The frame of every page, escaping, and money in words.
+//! The frame of every page, escaping, and money and days in words.
 //!
 //! Invariants: `escape` covers text and quoted attributes.
 //! Not here: contents.
 //! Failure: none.
 //! Source of outside rules: HTML Living Standard, "Escaping a string"; Stripe documentation, "Currencies".
 
+use serde_json::Value;
+
 /// One style sheet, light and dark.
-pub(crate) const STYLE: &str = ":root{color-scheme:light dark;--ink:#16202b;--paper:#f6f7f9;--card:#fff;--line:#767f8a;--go:#1d4ed8;--go-ink:#fff;--note:#7a4300;--note-bg:#fff3d6}\
-@media(prefers-color-scheme:dark){:root{--ink:#e8edf2;--paper:#10161d;--card:#19222c;--line:#7f8b98;--go:#93b4ff;--go-ink:#0b1220;--note:#ffd891;--note-bg:#3a2a0a}}\
-*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
-header{background:var(--note-bg);color:var(--note);padding:.6rem 1rem;text-align:center}\
-main{max-width:40rem;margin:1.5rem auto;padding:1.5rem;background:var(--card);border:1px solid var(--line);border-radius:.6rem;overflow-wrap:anywhere}\
-h1{font-size:1.5rem;margin:0 0 .75rem}h2{font-size:1.1rem;margin:1.5rem 0 .5rem}\
-label{display:block;margin:.75rem 0}input{font:inherit;color:inherit;background:var(--paper);border:1px solid var(--line);border-radius:.35rem;padding:.5rem;width:100%}\
-button{font:inherit;cursor:pointer;background:var(--go);color:var(--go-ink);border:0;border-radius:.35rem;padding:.55rem .9rem;min-height:2.75rem}\
-.cards{display:grid;gap:.6rem}.cards button{width:100%;text-align:left}\
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.35rem .5rem;border-bottom:1px solid var(--line)}caption{text-align:left;font-weight:600;padding:.35rem 0}\
-a{color:var(--go)}:focus-visible{outline:3px solid var(--go);outline-offset:2px}\
-.error{border:2px solid #b3261e;border-radius:.35rem;padding:.6rem}ul{padding-left:1.2rem}";
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// A whole page.
 pub(crate) fn page(title: &str, body: &str) -> String {
+    framed(title, "", body)
+}
+
+/// A whole page with room for tables.
+pub(crate) fn wide_page(title: &str, body: &str) -> String {
+    framed(title, " class=\"wide\"", body)
+}
+
+fn framed(title: &str, width: &str, body: &str) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
          <title>{} · SANDBOX</title><link rel=\"stylesheet\" href=\"/style.css\"></head><body>\
-         <header role=\"banner\"><strong>SANDBOX</strong> no money moves here</header><main>{body}</main></body></html>",
+         <header><strong>SANDBOX</strong> no money moves here</header><main{width}>{body}</main></body></html>",
         escape(title)
     )
+}
+
+/// What went wrong, to stand beside the control it is about: that names it by `aria-describedby`.
+pub(crate) fn error(id: &str, words: &str) -> String {
+    format!(
+        "<p class=\"error\" id=\"{id}\" role=\"alert\">{}</p>",
+        escape(words)
+    )
+}
+
+/// One row of a radio group: name and key, what it is, what it does. The first focus goes to it with `focus`.
+pub(crate) fn choice(
+    name: &str,
+    key: &str,
+    is: &str,
+    does: &str,
+    checked: bool,
+    focus: bool,
+) -> String {
+    let checked = if checked { " checked" } else { "" };
+    let focus = if focus { " autofocus" } else { "" };
+    format!(
+        "<label class=\"choice\"><input type=\"radio\" name=\"{name}\" value=\"{key}\"{checked}{focus}>\
+         <span>{is}<small>{does}</small></span></label>"
+    )
+}
+
+/// A status of Stripe's in words.
+pub(crate) fn words(status: &str) -> String {
+    escape(&status.replace('_', " "))
+}
+
+/// A day, e.g. `25 November 2026`.
+pub(crate) fn day(unix_seconds: i64) -> String {
+    jiff::Timestamp::from_second(unix_seconds)
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        .strftime("%-d %B %Y")
+        .to_string()
+}
+
+/// What a price costs each time: `29.00 USD`, softly `each month`.
+pub(crate) fn price(price: &Value) -> String {
+    let amount = money(
+        price["unit_amount"].as_i64().unwrap_or(0),
+        price["currency"].as_str().unwrap_or_default(),
+    );
+    format!("{amount}{}", every(price))
+}
+
+/// The rhythm of a price with a space before it; nothing for one that is paid once.
+pub(crate) fn every(price: &Value) -> String {
+    let Some(interval) = price["recurring"]["interval"].as_str() else {
+        return String::new();
+    };
+    match price["recurring"]["interval_count"].as_i64() {
+        Some(count) if count > 1 => format!(
+            " <span class=\"soft\">every {count} {}s</span>",
+            escape(interval)
+        ),
+        _ => format!(" <span class=\"soft\">each {}</span>", escape(interval)),
+    }
 }
 
 /// Text made safe for element content and quoted attributes.
@@ -67,6 +128,7 @@ pub(crate) fn money(amount: i64, currency: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn markup_in_text_stays_text() {
@@ -83,5 +145,28 @@ mod tests {
         assert_eq!(money(-5, "eur"), "−0.05 EUR");
         assert_eq!(money(500, "jpy"), "500 JPY");
         assert_eq!(money(1230, "kwd"), "1.230 KWD");
+    }
+
+    #[test]
+    fn a_price_is_said_with_its_rhythm() {
+        let price_of = |recurring| {
+            price(&json!({"unit_amount": 2900, "currency": "usd", "recurring": recurring}))
+        };
+        assert_eq!(price_of(json!(null)), "29.00 USD");
+        let monthly = json!({"interval": "month", "interval_count": 1});
+        assert_eq!(
+            price_of(monthly),
+            "29.00 USD <span class=\"soft\">each month</span>"
+        );
+        let quarterly = json!({"interval": "month", "interval_count": 3});
+        assert_eq!(
+            price_of(quarterly),
+            "29.00 USD <span class=\"soft\">every 3 months</span>"
+        );
+    }
+
+    #[test]
+    fn a_day_is_written_without_ambiguity() {
+        assert_eq!(day(1_747_044_000), "12 May 2025");
     }
 }

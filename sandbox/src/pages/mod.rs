@@ -7,17 +7,18 @@
 //! after paying, too).
 
 mod html;
+mod overview;
 mod pay;
 mod portal;
 
 use crate::server::{self, Shared};
-use crate::world::{World, text};
+use crate::world::World;
 use bytes::Bytes;
-use html::{escape, money, page};
+use html::page;
 use http_body_util::Full;
 use hyper::{Method, Response};
-use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a page route answers.
 pub(crate) enum Page {
@@ -32,7 +33,7 @@ pub(crate) type Form = BTreeMap<String, String>;
 
 /// Serves one page.
 pub(crate) fn serve(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     method: &Method,
     path: &str,
     query: &str,
@@ -63,7 +64,11 @@ pub(crate) fn serve(
             "only GET and POST\n".to_owned(),
         );
     }
-    let page = shared.act(|w| route(w, &parts, posts, &form));
+    let page = if posts && parts == ["clock"] {
+        overview::advance(shared, &form)
+    } else {
+        shared.act(|w| route(w, &parts, posts, &form))
+    };
     match page {
         Page::Html(status, body) => answer(shared, status, "text/html; charset=utf-8", body),
         Page::To(url) => {
@@ -105,7 +110,8 @@ fn at_home<T>(w: &mut World, id: &str, f: impl FnOnce(&mut World) -> T) -> Optio
 
 fn route(w: &mut World, parts: &[&str], posts: bool, form: &Form) -> Page {
     let found = match parts {
-        [""] => Some(index(w)),
+        [""] => Some(overview::overview(w, form, None)),
+        ["control"] => Some(overview::control_routes()),
         ["pay", id] => at_home(w, id, |w| pay::session(w, id, posts, form)),
         ["authenticate", id] => at_home(w, id, |w| pay::bank(w, id, posts, form)),
         ["link", id] => at_home(w, id, |w| pay::link(w, id, form)),
@@ -120,77 +126,5 @@ fn route(w: &mut World, parts: &[&str], posts: bool, form: &Form) -> Page {
         )),
         _ => None,
     };
-    found.unwrap_or_else(|| {
-        Page::Html(
-            404,
-            page(
-                "Not found",
-                "<h1>Not found</h1><p>The sandbox has no such page. <a href=\"/\">Overview</a></p>",
-            ),
-        )
-    })
-}
-
-fn index(w: &mut World) -> Page {
-    let rows = |kind: &str, line: &dyn Fn(&Value) -> String| -> String {
-        let list: String = w.newest(kind).take(15).map(line).collect();
-        if list.is_empty() {
-            "<li>none yet</li>".to_owned()
-        } else {
-            list
-        }
-    };
-    let prices = rows("price", &|p| {
-        let name = w
-            .get("product", &text(p, "product"))
-            .map(|v| text(v, "name"))
-            .unwrap_or_default();
-        let every = p["recurring"]["interval"]
-            .as_str()
-            .map(|i| format!(" / {i}"))
-            .unwrap_or_default();
-        format!(
-            "<li><code>{}</code> {} {}{every}</li>",
-            escape(&text(p, "id")),
-            escape(&name),
-            money(p["unit_amount"].as_i64().unwrap_or(0), &text(p, "currency"))
-        )
-    });
-    let sessions = rows("checkout.session", &|s| {
-        let id = escape(&text(s, "id"));
-        format!(
-            "<li><a href=\"/pay/{id}\">{}</a> {} ({})</li>",
-            &id[..id.len().min(24)],
-            money(
-                s["amount_total"].as_i64().unwrap_or(0),
-                &text(s, "currency")
-            ),
-            escape(&text(s, "status"))
-        )
-    });
-    let subs = rows("subscription", &|s| {
-        format!(
-            "<li><code>{}</code> {}</li>",
-            escape(&text(s, "id")),
-            escape(&text(s, "status"))
-        )
-    });
-    let events = rows("event", &|e| {
-        format!(
-            "<li>{} <code>{}</code></li>",
-            escape(&text(e, "type")),
-            escape(&text(e, "id"))
-        )
-    });
-    let base = escape(&w.base_url);
-    let body = format!(
-        "<h1>A Stripe that fits in your pocket</h1>\
-         <p>Point any Stripe SDK at <code>{base}</code> with any key of at least 12 characters that starts with <code>sk_test_</code>. \
-         Nothing here is real and nothing is kept.</p>\
-         <form method=\"post\" action=\"/control/clock/advance\"><label>Move the clock forward by <input name=\"seconds\" type=\"number\" value=\"2678400\" min=\"1\"> seconds</label> <button>Advance</button></form>\
-         <h2>Prices</h2><ul>{prices}</ul><h2>Checkout sessions</h2><ul>{sessions}</ul>\
-         <h2>Subscriptions</h2><ul>{subs}</ul><h2>Newest events</h2><ul>{events}</ul>\
-         <p>More: <a href=\"/control/deliveries\">deliveries</a>, <a href=\"/control/requests\">requests</a>, <a href=\"/control/events\">all events</a>, <a href=\"/control\">control routes</a></p>"
-    );
-    Page::Html(200, page("Overview", &body))
+    found.unwrap_or_else(overview::missing)
 }

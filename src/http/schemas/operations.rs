@@ -71,37 +71,6 @@ pub(super) const SCHEMAS: &[Schema] = &[
         ],
     ),
     schema(
-        "Digest",
-        "What the state and the journal come to.",
-        &[
-            said(
-                has("stateDigest", Shape::Text),
-                "The same for any order of arrival.",
-            ),
-            said(
-                has("chainHead", Shape::Text),
-                "Number and hash of the journal's last record.",
-            ),
-        ],
-    ),
-    schema(
-        "Verification",
-        "The stored inputs folded again, beside the live state.",
-        &[
-            has("applies", Shape::Integer),
-            has("inputs", Shape::Integer),
-            has("compared", Shape::Integer),
-            has("notCompared", Shape::Integer),
-            has("erased", Shape::Integer),
-            has("aggregates", Shape::Integer),
-            has("ledgerEntries", Shape::Integer),
-            has("mismatches", Shape::Integer),
-            has("findings", Shape::Texts),
-            has("stateDigest", Shape::Text),
-            has("chainHead", Shape::Text),
-        ],
-    ),
-    schema(
         "Claimed",
         "Something that found its tenant.",
         &[
@@ -178,7 +147,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
     ),
     schema(
         "Verification",
-        "The stored inputs folded again.",
+        "The stored inputs folded again, beside the live state.",
         &[
             has("applies", Shape::Integer),
             has("inputs", Shape::Integer),

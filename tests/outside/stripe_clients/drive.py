@@ -4,10 +4,13 @@
 
 Works with every release since 12.1.0: calls go through StripeClient, answers are read as mappings.
 """
+import http.server
 import json
 import sys
+import threading
 import time
 import traceback
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -62,6 +65,58 @@ def raw(path):
     request = urllib.request.Request(f"{BASE}{path}", headers={"Authorization": f"Bearer {KEY}"})
     with urllib.request.urlopen(request) as r:
         return json.load(r)
+
+
+class Stay(urllib.request.HTTPRedirectHandler):
+    """Shows a redirect instead of going to a shop that is not there."""
+
+    def redirect_request(self, *_):
+        return None
+
+
+def visit(url, **form):
+    """Opens a page, or submits its form, as a browser would: status, where it leads, its text."""
+    data = urllib.parse.urlencode(form).encode() if form else None
+    try:
+        with urllib.request.build_opener(Stay).open(urllib.request.Request(url, data=data)) as r:
+            return r.status, None, r.read().decode()
+    except urllib.error.HTTPError as e:
+        return e.code, e.headers.get("location"), e.read().decode()
+
+
+class Hook:
+    """An endpoint that keeps what the package's own verifier made of each delivery."""
+
+    def __init__(self):
+        self.secret, self.events, self.refused, self.last = None, [], [], None
+        hook = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                hook.last = body, self.headers["stripe-signature"]
+                try:
+                    hook.events.append(stripe.Webhook.construct_event(body, hook.last[1], hook.secret))
+                except Exception as error:  # noqa: BLE001 - any refusal is one too many
+                    hook.refused.append(f"{type(error).__name__}: {error}")
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def heard(self, kind, **fields):
+        """Waits for an event of this type whose object has these fields."""
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            for event in list(self.events):
+                if event["type"] == kind and all(event["data"]["object"][k] == v for k, v in fields.items()):
+                    return event
+            time.sleep(0.02)
+        return None
 
 
 def catalogue():
@@ -187,6 +242,82 @@ def payments():
     check("a dispute is won", v1.disputes.retrieve(dispute.id).status == "won", won.status)
 
 
+def page_payment(once):
+    """What a browser does on the page of a one-time payment, by its form alone."""
+    session = v1.checkout.sessions.create({
+        "mode": "payment", "success_url": "http://shop.example/?s={CHECKOUT_SESSION_ID}", "cancel_url": "http://shop.example/no",
+        "line_items": [{"price": once.id, "quantity": 2}], "payment_intent_data": {"metadata": {"tenant_id": "tenant_1"}}})
+    status, _, page = visit(session.url)
+    check("the page names the sum", status == 200 and "Pay 20.00 USD" in page, status)
+    status, _, page = visit(session.url, email="not an address", card="4242")
+    check("a wrong address is said on the page", status == 400 and "email-error" in page, status)
+    status, _, page = visit(session.url, email="eve@example.com", card="9995")
+    check("a decline is said on the page", status == 402 and "insufficient funds" in page, status)
+    failed = v1.payment_intents.list({"limit": 1}).data[0]
+    check("and leaves an intent that failed", (failed.status, failed.last_payment_error.decline_code)
+          == ("requires_payment_method", "insufficient_funds"), failed.status)
+    check("cancelling leads back", visit(session.url, cancel="1")[:2] == (303, "http://shop.example/no"))
+    check("and leaves it open", v1.checkout.sessions.retrieve(session.id).status == "open")
+    status, bank, _ = visit(session.url, email="eve@example.com", card="3184")
+    check("a card may ask the bank first", status == 303 and bank.startswith("/authenticate/"), bank)
+    check("which may refuse", visit(BASE + bank, answer="refuse")[0] == 303)
+    check("as the page then says", "unable to authenticate" in visit(session.url)[2])
+    status, to, _ = visit(session.url, email="eve@example.com", card="4242")
+    check("paying leads to the shop", (status, to) == (303, f"http://shop.example/?s={session.id}"), to)
+    paid = v1.checkout.sessions.retrieve(session.id, {"expand": ["payment_intent.latest_charge"]})
+    check("complete and paid", (paid.status, paid.payment_status, paid.amount_total) == ("complete", "paid", 2000))
+    intent = paid.payment_intent
+    check("one intent took it all", (intent.id, intent.amount_received, intent.metadata["tenant_id"]) == (failed.id, 2000, "tenant_1"))
+    check("one charge of it paid", [c.paid for c in v1.charges.list({"payment_intent": intent.id}).data].count(True) == 1)
+    check("the buyer is known by the address", paid.customer_details.email == "eve@example.com", paid.customer_details)
+    check("a second click pays nothing", visit(session.url, email="eve@example.com", card="4242")[0] == 200
+          and [c.paid for c in v1.charges.list({"payment_intent": intent.id}).data].count(True) == 1)
+
+
+def payment_links(price, once):
+    link = v1.payment_links.create({"line_items": [{"price": once.id, "quantity": 1}], "metadata": {"campaign": "spring"},
+                                    "after_completion": {"type": "redirect", "redirect": {"url": "http://shop.example/thanks"}}})
+    check("a link is active and has an address", link.active and link.url.startswith(BASE), link.url)
+    check("its items", v1.payment_links.line_items.list(link.id).data[0].price.id == once.id)
+    seen = []
+    for reference, kept in (("visit-1", "visit-1"), ("not allowed!", None)):
+        query = urllib.parse.urlencode({"client_reference_id": reference, "prefilled_email": "leo@example.com"})
+        status, page, _ = visit(f"{link.url}?{query}")
+        check("a visit opens a checkout", status == 303 and page.startswith("/pay/"), page)
+        check("with the address filled in", 'value="leo@example.com"' in visit(BASE + page)[2])
+        status, to, _ = visit(BASE + page, email="leo@example.com", card="4242")
+        check("paying leads to the link's page", (status, to) == (303, "http://shop.example/thanks"), to)
+        session = v1.checkout.sessions.retrieve(page.split("/")[-1])
+        check("the session names link, campaign and visitor", (session.payment_link, session.metadata["campaign"],
+              session.client_reference_id, session.payment_status) == (link.id, "spring", kept, "paid"), session.client_reference_id)
+        seen.append(session.id)
+    listed = [s.id for s in v1.checkout.sessions.list({"payment_link": link.id}).data]
+    check("each visit is a session of its own", sorted(listed) == sorted(seen), listed)
+    check("switched off", not v1.payment_links.update(link.id, {"active": False}).active)
+    check("it sells nothing", visit(link.url)[0] >= 400)
+    plan = v1.payment_links.create({"line_items": [{"price": price.id, "quantity": 1}]})
+    page = visit(plan.url)[1]
+    visit(BASE + page, email="mia@example.com", card="4242")
+    session = v1.checkout.sessions.retrieve(page.split("/")[-1], {"expand": ["subscription"]})
+    check("a link of a plan subscribes", (session.mode, session.subscription.status) == ("subscription", "active"))
+
+
+def webhooks(hook):
+    """The package's own verifier on what the sandbox sent."""
+    customer = v1.customers.create({"email": "hook@example.com"})
+    event = hook.heard("customer.created", id=customer.id)
+    check("a delivery is genuine", event is not None, hook.refused[:1])
+    check("it is an event of the package's own kind", isinstance(event, stripe.Event) and event.data.object["email"] == "hook@example.com")
+    v1.customers.update(customer.id, {"name": "Hook"})
+    event = hook.heard("customer.updated", id=customer.id)
+    check("an update says what changed", json.loads(str(event))["data"]["previous_attributes"] == {"name": None}, event)
+    body, header = hook.last
+    error = stripe.SignatureVerificationError
+    refused("another body", error, lambda: stripe.Webhook.construct_event(body.replace(b"hook@", b"h00k@"), header, hook.secret))
+    refused("another secret", error, lambda: stripe.Webhook.construct_event(body, header, "whsec_of_somebody_else_0123456789"))
+    refused("a signature of long ago", error, lambda: stripe.Webhook.construct_event(body, header, hook.secret, tolerance=-1))
+
+
 def connect():
     account = v1.accounts.create({"type": "express", "country": "US", "capabilities": {"card_payments": {"requested": True}, "transfers": {"requested": True}}})
     link = v1.account_links.create({"account": account.id, "type": "account_onboarding", "refresh_url": "http://x/r", "return_url": f"{BASE}/paid"})
@@ -214,17 +345,27 @@ def all_events():
 
 
 def main():
-    price, more, _once = catalogue()
+    hook = Hook()
+    endpoint = v1.webhook_endpoints.create({"url": f"http://127.0.0.1:{hook.server.server_port}/", "enabled_events": ["*"]})
+    hook.secret = endpoint.secret
+    price, more, once = catalogue()
     part(strictness, price)
     part(idempotency)
+    part(webhooks, hook)
+    part(page_payment, once)
+    part(payment_links, price, once)
     sub, customer = subscription_by_checkout(price, more)
     part(payments)
     part(connect)
+    # The clock is about to move: a signature of next month is refused, and rightly so.
+    heard = hook.heard("charge.dispute.closed")
+    check("every delivery was genuine", heard is not None and not hook.refused, hook.refused[:3])
+    v1.webhook_endpoints.delete(endpoint.id)
     part(renewal, sub, customer)
     part(lists_and_search)
     events = all_events()
     check("events have distinct ids", len({e.id for e in events}) == len(events))
-    print(f"ran python stripe {stripe.VERSION}: checks={checks} failed={failed}")
+    print(f"ran python stripe {stripe.VERSION}: checks={checks} failed={failed} webhooks={len(hook.events)}")
     sys.exit(1 if failed else 0)
 
 

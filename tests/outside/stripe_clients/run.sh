@@ -7,77 +7,11 @@
 # line per part, `ran …` or `skipped: …`; exits 1 when a part fails. With CI=true a skip is a failure.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$here/../../.." && pwd)
-bin=${1:-}
-for candidate in "${CARGO_TARGET_DIR:-$root/target}/debug/bursar" "${CARGO_TARGET_DIR:-$root/target}/release/bursar"; do
-  [ -z "$bin" ] && [ -x "$candidate" ] && bin=$candidate
-done
-[ -x "${bin:-}" ] || { echo "FAILED: no binary at '${bin:-target/debug/bursar}' (cargo build)"; exit 1; }
-bin=$(cd "$(dirname "$bin")" && pwd)/$(basename "$bin")
+# shellcheck source=../begin.sh
+. "$here/../begin.sh"
 
-# Seconds one part may take, and one installation.
-PART_SECONDS_MAX=60
-INSTALL_SECONDS_MAX=150
-export STRIPE_CLI_TELEMETRY_OPTOUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 NPM_CONFIG_FUND=false NPM_CONFIG_AUDIT=false
-unset STRIPE_API_KEY STRIPE_WEBHOOK_SECRET
-
-dir=${BURSAR_OUTSIDE_DIR:-}
-made=
-[ -n "$dir" ] || { dir=$(mktemp -d) && made=$dir; }
-mkdir -p "$dir" && dir=$(cd "$dir" && pwd)
-work=$(mktemp -d)
-failed=0
-started=()
-installers=()
-stop() {
-  for pid in "${started[@]:-}" "${installers[@]:-}"; do [ -n "$pid" ] && kill "$pid" 2>/dev/null; done
-  for pid in "${started[@]:-}" "${installers[@]:-}"; do [ -n "$pid" ] && wait "$pid" 2>/dev/null; done
-  started=()
-  installers=()
-}
-finish() { stop; rm -rf "$work"; [ -z "$made" ] || rm -rf "$made"; }
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-fail() { echo "FAILED: $1"; failed=1; }
-skip() { # part, reason
-  echo "skipped: $1 ($2)"
-  [ "${CI:-}" = true ] && failed=1
-  return 0
-}
-
-# Starts `bursar …` in the background and waits until its banner names an address: address PATTERN LOG ARGS…
-serve() {
-  local pattern=$1 log=$2
-  shift 2
-  : >"$log"
-  "$@" >"$log" 2>"$log.err" &
-  started+=($!)
-  for _ in $(seq 1 200); do
-    address=$(sed -nE "s|.*$pattern.*(http://127\.0\.0\.1:[0-9]+).*|\1|p" "$log" | head -n 1)
-    [ -n "$address" ] && return 0
-    kill -0 "${started[-1]}" 2>/dev/null || break
-    sleep 0.1
-  done
-  echo "FAILED: $* did not start:"
-  cat "$log" "$log.err"
-  exit 1
-}
 # A sandbox of its own for each part: some move the clock by months.
 sandbox() { serve "Stripe API" "$work/$1.sandbox.log" "$bin" sandbox --listen 127.0.0.1:0 --with-plans; base=$address; }
-
-# Installations run side by side; each leaves DIR/PART/installed when it is whole.
-install_python() { # part, requirement
-  [ -e "$dir/$1/installed" ] && return 0
-  rm -rf "${dir:?}/$1"
-  python3 -m venv "$dir/$1" && timeout "$INSTALL_SECONDS_MAX" "$dir/$1/bin/pip" install --quiet "$2" && touch "$dir/$1/installed"
-}
-install_node() { # part, package
-  [ -e "$dir/$1/installed" ] && return 0
-  rm -rf "${dir:?}/$1" && mkdir -p "$dir/$1" && echo '{"private":true}' >"$dir/$1/package.json" &&
-    (cd "$dir/$1" && timeout "$INSTALL_SECONDS_MAX" npm install --silent --ignore-scripts "$2") && touch "$dir/$1/installed"
-}
-begin() { "$@" >"$work/$2.install.log" 2>&1 & installers+=($!); }
 
 python_part() { # part, requirement
   command -v python3 >/dev/null || { skip "$2" "python3 not found (apt-get install python3-venv)"; return; }
