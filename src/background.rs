@@ -1,4 +1,4 @@
-//! A runtime of its own for the actors, whose threads give way to those somebody waits for.
+//! The two runtimes: one for the edge, and one for the actors, whose threads give way to it.
 //!
 //! Deciding and applying can wait: what they work on is durable. Stripe and people at the edge cannot,
 //! so on a busy machine the operating system serves the edge's threads and the committer first. With
@@ -13,7 +13,21 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// Far enough below the edge (0) to get about a tenth of a busy processor's time.
 const NICENESS: i32 = 10;
 
-/// The runtime; its tasks end with it.
+/// The runtime of the edge: half of the processors, since the committer and the actors need theirs, and
+/// one thread passes fewer tasks around than two.
+///
+/// # Errors
+/// No thread can be had.
+pub fn edge() -> io::Result<Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Builder::new_multi_thread()
+        .thread_name("edge")
+        .worker_threads((processors / 2).max(1))
+        .enable_all()
+        .build()
+}
+
+/// The runtime of the actors; its tasks end with it.
 pub struct Background(Option<Runtime>);
 
 impl Background {

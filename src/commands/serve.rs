@@ -27,9 +27,7 @@ pub fn run(args: &ConfigArgs, global: &GlobalArgs) -> Result<Exit, CliError> {
     for note in loaded.report.notes() {
         tracing::info!("{note}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = crate::background::edge()?;
     runtime.block_on(serve(&loaded.config, &load_args))
 }
 

@@ -113,13 +113,13 @@ mod tests {
     fn what_was_added_is_never_denied_and_little_else_is_believed() {
         let mut known = Known::new();
         assert!(!known.denies(&key(1)), "nothing is denied too early");
-        for n in 0..500_000 {
+        for n in 0..100_000 {
             known.add(&key(n));
         }
         known.complete();
-        assert!((0..500_000).all(|n| !known.denies(&key(n))));
-        let believed = (500_000..600_000).filter(|n| !known.denies(&key(*n)));
-        assert!(believed.count() < 100, "of 100,000");
+        assert!((0..100_000).all(|n| !known.denies(&key(n))));
+        let believed = (100_000..120_000).filter(|n| !known.denies(&key(*n)));
+        assert!(believed.count() < 20, "of 20,000");
         assert!(!known.denies(&[keys::INPUT, 1]), "not kept, never denied");
     }
 }
