@@ -1,6 +1,6 @@
 //! The pure core behind its port.
 
-use crate::ports::{Reducer, RereadOrder};
+use crate::ports::{Prepared, Reducer, RereadOrder};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Decision;
 use bursar_domain::effect::Effect;
@@ -12,27 +12,26 @@ use bursar_domain::settings::Settings;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CoreReducer;
 
+impl Prepared for bursar_domain::Prepared<'_> {
+    fn lookups(&self, settings: &Settings) -> Vec<LinkKey> {
+        bursar_domain::Prepared::lookups(self, settings)
+    }
+    fn decide(self: Box<Self>, ctx: &Ctx<'_>) -> Decision {
+        bursar_domain::Prepared::decide(*self, ctx)
+    }
+}
+
 impl Reducer for CoreReducer {
     fn revision(&self) -> u32 {
         bursar_domain::REDUCER_REV
     }
-    fn lookups(
+    fn prepare<'a>(
         &self,
-        key: &AggregateKey,
-        snapshot: Option<&[u8]>,
-        input: &StoredInput,
-        settings: &Settings,
-    ) -> Vec<LinkKey> {
-        bursar_domain::lookups(key, snapshot, input, settings)
-    }
-    fn decide(
-        &self,
-        key: &AggregateKey,
-        snapshot: Option<&[u8]>,
-        input: &StoredInput,
-        ctx: &Ctx<'_>,
-    ) -> Decision {
-        bursar_domain::decide(key, snapshot, input, ctx)
+        key: &'a AggregateKey,
+        snapshot: Option<&'a [u8]>,
+        input: &'a StoredInput,
+    ) -> Box<dyn Prepared + 'a> {
+        Box::new(bursar_domain::prepare(key, snapshot, input))
     }
     fn reread(&self, payload: &[u8]) -> Result<RereadOrder, String> {
         match Effect::from_payload(payload) {

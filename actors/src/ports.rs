@@ -80,26 +80,25 @@ pub struct RereadOrder {
     pub target: serde_json::Value,
 }
 
+/// An input in hand: read once, asked twice.
+pub trait Prepared: Send {
+    /// Links `decide` wants to see.
+    fn lookups(&self, settings: &Settings) -> Vec<LinkKey>;
+    /// Decides. A panic makes this one input dead, nothing else.
+    fn decide(self: Box<Self>, ctx: &Ctx<'_>) -> Decision;
+}
+
 /// The pure core, behind a trait so that tests can put a broken one in its place.
 pub trait Reducer: Send + Sync + 'static {
     /// Revision recorded with every decision.
     fn revision(&self) -> u32;
-    /// Links `decide` wants to see.
-    fn lookups(
+    /// Reads an input and the state it meets. A panic makes this one input dead, nothing else.
+    fn prepare<'a>(
         &self,
-        key: &AggregateKey,
-        snapshot: Option<&[u8]>,
-        input: &StoredInput,
-        settings: &Settings,
-    ) -> Vec<LinkKey>;
-    /// Decides. A panic makes this one input dead, nothing else.
-    fn decide(
-        &self,
-        key: &AggregateKey,
-        snapshot: Option<&[u8]>,
-        input: &StoredInput,
-        ctx: &Ctx<'_>,
-    ) -> Decision;
+        key: &'a AggregateKey,
+        snapshot: Option<&'a [u8]>,
+        input: &'a StoredInput,
+    ) -> Box<dyn Prepared + 'a>;
     /// Reads a re-read effect. # Errors: in words; the effect is settled as failed.
     fn reread(&self, payload: &[u8]) -> Result<RereadOrder, String>;
 }

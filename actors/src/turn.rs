@@ -297,8 +297,13 @@ async fn decide_one(
 ) -> Result<Result<Step, String>, StoreError> {
     let reducer = env.reducer.as_ref();
     let settings = env.settings.as_ref();
-    let mut wanted = match guarded(|| reducer.lookups(key, snapshot, input, settings)) {
-        Ok(wanted) => wanted,
+    let read = guarded(|| {
+        let prepared = reducer.prepare(key, snapshot, input);
+        let wanted = prepared.lookups(settings);
+        (prepared, wanted)
+    });
+    let (prepared, mut wanted) = match read {
+        Ok(read) => read,
         Err(panic) => return Ok(Err(panic)),
     };
     wanted.sort();
@@ -331,7 +336,7 @@ async fn decide_one(
         links: &links,
         shown_version,
     };
-    let decided: Result<Decision, String> = guarded(|| reducer.decide(key, snapshot, input, &ctx));
+    let decided: Result<Decision, String> = guarded(|| prepared.decide(&ctx));
     let came_to = bursar_domain::mutant!("M10", decided.or_else(mutants::vanish), decided);
     Ok(came_to.map(|decision| Step {
         seq: input.seq,

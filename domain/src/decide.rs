@@ -112,6 +112,62 @@ macro_rules! dispatch {
     };
 }
 
+/// One input in hand: decoded once and its aggregate's state read once, whatever is asked of it.
+pub struct Prepared<'a>(Box<dyn Ready + Send + 'a>);
+
+trait Ready {
+    fn lookups(&self, settings: &Settings) -> Vec<LinkKey>;
+    fn decide(self: Box<Self>, ctx: &Ctx<'_>) -> Decision;
+}
+
+impl Prepared<'_> {
+    /// The links the decision needs.
+    pub fn lookups(&self, settings: &Settings) -> Vec<LinkKey> {
+        self.0.lookups(settings)
+    }
+    /// Decides what the input changes.
+    pub fn decide(self, ctx: &Ctx<'_>) -> Decision {
+        self.0.decide(ctx)
+    }
+}
+
+/// Reads an input and the state it meets.
+/// # Panics: the snapshot is not one of this reducer's (a bug).
+pub fn prepare<'a>(
+    key: &'a AggregateKey,
+    snapshot: Option<&[u8]>,
+    input: &'a StoredInput,
+) -> Prepared<'a> {
+    let fact = Fact::read(input);
+    if let Some(owner) = owner_elsewhere(key, input, &fact) {
+        return Prepared(Box::new(PassedOn {
+            key,
+            input,
+            owner,
+            fact,
+        }));
+    }
+    dispatch!(key, read_with(key, snapshot, input, fact))
+}
+
+fn read_with<'a, R: Reducer + Send + 'a>(
+    key: &'a AggregateKey,
+    snapshot: Option<&[u8]>,
+    input: &'a StoredInput,
+    fact: Result<Fact, String>,
+) -> Prepared<'a> {
+    let old: Option<R> = snapshot.map(|bytes| {
+        serde_json::from_slice(bytes).expect("a snapshot is what this reducer once wrote")
+    });
+    Prepared(Box::new(Met {
+        key,
+        input,
+        fact,
+        is_new: old.is_none(),
+        old: old.unwrap_or_default(),
+    }))
+}
+
 /// The links a decision about this input needs.
 pub fn lookups(
     key: &AggregateKey,
@@ -119,7 +175,7 @@ pub fn lookups(
     input: &StoredInput,
     settings: &Settings,
 ) -> Vec<LinkKey> {
-    dispatch!(key, lookups_of(key, snapshot, input, settings))
+    prepare(key, snapshot, input).lookups(settings)
 }
 
 /// Decides what one input changes.
@@ -130,19 +186,16 @@ pub fn decide(
     input: &StoredInput,
     ctx: &Ctx<'_>,
 ) -> Decision {
-    if let Some(passed_on) = pass_on(key, input, ctx) {
-        return passed_on;
-    }
-    dispatch!(key, decide_of(key, snapshot, input, ctx))
+    prepare(key, snapshot, input).decide(ctx)
 }
 
-/// An answer about an object that is an aggregate of its own goes there.
-fn pass_on(key: &AggregateKey, input: &StoredInput, ctx: &Ctx<'_>) -> Option<Decision> {
-    if !matches!(input.source, InputSource::Effect(_)) {
-        return None;
-    }
-    let fact = Fact::read(input).ok()?;
-    let Fact::Answer(answer) = &fact else {
+/// The aggregate an answer is about, if it is not the one that asked.
+fn owner_elsewhere(
+    key: &AggregateKey,
+    input: &StoredInput,
+    fact: &Result<Fact, String>,
+) -> Option<AggregateKey> {
+    let (InputSource::Effect(_), Ok(Fact::Answer(answer))) = (&input.source, fact) else {
         return None;
     };
     let scope = key.scope()?.clone();
@@ -162,82 +215,111 @@ fn pass_on(key: &AggregateKey, input: &StoredInput, ctx: &Ctx<'_>) -> Option<Dec
         | RereadTarget::Dispute(_)
         | RereadTarget::Account(_) => return None,
     };
-    if owner == *key {
-        return None;
-    }
-    let mut decision = Decision::nothing(Disposition::Applied, "");
-    let mut passed = Projection::default();
-    passed.tell(owner, "", Message::Answer((**answer).clone()));
-    let cause = cause_of(input, &fact, ctx.now);
-    write_difference(&mut decision, key, &Projection::default(), &passed, &cause);
-    Some(decision)
+    (owner != *key).then_some(owner)
 }
 
-fn state_of<R: Reducer>(snapshot: Option<&[u8]>) -> Option<R> {
-    snapshot.map(|bytes| {
-        serde_json::from_slice(bytes).expect("a snapshot is what this reducer once wrote")
-    })
+/// An answer about an object that is an aggregate of its own goes there.
+struct PassedOn<'a> {
+    key: &'a AggregateKey,
+    input: &'a StoredInput,
+    owner: AggregateKey,
+    fact: Result<Fact, String>,
 }
 
-pub(crate) fn lookups_of<R: Reducer>(
-    key: &AggregateKey,
-    snapshot: Option<&[u8]>,
-    input: &StoredInput,
-    settings: &Settings,
-) -> Vec<LinkKey> {
-    let Ok(fact) = Fact::read(input) else {
-        return Vec::new();
-    };
-    let state = state_of::<R>(snapshot).unwrap_or_default();
-    let mut keys = state.references(key, &fact, settings);
-    keys.sort();
-    keys.dedup();
-    keys
-}
-
-pub(crate) fn decide_of<R: Reducer>(
-    key: &AggregateKey,
-    snapshot: Option<&[u8]>,
-    input: &StoredInput,
-    ctx: &Ctx<'_>,
-) -> Decision {
-    let fact = match Fact::read(input) {
-        Ok(fact) => fact,
-        Err(reason) => return Decision::nothing(Disposition::Dead, reason),
-    };
-    let cause = cause_of(input, &fact, ctx.now);
-    let old = state_of::<R>(snapshot);
-    let mut new = old.clone().unwrap_or_default();
-    let mut outcome = new.join(key, &fact, &cause, ctx);
-    let mut decision = Decision::nothing(outcome.disposition, outcome.reason.clone());
-    if matches!(outcome.disposition, Disposition::Dead) {
-        return decision;
+impl Ready for PassedOn<'_> {
+    fn lookups(&self, _: &Settings) -> Vec<LinkKey> {
+        Vec::new()
     }
-    new.settle(key, ctx);
-    let before = old.as_ref().map(|old| old.project(key)).unwrap_or_default();
-    let after = new.project(key);
-    let changed = write_difference(&mut decision, key, &before, &after, &cause);
-    decision.effects = new.effects(&old.clone().unwrap_or_default(), key, &cause, ctx);
-    let writes_nothing = changed.is_empty() && decision.movements.is_empty();
-    if !writes_nothing && outcome.disposition != Disposition::Ignored {
-        // Whatever the join thought of it: it did change what is shown.
-        outcome.disposition = Disposition::Applied;
-        outcome.reason.clear();
-    }
-    decision.disposition = outcome.disposition;
-    decision.reason = outcome.reason.clone();
-    if old.as_ref() != Some(&new) {
-        decision.snapshot =
-            Some(serde_json::to_vec(&new).expect("states are plain values with text keys"));
-        decision.snapshot_subject = after.subject.clone();
-    }
-    let is_told = !writes_nothing || matches!(fact, Fact::Event(_) | Fact::Order(_));
-    if is_told {
+    fn decide(self: Box<Self>, ctx: &Ctx<'_>) -> Decision {
+        let Ok(Fact::Answer(answer)) = &self.fact else {
+            return Decision::nothing(Disposition::Dead, "no answer");
+        };
+        let mut decision = Decision::nothing(Disposition::Applied, "");
+        let mut passed = Projection::default();
+        passed.tell(self.owner, "", Message::Answer((**answer).clone()));
+        let fact = Fact::Answer(answer.clone());
+        let cause = cause_of(self.input, &fact, ctx.now);
+        let none = Projection::default();
+        write_difference(&mut decision, self.key, &none, &passed, &cause);
         decision
-            .timeline
-            .push(entry(key, &cause, outcome, changed, &after));
     }
-    decision
+}
+
+/// An input and the state it meets.
+struct Met<'a, R> {
+    key: &'a AggregateKey,
+    input: &'a StoredInput,
+    fact: Result<Fact, String>,
+    /// The state before; the default if there was none.
+    old: R,
+    is_new: bool,
+}
+
+impl<R: Reducer> Ready for Met<'_, R> {
+    fn lookups(&self, settings: &Settings) -> Vec<LinkKey> {
+        let Ok(fact) = &self.fact else {
+            return Vec::new();
+        };
+        let mut keys = self.old.references(self.key, fact, settings);
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    fn decide(self: Box<Self>, ctx: &Ctx<'_>) -> Decision {
+        let Self {
+            key,
+            input,
+            fact,
+            old,
+            is_new,
+        } = *self;
+        let fact = match fact {
+            Ok(fact) => fact,
+            Err(reason) => return Decision::nothing(Disposition::Dead, reason),
+        };
+        let cause = cause_of(input, &fact, ctx.now);
+        let mut new = old.clone();
+        let mut outcome = new.join(key, &fact, &cause, ctx);
+        let mut decision = Decision::nothing(outcome.disposition, outcome.reason.clone());
+        if matches!(outcome.disposition, Disposition::Dead) {
+            return decision;
+        }
+        new.settle(key, ctx);
+        let is_same = !is_new && old == new;
+        let after = new.project(key);
+        let mut changed = Vec::new();
+        if !is_same {
+            // Of an equal state nothing can differ: projections are functions of the state.
+            let before = if is_new {
+                Projection::default()
+            } else {
+                old.project(key)
+            };
+            changed = write_difference(&mut decision, key, &before, &after, &cause);
+        }
+        decision.effects = new.effects(&old, key, &cause, ctx);
+        let writes_nothing = changed.is_empty() && decision.movements.is_empty();
+        if !writes_nothing && outcome.disposition != Disposition::Ignored {
+            // Whatever the join thought of it: it did change what is shown.
+            outcome.disposition = Disposition::Applied;
+            outcome.reason.clear();
+        }
+        decision.disposition = outcome.disposition;
+        decision.reason = outcome.reason.clone();
+        if !is_same {
+            decision.snapshot =
+                Some(serde_json::to_vec(&new).expect("states are plain values with text keys"));
+            decision.snapshot_subject = after.subject.clone();
+        }
+        let is_told = !writes_nothing || matches!(fact, Fact::Event(_) | Fact::Order(_));
+        if is_told {
+            decision
+                .timeline
+                .push(entry(key, &cause, outcome, changed, &after));
+        }
+        decision
+    }
 }
 
 fn entry(

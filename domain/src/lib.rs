@@ -39,7 +39,7 @@ pub mod tenant;
 #[doc(hidden)]
 pub mod testing;
 
-pub use decide::{decide, lookups};
+pub use decide::{Prepared, decide, lookups, prepare};
 pub use fact::is_conditional;
 pub use route::{Fate, Routed, route};
 

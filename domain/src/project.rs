@@ -16,7 +16,13 @@ use crate::link::{LinkKey, LinkTarget};
 use crate::message::{Cause, Envelope, Message, Sums};
 use crate::money::Currency;
 use crate::rows::{Row, RowKind, RowWrite, Subject};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The field that names a row's tenant.
+const TENANT_FIELD: &str = "tenantId";
 
 /// A message a state implies; `slot` tells two messages of one kind to one receiver apart.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,50 +176,66 @@ fn write_rows(
     }
 }
 
-/// What differs between two versions of a row, by dotted field.
-fn changes(before: Option<&Row>, after: &Row) -> Vec<Change> {
-    fn flat(row: Option<&Row>) -> BTreeMap<String, String> {
-        fn walk(path: &str, value: &serde_json::Value, out: &mut BTreeMap<String, String>) {
-            match value {
-                serde_json::Value::Object(map) if !map.is_empty() => {
-                    for (key, inner) in map {
-                        let path = if path.is_empty() {
-                            key.clone()
-                        } else {
-                            format!("{path}.{key}")
-                        };
-                        walk(&path, inner, out);
-                    }
-                }
-                leaf => {
-                    out.insert(path.to_owned(), leaf.to_string());
-                }
+/// Fields of a row, each still the JSON text it was written as.
+type Fields<'r> = BTreeMap<Cow<'r, str>, &'r RawValue>;
+
+fn fields(row: Option<&Row>) -> Fields<'_> {
+    let read = row.map(|row| serde_json::from_slice::<Fields<'_>>(&row.value));
+    read.and_then(Result::ok).unwrap_or_default()
+}
+
+/// The leaves under a field, by dotted path. An empty object is a leaf.
+fn walk(path: &str, value: &Value, out: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (key, inner) in map {
+                walk(&format!("{path}.{key}"), inner, out);
             }
         }
-        let mut out = BTreeMap::new();
-        if let Some(row) = row {
-            let value: serde_json::Value =
-                serde_json::from_slice(&row.value).unwrap_or(serde_json::Value::Null);
-            walk("", &value, &mut out);
-            out.insert("tenantId".to_owned(), json_text(row.tenant.as_ref()));
+        leaf => {
+            out.insert(path.to_owned(), leaf.to_string());
         }
-        out
     }
-    let (old, new) = (flat(before), flat(Some(after)));
-    let fields: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    fields
-        .into_iter()
-        .filter_map(|field| {
-            let null = || "null".to_owned();
-            let from = old.get(field).cloned().unwrap_or_else(null);
-            let to = new.get(field).cloned().unwrap_or_else(null);
-            (from != to).then(|| Change {
-                field: field.clone(),
-                from,
-                to,
-            })
-        })
-        .collect()
+}
+
+fn leaves_of(path: &str, text: Option<&&RawValue>) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::new();
+    if let Some(value) = text.and_then(|text| serde_json::from_str(text.get()).ok()) {
+        walk(path, &value, &mut out);
+    }
+    out
+}
+
+/// What differs between two versions of a row, by dotted field. Only fields whose texts differ are
+/// read: rows are written by one function each, so the same value is the same text.
+fn changes(before: Option<&Row>, after: &Row) -> Vec<Change> {
+    let (old, new) = (fields(before), fields(Some(after)));
+    let names: BTreeSet<&Cow<'_, str>> = old.keys().chain(new.keys()).collect();
+    let mut changed = Vec::new();
+    let mut compare = |field: &String, from: Option<&String>, to: Option<&String>| {
+        let text = |text: Option<&String>| text.map_or_else(|| "null".to_owned(), Clone::clone);
+        let (from, to) = (text(from), text(to));
+        if from != to {
+            let field = field.clone();
+            changed.push(Change { field, from, to });
+        }
+    };
+    for name in names {
+        let (from, to) = (old.get(name), new.get(name));
+        if *name == TENANT_FIELD || from.map(|text| text.get()) == to.map(|text| text.get()) {
+            continue;
+        }
+        let (from, to) = (leaves_of(name, from), leaves_of(name, to));
+        for field in from.keys().chain(to.keys()).collect::<BTreeSet<_>>() {
+            compare(field, from.get(field), to.get(field));
+        }
+    }
+    // Whose a row is stands beside its value, which need not say so.
+    let owner = |row: &Row| json_text(row.tenant.as_ref());
+    let (from, to) = (before.map(owner), owner(after));
+    compare(&TENANT_FIELD.to_owned(), from.as_ref(), Some(&to));
+    changed.sort_by(|a, b| a.field.cmp(&b.field));
+    changed
 }
 
 fn json_text<T: serde::Serialize>(value: Option<&T>) -> String {

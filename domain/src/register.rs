@@ -11,6 +11,7 @@
 use crate::ids::Timestamp;
 use crate::stripe_wire::{Event, Leaves, WireObject, leaves};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::sync::OnceLock;
 
 /// Most snapshots of one second that are kept.
 pub const SNAPSHOTS_MAX: usize = 16;
@@ -110,7 +111,21 @@ pub struct Register<T> {
     reread: bool,
     is_final: bool,
     snapshots: Vec<Snapshot<T>>,
+    #[serde(skip)]
+    told: Told,
 }
+
+/// What `snapshots` say, worked out once: which of them holds, and whether another may. Follows from
+/// them, so it is neither stored nor compared.
+#[derive(Clone, Debug, Default)]
+struct Told(OnceLock<(usize, bool)>);
+
+impl PartialEq for Told {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+impl Eq for Told {}
 
 impl<T> Default for Register<T> {
     fn default() -> Self {
@@ -119,6 +134,7 @@ impl<T> Default for Register<T> {
             reread: false,
             is_final: false,
             snapshots: Vec::new(),
+            told: Told::default(),
         }
     }
 }
@@ -135,6 +151,7 @@ impl<T: WireObject + Ranked> Register<T> {
         let standing = (is_final, origin.at, origin.reread);
         let kept = (self.is_final, self.at, self.reread);
         crate::mutant!("M8", self.snapshots.clear());
+        self.told = Told::default();
         if standing < kept && !self.snapshots.is_empty() {
             return if known { Joined::Same } else { Joined::Older };
         }
@@ -165,7 +182,7 @@ impl<T: WireObject + Ranked> Register<T> {
         match self.snapshots.as_slice() {
             [] => None,
             [one] => Some(&one.value),
-            many => self.latest(many).first().map(|one| &one.value),
+            many => many.get(self.told(many).0).map(|one| &one.value),
         }
     }
 
@@ -185,26 +202,35 @@ impl<T: WireObject + Ranked> Register<T> {
         if self.at == Timestamp(0) && !self.reread {
             return true;
         }
-        let latest = match self.snapshots.as_slice() {
-            [] | [_] => return false,
-            many => self.latest(many),
-        };
-        latest
-            .iter()
-            .any(|one| Some(&one.value) != latest.first().map(|first| &first.value))
+        match self.snapshots.as_slice() {
+            [] | [_] => false,
+            many => self.told(many).1,
+        }
     }
 
-    /// The values that may be the last, best first: one if the changes tell, else by rank.
+    /// The place of the snapshot that holds, and whether one of another content may.
+    fn told(&self, all: &[Snapshot<T>]) -> (usize, bool) {
+        *self.told.0.get_or_init(|| {
+            let latest = self.latest(all);
+            let first = latest.first().copied().unwrap_or_default();
+            let value = |n: &usize| all.get(*n).map(|one| &one.value);
+            let is_tied = latest.iter().any(|n| value(n) != value(&first));
+            (first, is_tied)
+        })
+    }
+
+    /// The places of those that may be the last, best first: one if the changes tell, else by rank.
     ///
     /// Each snapshot is a step from what was before (its value with `previous_attributes` put back)
     /// to its value. Steps of one second make a path, so the last value is the one that is arrived
     /// at once more often than it is left, even when the path crosses itself.
-    fn latest<'s>(&self, all: &'s [Snapshot<T>]) -> Vec<&'s Snapshot<T>> {
+    fn latest<'s>(&self, all: &'s [Snapshot<T>]) -> Vec<usize> {
         let born_only = all.iter().all(|one| one.birth);
         let steps: Vec<Step<'s, T>> = all
             .iter()
-            .filter(|one| born_only || !one.birth)
-            .map(Step::of)
+            .enumerate()
+            .filter(|(_, one)| born_only || !one.birth)
+            .map(|(place, one)| Step::of(place, one))
             .collect();
         let mut last: Vec<&Step<'s, T>> = Vec::new();
         for step in &steps {
@@ -218,21 +244,24 @@ impl<T: WireObject + Ranked> Register<T> {
         if last.is_empty() {
             last = steps.iter().collect();
         }
-        let mut last: Vec<&Snapshot<T>> = last.into_iter().map(|step| step.made).collect();
-        last.sort_by_cached_key(|one| std::cmp::Reverse((one.value.rank(), canonical(&one.value))));
-        last
+        last.sort_by_cached_key(|step| {
+            let value = &step.made.value;
+            std::cmp::Reverse((value.rank(), canonical(value)))
+        });
+        last.into_iter().map(|step| step.place).collect()
     }
 }
 
 /// One snapshot as a step from a value to a value.
 struct Step<'s, T> {
+    place: usize,
     made: &'s Snapshot<T>,
     after: Leaves,
     before: Option<Leaves>,
 }
 
 impl<'s, T: WireObject> Step<'s, T> {
-    fn of(made: &'s Snapshot<T>) -> Self {
+    fn of(place: usize, made: &'s Snapshot<T>) -> Self {
         let after = leaves(&made.value);
         let before = made.previous.as_ref().map(|previous| {
             let mut before = after.clone();
@@ -240,6 +269,7 @@ impl<'s, T: WireObject> Step<'s, T> {
             before
         });
         Self {
+            place,
             made,
             after,
             before,

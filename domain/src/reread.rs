@@ -29,6 +29,23 @@ pub enum RereadTarget {
     InvoicePayments(InvoiceId),
 }
 
+impl RereadTarget {
+    /// The id of the object read, or of the one whose parts are.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Subscription(id) => id.as_str(),
+            Self::Invoice(id) | Self::InvoicePayments(id) => id.as_str(),
+            Self::PaymentIntent(id) => id.as_str(),
+            Self::Charge(id) => id.as_str(),
+            Self::Refund(id) => id.as_str(),
+            Self::Dispute(id) => id.as_str(),
+            Self::Session(id) | Self::SessionLineItems(id) => id.as_str(),
+            Self::Customer(id) => id.as_str(),
+            Self::Account(id) => id.as_str(),
+        }
+    }
+}
+
 /// One GET at Stripe, on an account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Reread {

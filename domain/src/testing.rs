@@ -5,20 +5,22 @@
 
 use crate::aggregate::AggregateKey;
 use crate::decision::{
-    Decision, Disposition, EffectId, EffectIntent, LedgerAccount, TimelineEntry,
+    Decision, Disposition, EffectId, EffectIntent, Lane, LedgerAccount, TimelineEntry,
 };
 use crate::effect::Effect;
 use crate::fact::Order;
-use crate::ids::{EventId, Scope, Timestamp};
+use crate::ids::{EventId, Scope, TenantId, Timestamp};
 use crate::input::{Ctx, InputSource, StoredInput};
 use crate::link::{LinkKey, LinkTarget};
 use crate::money::Currency;
 use crate::reread::{Answer, Reread};
-use crate::route::{Fate, route};
+use crate::route::{Fate, Routed, route};
 use crate::rows::{Row, RowKind, RowWrite};
 use crate::settings::Settings;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most inputs one delivery may set off before the world is called a storm.
 const STEPS_MAX: u32 = 20_000;
@@ -28,6 +30,13 @@ struct Waiting {
     to: AggregateKey,
     input: StoredInput,
     park: Vec<LinkKey>,
+}
+
+/// A webhook body and where it goes: routed once, delivered in as many orders as one likes.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    routed: Routed,
+    body: Vec<u8>,
 }
 
 /// Movements summed by (source, tenant, payment, account, currency).
@@ -58,6 +67,8 @@ pub struct World {
     pub fates: BTreeMap<String, (Disposition, String)>,
     /// All links.
     pub links: BTreeMap<LinkKey, LinkTarget>,
+    /// How many decisions were made.
+    pub decided: u64,
     /// Snapshots with their versions.
     pub snapshots: BTreeMap<AggregateKey, (Vec<u8>, u64)>,
     /// Versions under which aggregates' own rows are shown.
@@ -84,6 +95,7 @@ impl World {
             timeline: Vec::new(),
             fates: BTreeMap::new(),
             links: BTreeMap::new(),
+            decided: 0,
             snapshots: BTreeMap::new(),
             shown: BTreeMap::new(),
             timers: BTreeMap::new(),
@@ -94,25 +106,41 @@ impl World {
         }
     }
 
+    /// Where a webhook body goes, for many deliveries of it.
+    pub fn route(&self, body: &[u8]) -> Delivery {
+        Delivery {
+            routed: route(body, &self.settings, self.now),
+            body: body.to_vec(),
+        }
+    }
+
     /// Delivers a webhook body and runs until nothing is left to do. The fate is in `fates`.
     pub fn deliver(&mut self, body: &[u8]) {
-        let routed = route(body, &self.settings, self.now);
+        let delivery = self.route(body);
+        self.deliver_routed(&delivery);
+    }
+
+    /// Delivers what was routed before and runs until nothing is left to do.
+    pub fn deliver_routed(&mut self, delivery: &Delivery) {
+        let routed = &delivery.routed;
         let id = routed.source.public_id();
         if !self.seen.insert(routed.source.dedup_text()) {
             return;
         }
-        match routed.fate {
+        match &routed.fate {
             Fate::Ignored { reason } => {
-                self.fates.insert(id, (Disposition::Ignored, reason));
+                self.fates
+                    .insert(id, (Disposition::Ignored, reason.clone()));
             }
             Fate::Dead { reason } => {
-                self.fates.insert(id, (Disposition::Dead, reason));
+                self.fates.insert(id, (Disposition::Dead, reason.clone()));
             }
             Fate::Pending { to, park } => {
                 self.fates
                     .insert(id, (Disposition::Parked, "waits for a link".to_owned()));
-                let input = self.input(routed.source, routed.kind, body.to_vec());
-                self.accept(to, input, park);
+                let source = routed.source.clone();
+                let input = self.input(source, routed.kind.clone(), delivery.body.clone());
+                self.accept(to.clone(), input, park.clone());
             }
         }
         self.run();
@@ -206,18 +234,61 @@ impl World {
         for (key, amount) in self.books.iter().filter(|(_, amount)| **amount != 0) {
             out.push_str(&format!("{key:?}: {amount}\n"));
         }
-        for waiting in &self.parked {
-            out.push_str(&format!(
-                "parked {} for {}\n",
-                waiting.input.kind, waiting.to
-            ));
-        }
+        let mut waiting: Vec<String> = self
+            .parked
+            .iter()
+            .map(|one| format!("parked {} for {}\n", one.input.source.dedup_text(), one.to))
+            .collect();
+        waiting.sort_unstable();
+        out.extend(waiting);
         out
     }
 
-    /// SHA-256 of `state`.
-    pub fn digest(&self) -> String {
-        hex::encode(Sha256::digest(self.state()))
+    /// SHA-256 over what `state` shows, part by part and without reading any row: equal digests are
+    /// equal states. (A state may differ in a field's spelling only and then has another digest.)
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let mut add = |part: &[u8]| {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        };
+        for row in self.rows.values() {
+            let tenant = row.tenant.as_ref().map_or("", TenantId::as_str);
+            let created = row.created_at.map_or(i64::MIN, |at| at.0);
+            add(&[row.kind as u8, u8::from(row.hidden)]);
+            add(&created.to_be_bytes());
+            for text in [row.scope.as_str(), &row.id, tenant, &row.status] {
+                add(text.as_bytes());
+            }
+            add(&row.value);
+            add(row
+                .personal
+                .as_ref()
+                .map_or(&[], |personal| &personal.fields));
+        }
+        add(b"aliases");
+        for ((kind, scope, alias), id) in &self.aliases {
+            add(&[*kind as u8]);
+            for text in [scope.as_str(), alias, id] {
+                add(text.as_bytes());
+            }
+        }
+        add(b"books");
+        for (place, amount) in self.books.iter().filter(|(_, amount)| **amount != 0) {
+            let (source, tenant, payment, account, currency) = place;
+            for text in [source, tenant, payment, account.as_str(), currency.as_str()] {
+                add(text.as_bytes());
+            }
+            add(&amount.to_be_bytes());
+        }
+        add(b"parked");
+        let waiting = self.parked.iter();
+        let mut waiting: Vec<String> = waiting
+            .map(|one| format!("{} {}", one.input.source.dedup_text(), one.to))
+            .collect();
+        waiting.sort_unstable();
+        waiting.iter().for_each(|one| add(one.as_bytes()));
+        hash.finalize().into()
     }
 
     fn input(&mut self, source: InputSource, kind: String, body: Vec<u8>) -> StoredInput {
@@ -256,7 +327,8 @@ impl World {
     fn step(&mut self, key: &AggregateKey, input: &StoredInput) {
         let stored = self.snapshots.get(key).cloned();
         let snapshot = stored.as_ref().map(|(bytes, _)| bytes.as_slice());
-        let wanted = crate::lookups(key, snapshot, input, &self.settings);
+        let prepared = crate::prepare(key, snapshot, input);
+        let wanted = prepared.lookups(&self.settings);
         let links: BTreeMap<LinkKey, LinkTarget> = wanted
             .into_iter()
             .filter_map(|link| Some((link.clone(), self.links.get(&link)?.clone())))
@@ -267,7 +339,8 @@ impl World {
             links: &links,
             shown_version: self.shown.get(key).copied(),
         };
-        let decision = crate::decide(key, snapshot, input, &ctx);
+        let decision = prepared.decide(&ctx);
+        self.decided += 1;
         let version = stored.map_or(0, |(_, version)| version) + 1;
         self.commit(key, input, version, decision);
     }
@@ -369,6 +442,9 @@ impl World {
         {
             return;
         }
+        if intent.lane != Lane::StripeRead {
+            return;
+        }
         let effect = Effect::from_payload(&intent.payload).expect("an effect");
         let Effect::Reread(reread) = effect else {
             return;
@@ -443,4 +519,32 @@ pub fn permutations<T: Clone>(items: &[T], mut each: impl FnMut(&[T])) {
             n += 1;
         }
     }
+}
+
+/// Tries every case on all cores, each core with sums of its own. A case that fails panics with its
+/// own text (its seed), once all cores have stopped.
+pub fn on_every_core<S: Default + Send>(
+    cases: Range<u64>,
+    work: impl Fn(&mut S, u64) + Sync,
+) -> Vec<S> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicU64::new(cases.start);
+    let share = || {
+        let mut sums = S::default();
+        loop {
+            let case = next.fetch_add(1, Ordering::Relaxed);
+            if case >= cases.end {
+                return sums;
+            }
+            work(&mut sums, case);
+        }
+    };
+    std::thread::scope(|scope| {
+        let shares: Vec<_> = (0..cores).map(|_| scope.spawn(share)).collect();
+        let ends = shares.into_iter().map(|share| share.join());
+        let ends: Vec<_> = ends.collect();
+        ends.into_iter()
+            .map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }

@@ -5,7 +5,8 @@ use bursar_actors::clock::TestClock;
 use bursar_actors::limits::Limits;
 use bursar_actors::outbound::Performers;
 use bursar_actors::ports::{
-    Outcome, Performer, PortFuture, ReadAnswer, ReadError, Reducer, RereadOrder, StripeRead,
+    Outcome, Performer, PortFuture, Prepared, ReadAnswer, ReadError, Reducer, RereadOrder,
+    StripeRead,
 };
 use bursar_actors::tree::{Deps, Tree};
 use bursar_domain::aggregate::AggregateKey;
@@ -32,22 +33,30 @@ impl Reducer for Notes {
     fn revision(&self) -> u32 {
         1
     }
-    fn lookups(
+    fn prepare<'a>(
         &self,
-        _: &AggregateKey,
-        _: Option<&[u8]>,
-        _: &StoredInput,
-        _: &Settings,
-    ) -> Vec<LinkKey> {
+        _: &'a AggregateKey,
+        snapshot: Option<&'a [u8]>,
+        input: &'a StoredInput,
+    ) -> Box<dyn Prepared + 'a> {
+        Box::new(Note { snapshot, input })
+    }
+    fn reread(&self, _: &[u8]) -> Result<RereadOrder, String> {
+        Err("nothing is read again here".to_owned())
+    }
+}
+
+struct Note<'a> {
+    snapshot: Option<&'a [u8]>,
+    input: &'a StoredInput,
+}
+
+impl Prepared for Note<'_> {
+    fn lookups(&self, _: &Settings) -> Vec<LinkKey> {
         Vec::new()
     }
-    fn decide(
-        &self,
-        _: &AggregateKey,
-        snapshot: Option<&[u8]>,
-        input: &StoredInput,
-        ctx: &Ctx<'_>,
-    ) -> Decision {
+    fn decide(self: Box<Self>, ctx: &Ctx<'_>) -> Decision {
+        let Self { snapshot, input } = *self;
         let mut decision = Decision::nothing(Disposition::Applied, "");
         match input.body.as_slice() {
             // As a panic, without its message on the test's output.
@@ -66,9 +75,6 @@ impl Reducer for Notes {
         notes.extend_from_slice(format!("{} ", input.seq).as_bytes());
         decision.snapshot = Some(notes);
         decision
-    }
-    fn reread(&self, _: &[u8]) -> Result<RereadOrder, String> {
-        Err("nothing is read again here".to_owned())
     }
 }
 

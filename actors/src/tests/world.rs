@@ -5,7 +5,7 @@ use crate::clock::TestClock;
 use crate::intake::Refused;
 use crate::limits::Limits;
 use crate::outbound::Performers;
-use crate::ports::{PortFuture, ReadAnswer, ReadError, Reducer, RereadOrder, StripeRead};
+use crate::ports::{PortFuture, Prepared, ReadAnswer, ReadError, Reducer, RereadOrder, StripeRead};
 use crate::tree::{Deps, Tree};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::{
@@ -44,26 +44,47 @@ impl Reducer for Obedient {
     fn revision(&self) -> u32 {
         1
     }
-    fn lookups(
+    fn prepare<'a>(
         &self,
-        _: &AggregateKey,
-        _: Option<&[u8]>,
-        input: &StoredInput,
-        _: &Settings,
-    ) -> Vec<LinkKey> {
-        lines(input)
+        key: &'a AggregateKey,
+        snapshot: Option<&'a [u8]>,
+        input: &'a StoredInput,
+    ) -> Box<dyn Prepared + 'a> {
+        Box::new(InHand {
+            key,
+            snapshot,
+            input,
+        })
+    }
+    fn reread(&self, _: &[u8]) -> Result<RereadOrder, String> {
+        Ok(RereadOrder {
+            scope: Scope::PLATFORM,
+            path: "/v1/subscriptions/sub_1".into(),
+            target: serde_json::json!({"object": "subscription", "id": "sub_1"}),
+        })
+    }
+}
+
+struct InHand<'a> {
+    key: &'a AggregateKey,
+    snapshot: Option<&'a [u8]>,
+    input: &'a StoredInput,
+}
+
+impl Prepared for InHand<'_> {
+    fn lookups(&self, _: &Settings) -> Vec<LinkKey> {
+        lines(self.input)
             .iter()
             .filter(|words| words[0] == "look")
             .map(|words| LinkKey::parse(&words[1]).unwrap())
             .collect()
     }
-    fn decide(
-        &self,
-        key: &AggregateKey,
-        snapshot: Option<&[u8]>,
-        input: &StoredInput,
-        ctx: &Ctx<'_>,
-    ) -> Decision {
+    fn decide(self: Box<Self>, ctx: &Ctx<'_>) -> Decision {
+        let Self {
+            key,
+            snapshot,
+            input,
+        } = *self;
         let mut decision = Decision::nothing(Disposition::Applied, "");
         let mut seen = snapshot.map_or(String::new(), |s| String::from_utf8(s.to_vec()).unwrap());
         seen.push_str(&format!("{} ", input.seq));
@@ -109,13 +130,6 @@ impl Reducer for Obedient {
         }
         decision.snapshot = Some(seen.into_bytes());
         decision
-    }
-    fn reread(&self, _: &[u8]) -> Result<RereadOrder, String> {
-        Ok(RereadOrder {
-            scope: Scope::PLATFORM,
-            path: "/v1/subscriptions/sub_1".into(),
-            target: serde_json::json!({"object": "subscription", "id": "sub_1"}),
-        })
     }
 }
 

@@ -420,12 +420,7 @@ impl Reducer for PaymentState {
         }
         let object_id = id.as_str();
         let conflict = self.owner.conflict(&old.owner, key, object_id, ctx.now);
-        let told = notices::intents(old, self, key, scope, id, cause, ctx.now);
-        let all = notices::intents(self, old, key, scope, id, cause, ctx.now);
-        all.into_iter()
-            .filter(|(id, _)| !told.contains_key(id))
-            .map(|(_, intent)| intent)
-            .chain(conflict)
-            .collect()
+        let new = notices::intents(old, self, key, scope, id, cause, ctx.now);
+        new.into_values().chain(conflict).collect()
     }
 }

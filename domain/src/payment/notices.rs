@@ -13,12 +13,12 @@ use super::rows::Frame;
 use super::totals::Doubt;
 use crate::aggregate::AggregateKey;
 use crate::decision::{EffectId, EffectIntent};
-use crate::effect::{Alert, Effect, Notify};
+use crate::effect::{Alert, Effect, Notify, effect_id};
 use crate::ids::{PaymentId, PaymentIntentId, Scope, Timestamp};
 use crate::message::Cause;
 use crate::reread::{Reread, RereadTarget};
 use crate::rows::Row;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 struct Notices<'a> {
     state: &'a PaymentState,
@@ -28,21 +28,23 @@ struct Notices<'a> {
     frame: Frame<'a>,
     cause: &'a Cause,
     now: Timestamp,
-    all: BTreeMap<EffectId, EffectIntent>,
+    /// What the state before called for; `None` while that is being listed: then only ids are.
+    told: Option<BTreeSet<EffectId>>,
+    ids: BTreeSet<EffectId>,
+    new: BTreeMap<EffectId, EffectIntent>,
 }
 
-/// Everything the state calls for, by effect id, but what refunds and disputes call for that are the
-/// same in `other`: neither state calls for anything new there.
+/// What `new` calls for and `old` did not, by effect id.
 pub(super) fn intents(
-    state: &PaymentState,
-    other: &PaymentState,
+    old: &PaymentState,
+    new: &PaymentState,
     key: &AggregateKey,
     scope: &Scope,
     id: &PaymentId,
     cause: &Cause,
     now: Timestamp,
 ) -> BTreeMap<EffectId, EffectIntent> {
-    let mut notices = Notices {
+    let of = |state, told| Notices {
         state,
         key,
         scope,
@@ -50,65 +52,85 @@ pub(super) fn intents(
         frame: Frame { state, scope, id },
         cause,
         now,
-        all: BTreeMap::new(),
+        told,
+        ids: BTreeSet::new(),
+        new: BTreeMap::new(),
     };
-    let (own, others) = (&state.payment, &other.payment);
-    let same_tenant = state.owner.tenant == other.owner.tenant;
-    notices.of_payment();
-    for (id, refund) in &own.refunds {
-        if !same_tenant || others.refunds.get(id) != Some(refund) {
-            notices.of_refund(refund);
-        }
-    }
-    for (id, dispute) in &own.disputes {
-        if !same_tenant || others.disputes.get(id) != Some(dispute) {
-            notices.of_dispute(dispute);
-        }
-    }
-    notices.of_watch();
-    notices.of_doubts();
-    notices.of_missing();
-    notices.all
+    let before = of(old, None).list(new);
+    of(new, Some(before.ids)).list(old).new
 }
 
 impl Notices<'_> {
-    fn add(&mut self, effect: &Effect, business_key: &str) {
-        let intent = effect.intent(self.key, business_key, self.now, None);
-        self.all.insert(intent.id.clone(), intent);
+    /// Lists everything the state calls for, but what refunds and disputes call for that are the same
+    /// in `other`: neither state calls for anything new there.
+    fn list(mut self, other: &PaymentState) -> Self {
+        let (own, others) = (&self.state.payment, &other.payment);
+        let same_tenant = self.state.owner.tenant == other.owner.tenant;
+        self.of_payment();
+        for (id, refund) in &own.refunds {
+            if !same_tenant || others.refunds.get(id) != Some(refund) {
+                self.of_refund(refund);
+            }
+        }
+        for (id, dispute) in &own.disputes {
+            if !same_tenant || others.disputes.get(id) != Some(dispute) {
+                self.of_dispute(dispute);
+            }
+        }
+        self.of_watch();
+        self.of_doubts();
+        self.of_missing();
+        self
     }
 
-    fn notify(&mut self, kind: &str, business_key: &str, row: &Row) {
-        let Some(tenant) = &self.state.owner.tenant else {
+    /// Adds an effect that is made only if it is new.
+    fn add(&mut self, kind: &str, business_key: &str, make: impl FnOnce(&Self) -> Effect) {
+        let id = effect_id(self.key, kind, business_key);
+        let is_new = self.told.as_ref().is_some_and(|told| !told.contains(&id));
+        if is_new && !self.new.contains_key(&id) {
+            let intent = make(self).intent(self.key, business_key, self.now, None);
+            debug_assert_eq!(intent.id, id, "a kind is the effect's own");
+            self.new.insert(id.clone(), intent);
+        }
+        self.ids.insert(id);
+    }
+
+    fn notify(&mut self, kind: &str, business_key: &str, row: impl FnOnce(&Frame<'_>) -> Row) {
+        let Some(tenant) = self.state.owner.tenant.clone() else {
             return;
         };
-        let object = serde_json::from_slice(&row.value).unwrap_or(serde_json::Value::Null);
-        let notify = Notify {
-            kind: kind.to_owned(),
-            tenant: tenant.clone(),
-            object,
-            cause: self.cause.clone(),
-        };
-        self.add(&Effect::Notify(notify), business_key);
+        self.add(&format!("notify.{kind}"), business_key, |notices| {
+            let value = row(&notices.frame).value;
+            Effect::Notify(Notify {
+                kind: kind.to_owned(),
+                tenant,
+                object: serde_json::from_slice(&value).unwrap_or(serde_json::Value::Null),
+                cause: notices.cause.clone(),
+            })
+        });
     }
 
     fn alert(&mut self, code: &str, object_id: &str, business_key: &str, text: String) {
-        let alert = Alert {
-            code: code.to_owned(),
-            tenant: self.state.owner.tenant.clone(),
-            object_id: object_id.to_owned(),
-            text,
-        };
-        self.add(&Effect::Alert(alert), business_key);
+        self.add(&format!("alert.{code}"), business_key, |notices| {
+            Effect::Alert(Alert {
+                code: code.to_owned(),
+                tenant: notices.state.owner.tenant.clone(),
+                object_id: object_id.to_owned(),
+                text,
+            })
+        });
     }
 
     fn reread(&mut self, target: RereadTarget, business_key: &str) {
-        let scope = self.scope.clone();
-        self.add(&Effect::Reread(Reread { scope, target }), business_key);
+        self.add("reread", business_key, |notices| {
+            let scope = notices.scope.clone();
+            Effect::Reread(Reread { scope, target })
+        });
     }
 
     fn of_payment(&mut self) {
         let payment = &self.state.payment;
-        let row = &self.frame.payment();
+        let row = |frame: &Frame<'_>| frame.payment();
         let failure = payment.failure();
         match payment.status().as_deref() {
             Some("succeeded") => self.notify("payment.succeeded", self.id.as_str(), row),
@@ -129,7 +151,7 @@ impl Notices<'_> {
     }
 
     fn of_refund(&mut self, refund: &Refund) {
-        let row = &self.frame.refund(refund);
+        let row = |frame: &Frame<'_>| frame.refund(refund);
         let id = refund.best.id.to_string();
         match refund.best.status.as_str() {
             "failed" | "canceled" => {
@@ -148,7 +170,7 @@ impl Notices<'_> {
     }
 
     fn of_dispute(&mut self, dispute: &Dispute) {
-        let row = &self.frame.dispute(dispute);
+        let row = |frame: &Frame<'_>| frame.dispute(dispute);
         let id = dispute.best.id.to_string();
         let status = dispute.best.status.as_str();
         let money = crate::money::Money::new(dispute.best.amount, dispute.best.currency);
@@ -190,7 +212,7 @@ impl Notices<'_> {
             let text = format!("payment {}: {}", self.id, doubt.sentence());
             self.alert("needs_review", self.id.as_str(), word, text);
             for target in self.witnesses(doubt) {
-                let business_key = format!("{word}:{}", self.amounts());
+                let business_key = format!("{word}:{}:{}", self.amounts(), target.id());
                 self.reread(target, &business_key);
             }
         }

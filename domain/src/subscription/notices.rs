@@ -47,9 +47,11 @@ pub(super) fn effects(
     let Some(tenant) = &new.owner.tenant else {
         return effects;
     };
-    let object = new.row(scope, id).map(|row| row.value).unwrap_or_default();
+    let fired = notifications(new, old, before.as_ref(), &after);
+    let row = (!fired.is_empty()).then(|| new.row(scope, id)).flatten();
+    let object = row.map(|row| row.value).unwrap_or_default();
     let object: serde_json::Value = serde_json::from_slice(&object).unwrap_or_default();
-    for (kind, fact) in notifications(new, old, before.as_ref(), &after) {
+    for (kind, fact) in fired {
         let notify = Effect::Notify(Notify {
             kind: kind.to_owned(),
             tenant: tenant.clone(),

@@ -50,6 +50,9 @@ pub(super) fn effects(
     if new.debited > old.debited {
         fired.push(("credits.debited", new.debited.to_string()));
     }
+    if fired.is_empty() {
+        return Vec::new();
+    }
     let object: serde_json::Value = serde_json::from_slice(&new.row(id).value).unwrap_or_default();
     fired
         .into_iter()
