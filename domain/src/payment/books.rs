@@ -54,6 +54,13 @@ pub(super) fn postings(
             post(best.id.to_string(), best.created_at, entries);
         }
     }
+    for (charge, amount) in payment.unheard_refunds() {
+        // Gives way, entry by entry, to the refunds themselves as they are heard of.
+        if let Some(best) = payment.charges.get(&charge).map(|charge| &charge.best) {
+            let entries = ledger::refunded(seller, amount, best.currency);
+            post(format!("{charge}:refunds"), Some(best.said_at), entries);
+        }
+    }
     for dispute in payment.disputes.values() {
         for (source, signed, at) in dispute.movements() {
             let entries = ledger::disputed(seller, signed, dispute.best.currency);

@@ -27,8 +27,8 @@ pub(super) struct ChargeSaid {
     pub(super) said_at: Timestamp,
     /// An answer to our own question: beats events of the same second.
     pub(super) reread: bool,
-    /// Stripe's running total; a cross-check only (it holds released amounts, and falls again when
-    /// a refund fails).
+    /// Stripe's running total: proves refunds nobody told of (it holds released amounts, and falls
+    /// again when a refund fails).
     pub(super) amount_refunded: i64,
     /// The authorization was given back without ever being captured.
     pub(super) released: bool,

@@ -75,13 +75,16 @@ fn parts(key: &AggregateKey) -> Option<(&Scope, &PaymentId)> {
 }
 
 /// What an event says of the payment, and the id of the object that says it.
-fn read_event(event: &Event) -> Option<(String, Said)> {
+fn read_event(event: &Event) -> Option<(String, Vec<Said>)> {
     let origin = Origin::of(event);
     let (id, said) = match &event.object {
         Object::PaymentIntent(object) => {
             (&object.id, Said::Intent(Box::new(object.clone()), origin))
         }
-        Object::Charge(object) => (&object.id, Said::Charge(ChargeSaid::read(object, &origin)?)),
+        Object::Charge(object) => {
+            let id = object.id.clone().unwrap_or_default();
+            return Some((id, read_charge(object, &origin)?));
+        }
         Object::Refund(object) => (&object.id, Said::Refund(RefundSaid::read(object, &origin)?)),
         Object::Dispute(object) => {
             let said = DisputeSaid::read(&event.kind, object, &origin)?;
@@ -94,26 +97,16 @@ fn read_event(event: &Event) -> Option<(String, Said)> {
         Object::Review(object) => (&object.id, Said::Review(ReviewSaid::read(object, &origin)?)),
         _ => return None,
     };
-    Some((id.clone().unwrap_or_default(), said))
+    Some((id.clone().unwrap_or_default(), vec![said]))
 }
 
-/// The refunds a charge carries when it was read with them.
-fn embedded_refunds(json: &str) -> Vec<stripe_wire::Refund> {
-    #[derive(Deserialize)]
-    struct Carrier {
-        refunds: Option<List>,
-    }
-    #[derive(Deserialize)]
-    struct List {
-        data: Vec<Box<serde_json::value::RawValue>>,
-    }
-    let carried = serde_json::from_str::<Carrier>(json).ok();
-    let list = carried.and_then(|carrier| carrier.refunds);
-    let all = list.map(|list| list.data).unwrap_or_default();
-    let refunds = all.iter().take(state::REFUNDS_MAX);
-    refunds
-        .filter_map(|raw| read_object::<stripe_wire::Refund>(raw.get()).ok())
-        .collect()
+/// Everything a charge says: its refunds, where it carries them, and itself.
+fn read_charge(object: &stripe_wire::Charge, origin: &Origin) -> Option<Vec<Said>> {
+    let refunds = object.refunds.iter().take(state::REFUNDS_MAX);
+    let refunds = refunds.filter_map(|refund| RefundSaid::read(refund, origin));
+    let charge = ChargeSaid::read(object, origin)?;
+    let said = refunds.map(Said::Refund).chain([Said::Charge(charge)]);
+    Some(said.collect())
 }
 
 impl PaymentState {
@@ -145,8 +138,14 @@ impl PaymentState {
         let Some((object_id, said)) = read_event(event) else {
             return Outcome::ignored("", "not an object of a payment");
         };
-        let joined = self.payment.join(said);
-        Outcome::of(if learnt { Joined::Kept } else { joined }, object_id)
+        // The object itself comes last; what it carries may be news where it is none.
+        let joined: Vec<Joined> = said
+            .into_iter()
+            .map(|said| self.payment.join(said))
+            .collect();
+        let news = learnt || joined.contains(&Joined::Kept);
+        let joined = joined.last().copied().unwrap_or(Joined::Same);
+        Outcome::of(if news { Joined::Kept } else { joined }, object_id)
     }
 
     /// Joins Stripe's answer to a question of ours.
@@ -168,12 +167,9 @@ impl PaymentState {
                 said.push(object.map(|object| Said::Intent(Box::new(object), origin)));
             }
             RereadTarget::Charge(_) => {
-                for refund in embedded_refunds(json) {
-                    said.push(RefundSaid::read(&refund, &origin).map(Said::Refund));
-                }
                 let object = whole::<stripe_wire::Charge>(json);
-                let read = |object| ChargeSaid::read(&object, &origin).map(Said::Charge);
-                said.push(object.and_then(read));
+                let read = object.and_then(|object| read_charge(&object, &origin));
+                said.extend(read.unwrap_or_default().into_iter().map(Some));
             }
             RereadTarget::Refund(_) => {
                 let object = whole::<stripe_wire::Refund>(json);

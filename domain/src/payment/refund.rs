@@ -86,6 +86,9 @@ pub(super) struct Refund {
     pub(super) amount_min: i64,
     /// Largest amount said.
     pub(super) amount_max: i64,
+    /// The earliest time it is known to have existed.
+    #[serde(default)]
+    pub(super) since: Timestamp,
 }
 
 impl Refund {
@@ -96,6 +99,9 @@ impl Refund {
             canceled: said.status == "canceled",
             amount_min: said.amount,
             amount_max: said.amount,
+            since: said
+                .created_at
+                .map_or(said.said_at, |at| at.min(said.said_at)),
             best: said,
         }
     }
@@ -105,6 +111,7 @@ impl Refund {
         self.canceled |= other.canceled;
         self.amount_min = self.amount_min.min(other.amount_min);
         self.amount_max = self.amount_max.max(other.amount_max);
+        self.since = self.since.min(other.since);
         if other.best > self.best {
             self.best = other.best;
         }

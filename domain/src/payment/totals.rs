@@ -2,7 +2,8 @@
 //!
 //! Invariants: captured money comes from charges, or from the intent's own `amount_received` before
 //! its charge is seen; refunded money is the sum of refunds that neither failed nor were canceled,
-//! of a charge that was captured (a released authorization is no refund), in the payment's currency.
+//! of a charge that was captured (a released authorization is no refund), in the payment's currency;
+//! beyond that what a charge's running total proves of refunds nobody told of yet.
 //! While neither intent nor charge is known nothing is shown. All sums saturate inside `i64`.
 //! Source: contract §4 (payment); Stripe documentation, "Refunds", "Place a hold on a payment method".
 
@@ -152,11 +153,13 @@ impl Payment {
             && self.currency() == Some(refund.best.currency)
     }
 
-    /// Minor units refunded; `None` while nothing of the payment itself is known.
+    /// Minor units refunded: by every refund that counts, and what a charge proves beyond those
+    /// heard of. `None` while nothing of the payment itself is known.
     pub(super) fn amount_refunded(&self) -> Option<i64> {
         let counted = self.refunds.values().filter(|r| self.refund_counts(r));
         let sum = counted.map(|refund| refund.best.amount).fold(0, add);
-        self.is_known().then_some(sum)
+        let unheard = self.unheard_refunds().into_values().fold(sum, add);
+        self.is_known().then_some(unheard)
     }
 
     /// Everything captured was given back.
@@ -304,13 +307,20 @@ impl Payment {
         received > 0 && (taken > received || (said_later && taken < received))
     }
 
-    /// Minor units by which a charge's own running total exceeds all refunds known of it: a refund
-    /// we have not heard of, by charge. (The total counts what a partial capture released.)
+    /// Minor units by which a charge's own running total exceeds all refunds known of it that were
+    /// there when it was said: a refund we have not heard of, by charge. (The total counts what a
+    /// partial capture released.) Those that failed are taken off as well, since nobody knows whether
+    /// they had when the total was said: rather too little than money that never moved.
     pub(super) fn unheard_refunds(&self) -> BTreeMap<ChargeId, i64> {
         let mut all = BTreeMap::new();
-        for (id, charge) in self.charges.iter().filter(|(_, c)| c.best.captured) {
+        let currency = self.currency();
+        let captured = self.charges.iter().filter(|(_, c)| c.best.captured);
+        for (id, charge) in captured.filter(|(_, c)| Some(c.best.currency) == currency) {
+            let said_at = charge.best.said_at;
+            let was_there = |refund: &Refund| said_at == Timestamp(0) || refund.since <= said_at;
             let of_charge = |r: &&Refund| r.best.charge.as_ref().is_none_or(|of| of == id);
             let heard = self.refunds.values().filter(of_charge);
+            let heard = heard.filter(|refund| was_there(refund));
             let heard = heard.map(|refund| refund.amount_max).fold(0, add);
             // Nothing is released where more was captured than authorized (overcapture).
             let released = (charge.best.amount - charge.best.amount_captured).max(0);

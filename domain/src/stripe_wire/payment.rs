@@ -140,6 +140,8 @@ pub struct Charge {
     pub failure_message: Option<String>,
     /// The account that receives a destination charge.
     pub destination: Reference,
+    /// Before 2022-11-15, or when asked for.
+    pub refunds: Vec<Refund>,
     pub metadata: Metadata,
 }
 
@@ -172,12 +174,19 @@ struct WireCharge {
     outcome: Option<Outcome>,
     #[serde(deserialize_with = "lenient")]
     transfer_data: Option<TransferData>,
+    #[serde(deserialize_with = "lenient")]
+    refunds: Option<RefundList>,
     metadata: Metadata,
 }
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Outcome {
     reason: Option<String>,
+}
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RefundList {
+    data: Vec<serde_json::Value>,
 }
 
 impl WireObject for Charge {
@@ -206,6 +215,7 @@ impl WireObject for Charge {
             failure_code: wire.failure_code,
             failure_message: wire.failure_message,
             destination: wire.transfer_data.and_then(|data| data.destination),
+            refunds: whole_refunds(wire.refunds),
             metadata: wire.metadata,
         })
     }
@@ -215,6 +225,14 @@ impl WireObject for Charge {
         required(Self::OBJECT, "currency", &self.currency)?;
         required(Self::OBJECT, "status", &self.status)
     }
+}
+
+/// The refunds of a charge that are whole. One that is not is no reason to refuse the charge: its
+/// running total still says that there is one.
+fn whole_refunds(list: Option<RefundList>) -> Vec<Refund> {
+    let all = list.unwrap_or_default().data.into_iter();
+    let read = all.filter_map(|value| serde_json::from_value::<Refund>(value).ok());
+    read.filter(|refund| refund.check().is_ok()).collect()
 }
 
 /// What Bursar keeps of a refund.

@@ -48,7 +48,7 @@ pub(crate) fn charge(status: &str) -> Value {
 /// A refund of `amount` of `ch_1`.
 pub(crate) fn refund(id: &str, status: &str, amount: i64) -> Value {
     json!({
-        "id": id, "object": "refund", "status": status, "created": T0 + 100,
+        "id": id, "object": "refund", "status": status, "created": T0 + 2,
         "amount": amount, "currency": "usd", "charge": "ch_1", "payment_intent": "pi_1",
         "reason": "requested_by_customer", "metadata": {},
     })

@@ -195,7 +195,7 @@ fn a_payment_with_more_parts_than_are_kept_is_looked_at_in_any_order() {
             world.deliver_json(event);
             world.advance_to(Timestamp(world.now.0 + 120_000));
         }
-        let expected = json!({ "needsReview": true, "amountRefunded": 256 });
+        let expected = json!({ "needsReview": true, "amountRefunded": 258 });
         holds(&world, RowKind::Payment, "pi_1", &expected, "too many");
         assert_eq!(world.effects_of("alert.needs_review").len(), 1);
         ends.push(world.balances());

@@ -9,6 +9,7 @@ mod lives;
 mod merchants;
 mod orders;
 mod owners;
+mod proofs;
 mod purchases;
 mod returned;
 mod samples;

@@ -367,13 +367,15 @@ fn a_refund_only_the_charge_tells_of_is_asked_for_and_counted() {
         .insert(asks_on(PLATFORM), (200, answer.to_string()));
     world.deliver_json(&paid());
     world.deliver_json(&at(20, "charge.refunded", PLATFORM, told));
+    let by_charge = json!({ "amountRefunded": 700 });
     holds(
         &world,
         RowKind::Payment,
         "pi_1",
-        &json!({ "amountRefunded": 0 }),
-        "no refund is known",
+        &by_charge,
+        "by the charge",
     );
+    assert!(world.row(RowKind::Refund, "re_9").is_none());
     world.advance_to(Timestamp(world.now.0 + 61_000));
     holds(
         &world,
