@@ -513,6 +513,11 @@ fn payment_address(event: &Event, scope: Scope, mut refs: References<'_>) -> Rea
         .park
         .iter()
         .all(|key| matches!(key, LinkKey::Payment(..) | LinkKey::Charge(..)));
+    if !own {
+        // Its payment keeps it and asks Stripe for what it never heard of. On an account nobody is
+        // known to own there is nobody to ask for: that alone it waits for.
+        refs.park.retain(|key| matches!(key, LinkKey::Merchant(_)));
+    }
     if own && names_itself_only {
         // Names nobody: recorded without a tenant until a session adopts it.
         refs.park.clear();

@@ -1,8 +1,10 @@
-//! What is known without being told outright: refunds a charge proves.
+//! What is known without being told outright: refunds a charge proves, parents asked for.
 
 use crate::build::*;
-use crate::orders::{balances, holds, world};
-use bursar_domain::ids::Timestamp;
+use crate::orders::{balances, holds, scope_of, world};
+use bursar_domain::decision::Disposition;
+use bursar_domain::ids::{PaymentIntentId, Timestamp};
+use bursar_domain::reread::{Reread, RereadTarget};
 use bursar_domain::rows::RowKind;
 use bursar_domain::testing::{World, permutations};
 use serde_json::{Value, json};
@@ -10,6 +12,12 @@ use std::collections::BTreeMap;
 
 fn refunded(minor: i64) -> Value {
     with(charge("succeeded"), json!({ "amount_refunded": minor }))
+}
+
+fn answers(world: &mut World, account: &str, target: RereadTarget, body: &Value) {
+    let scope = scope_of(account);
+    let asked = Reread { scope, target };
+    world.truth.insert(asked, (200, body.to_string()));
 }
 
 fn later(world: &mut World, seconds: i64) {
@@ -140,6 +148,50 @@ fn a_charge_of_an_older_shape_brings_its_refunds_along() {
     let own = json!({ "status": "succeeded", "paymentId": "pi_1" });
     holds(&end, RowKind::Refund, "re_1", &own, "in the end");
     assert!(end.row(RowKind::Refund, "re_broken").is_none());
+}
+
+#[test]
+fn a_refund_or_dispute_whose_payment_never_comes_asks_for_it() {
+    let taken = dispute("needs_response", vec![moved("txn_out", -2_000, T0 + 500)]);
+    for (kind, object) in [
+        ("refund.created", refund("re_1", "succeeded", 500)),
+        ("charge.dispute.created", taken),
+    ] {
+        let event = at(120, kind, PLATFORM, object);
+        let id = event["id"].as_str().unwrap().to_owned();
+        let mut world = world();
+        let intent_id = PaymentIntentId::parse("pi_1").unwrap();
+        let target = RereadTarget::PaymentIntent(intent_id);
+        answers(&mut world, PLATFORM, target, &intent("succeeded"));
+        world.deliver_json(&event);
+        assert_eq!(world.fates[&id].0, Disposition::Applied, "{kind}");
+        assert_eq!(world.parked_count(), 0, "{kind}");
+        let unknown = json!({ "status": null, "amountCaptured": null, "tenantId": null });
+        holds(&world, RowKind::Payment, "pi_1", &unknown, kind);
+        later(&mut world, 59);
+        assert!(
+            world.effects_of("reread").is_empty(),
+            "{kind}: not before a minute"
+        );
+        later(&mut world, 2);
+        let known = json!({ "status": "succeeded", "amountCaptured": 2_000, "tenantId": "acme" });
+        holds(&world, RowKind::Payment, "pi_1", &known, kind);
+    }
+}
+
+#[test]
+fn on_an_account_nobody_owns_a_refund_still_waits_for_its_owner() {
+    let mut world = world();
+    let event = at(
+        120,
+        "refund.created",
+        "acct_x",
+        refund("re_1", "succeeded", 5),
+    );
+    world.deliver_json(&event);
+    assert_eq!(world.parked_count(), 1);
+    later(&mut world, 3_600);
+    assert!(world.effects_of("reread").is_empty());
 }
 
 #[test]
