@@ -386,8 +386,19 @@ impl Reducer for SessionState {
                     earliest(&mut self.failed_at, event.created);
                 }
                 let outcome = self.join_session(scope, session, Origin::of(event), ctx);
-                if outcome.disposition == Disposition::Duplicate && *self != before {
-                    return Outcome::applied(outcome.object_id);
+                let outcome = match outcome.disposition {
+                    Disposition::Duplicate if *self != before => {
+                        Outcome::applied(outcome.object_id)
+                    }
+                    _ => outcome,
+                };
+                let became_paid = self.paid_at.is_some() && before.paid_at.is_none();
+                let waits = self.derive_purchase(ctx.settings).is_unread();
+                if became_paid && waits && *scope == Scope::PLATFORM {
+                    return outcome.saying(
+                        "paid, but what was bought is not known: no plan and quantity are noted on \
+                         the session, so its line items are asked of Stripe; what it grants waits",
+                    );
                 }
                 outcome
             }

@@ -43,7 +43,7 @@ pub(super) fn effects(
         return effects;
     }
     let completed = new.completed_at.is_some();
-    if completed && new.purchase.is_unread() {
+    if completed && new.purchase.asks_line_items() {
         effects.push(ask(RereadTarget::SessionLineItems(id.clone()), "bought"));
     }
     if new.is_unclaimed() && !old.is_unclaimed() {

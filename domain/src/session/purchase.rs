@@ -25,12 +25,18 @@ pub(crate) struct Purchase {
     pub(crate) credits: Option<u64>,
     /// The line items decide and were not read yet.
     pub(crate) needs_line_items: bool,
+    /// Someone else's note of the quantity counts until the line items were read.
+    pub(crate) checks_quantity: bool,
 }
 
 impl Purchase {
     /// Whether the line items must be read before it is known.
     pub(crate) const fn is_unread(&self) -> bool {
         self.needs_line_items
+    }
+    /// Whether the line items are asked for: they decide, or may decide otherwise.
+    pub(crate) const fn asks_line_items(&self) -> bool {
+        self.needs_line_items || self.checks_quantity
     }
 }
 
@@ -56,19 +62,25 @@ impl SessionState {
             .filter(|(of, _)| plan.is_some_and(|plan| plan.id == of.id))
             .map(|(_, item)| item)
             .or(items.first());
-        // Our own checkout notes the quantity, which saves reading the line items.
+        // Our own checkout notes the quantity, which saves reading the line items. What the product
+        // noted counts as well, so that credits need not wait for Stripe; but a visitor may have
+        // changed the quantity on the page, so the line items have the last word.
         let is_ours = session.metadata.get("command_id").is_some();
-        let noted_quantity = session
-            .metadata
-            .get("quantity")
-            .filter(|_| is_ours)
-            .and_then(|text| text.parse::<u64>().ok());
-        let quantity = noted_quantity.or_else(|| match (&self.line_items, item) {
+        let noted = session.metadata.get("quantity");
+        let noted_quantity = noted
+            .and_then(|text| text.parse::<u64>().ok())
+            .filter(|quantity| *quantity > 0);
+        let read_quantity = match (&self.line_items, item) {
             (Some(_), Some(item)) => Some(item.quantity.unwrap_or(1)),
             // Read, and Stripe has none: one of what was noted.
-            (Some(_), None) => Some(1),
+            (Some(_), None) => noted_quantity.or(Some(1)),
             (None, _) => None,
-        });
+        };
+        let quantity = if is_ours {
+            noted_quantity.or(read_quantity)
+        } else {
+            read_quantity.or(noted_quantity)
+        };
         let credits = plan.and_then(|plan| match plan.effect {
             PlanEffect::Credits(each) if is_payment => each.checked_mul(quantity?),
             _ => None,
@@ -85,6 +97,7 @@ impl SessionState {
             quantity,
             credits,
             needs_line_items: self.line_items.is_none() && (undecided || needs_quantity),
+            checks_quantity: self.line_items.is_none() && grants && is_payment && !is_ours,
         }
     }
 

@@ -4,7 +4,7 @@ use crate::corpus::{T0, created, scenario, world};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Disposition;
 use bursar_domain::fact::Order;
-use bursar_domain::ids::{TenantId, Timestamp};
+use bursar_domain::ids::{Scope, TenantId, Timestamp};
 use bursar_domain::reread::{Reread, RereadTarget};
 use bursar_domain::rows::RowKind;
 use bursar_domain::testing::World;
@@ -173,6 +173,60 @@ fn a_delayed_payment_grants_nothing_before_it_succeeded() {
         })
         .collect();
     assert_eq!(grants, [Value::Null, json!(0), json!(0), json!(20)]);
+}
+
+/// A paid one-time sale of the product's own making: `metadata` as it wrote it.
+fn sold(metadata: Value) -> (World, Value) {
+    let mut events = scenario("one_time_payment_checkout");
+    let event = events
+        .iter_mut()
+        .find(|event| event["type"] == "checkout.session.completed")
+        .unwrap();
+    event["data"]["object"]["metadata"] = metadata;
+    let mut world = world(T0 - 200);
+    world.now = Timestamp::from_seconds(created(event));
+    (world, event.clone())
+}
+
+fn line_items(world: &mut World, event: &Value, quantity: u64) {
+    let id = event["data"]["object"]["id"].as_str().unwrap();
+    let id = bursar_domain::ids::SessionId::parse(id).unwrap();
+    let target = RereadTarget::SessionLineItems(id);
+    let scope = Scope::PLATFORM;
+    let items = json!({"object": "list", "data": [
+        {"id": "li_1", "price": {"id": "price_credits"}, "quantity": quantity}]});
+    world
+        .truth
+        .insert(Reread { scope, target }, (200, items.to_string()));
+}
+
+#[test]
+fn a_quantity_the_product_noted_counts_at_once_and_the_line_items_have_the_last_word() {
+    let noted = json!({"plan_id": "credits-10", "quantity": "3"});
+    let (mut away, event) = sold(noted.clone());
+    away.deliver_json(&event);
+    assert_eq!(tenant(&away, "ws_43")["credits"], 30, "Stripe is away");
+    let (mut there, event) = sold(noted);
+    line_items(&mut there, &event, 4);
+    there.deliver_json(&event);
+    assert_eq!(
+        tenant(&there, "ws_43")["credits"],
+        40,
+        "changed on the page"
+    );
+}
+
+#[test]
+fn credits_that_wait_for_line_items_say_so() {
+    let (mut world, event) = sold(json!({"plan_id": "credits-10"}));
+    world.deliver_json(&event);
+    assert_eq!(tenant(&world, "ws_43")["credits"], 0);
+    let told = world.timeline.iter().find(|line| {
+        line.source_id == event["id"] && line.summary.contains("line items are asked of Stripe")
+    });
+    let told = told.expect("a line that says why");
+    assert_eq!(told.tenant.as_ref().map(TenantId::as_str), Some("ws_43"));
+    assert_eq!(world.effects_of("reread").len(), 1);
 }
 
 #[test]
