@@ -213,6 +213,7 @@ fn owner_elsewhere(
         RereadTarget::Charge(_)
         | RereadTarget::Refund(_)
         | RereadTarget::Dispute(_)
+        | RereadTarget::BalanceTransaction(_)
         | RereadTarget::Account(_) => return None,
     };
     (owner != *key).then_some(owner)

@@ -89,6 +89,8 @@ stripe_id! {
     RefundId = "refund id";
     /// `du_…` or `dp_…`.
     DisputeId = "dispute id";
+    /// `txn_…`.
+    BalanceTransactionId = "balance transaction id";
     /// `cs_…`.
     SessionId = "checkout session id";
     /// `evt_…`.

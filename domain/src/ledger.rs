@@ -26,6 +26,9 @@
 //! | refunded, unless failed or canceled | refund | `refunds` / `stripe_balance` | `merchant` / `stripe_balance` |
 //! | dispute withdrew | balance transaction | `disputes` / `stripe_balance` | `merchant` / `stripe_balance` |
 //! | dispute returned | balance transaction | `stripe_balance` / `disputes` | `stripe_balance` / `merchant` |
+//! | Stripe's fee (negative: given back) | balance transaction | `revenue` / `stripe_balance` | `merchant` / `stripe_balance` |
+//! | the platform's application fee | balance transaction | none | `merchant` / `revenue` |
+//! | refunds a charge proves and nobody told of | charge, `:refunds` | as refunded | as refunded |
 //! | credits were bought: captured less refunded, nothing once a dispute is lost | session | `revenue` / `credits_liability` | none |
 //!
 //! So `stripe_balance` + `merchant` is the platform's own money, and `revenue`, `refunds`, `disputes`
@@ -38,8 +41,13 @@
 //! twice whenever its charge is heard of before its invoice is, since nothing but a later answer of
 //! Stripe links the two (since basil).
 //!
-//! Not here: fees and application fees (gross books; they come with the balance transaction),
-//! transfers of destination charges (their charge is the platform's own), payouts (they leave
+//! Fees: sales, refunds and disputes are booked gross. A fee is a movement of its own, posted once its
+//! balance transaction was read (a dispute shows its own), in the balance's currency, which may differ
+//! from the sale's. There is no account for fees: the platform's reduce what its sales brought in
+//! (`revenue`), a merchant's what is owed to it (`merchant`), and their source, the balance transaction,
+//! tells them from sales. An application fee stays at Stripe: it only changes hands.
+//!
+//! Not here: transfers of destination charges (their charge is the platform's own), payouts (they leave
 //! Stripe's books, not ours).
 //! Source: contract §4 (ledger entry); reliability notes b.4, "Money comes from movements".
 
@@ -111,6 +119,29 @@ pub fn disputed(seller: Seller, signed_minor: i64, currency: Currency) -> Vec<Le
     pair(LedgerAccount::StripeBalance, taken, signed_minor, currency)
 }
 
+/// Stripe took a fee, of which `application_minor` beyond its own is the platform's.
+pub fn fee(
+    seller: Seller,
+    stripe_minor: i64,
+    application_minor: i64,
+    currency: Currency,
+) -> Vec<LedgerEntry> {
+    let at_stripe = LedgerAccount::StripeBalance;
+    match seller {
+        Seller::Platform => {
+            let all = stripe_minor.saturating_add(application_minor);
+            pair(LedgerAccount::Revenue, at_stripe, all, currency)
+        }
+        Seller::Merchant => {
+            let merchant = LedgerAccount::Merchant;
+            let mut entries = pair(merchant, at_stripe, stripe_minor, currency);
+            let earned = LedgerAccount::Revenue;
+            entries.extend(pair(merchant, earned, application_minor, currency));
+            entries
+        }
+    }
+}
+
 /// Credits were paid for and are still owed.
 pub fn credits_owed(amount_minor: i64, currency: Currency) -> Vec<LedgerEntry> {
     let owed = LedgerAccount::CreditsLiability;
@@ -131,6 +162,7 @@ mod tests {
                     refunded(seller, amount, usd),
                     disputed(seller, amount, usd),
                     credits_owed(amount, usd),
+                    fee(seller, amount, 0, usd),
                 ] {
                     assert_eq!(entries.iter().map(|e| e.amount_minor).sum::<i64>(), 0);
                     assert_eq!(entries.len(), if amount == 0 { 0 } else { 2 });

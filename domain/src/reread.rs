@@ -4,8 +4,8 @@
 //! of the aggregate that asked and counts as a snapshot at the answer's `Date`.
 
 use crate::ids::{
-    AccountId, ChargeId, CustomerId, DisputeId, InvoiceId, PaymentIntentId, RefundId, Scope,
-    SessionId, SubscriptionId, Timestamp,
+    AccountId, BalanceTransactionId, ChargeId, CustomerId, DisputeId, InvoiceId, PaymentIntentId,
+    RefundId, Scope, SessionId, SubscriptionId, Timestamp,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -25,6 +25,8 @@ pub enum RereadTarget {
     SessionLineItems(SessionId),
     Customer(CustomerId),
     Account(AccountId),
+    /// What a charge or refund cost: its fee.
+    BalanceTransaction(BalanceTransactionId),
     /// The payments of an invoice: the only link from one to the other since basil.
     InvoicePayments(InvoiceId),
 }
@@ -42,6 +44,7 @@ impl RereadTarget {
             Self::Session(id) | Self::SessionLineItems(id) => id.as_str(),
             Self::Customer(id) => id.as_str(),
             Self::Account(id) => id.as_str(),
+            Self::BalanceTransaction(id) => id.as_str(),
         }
     }
 }
@@ -76,10 +79,12 @@ impl Reread {
             RereadTarget::PaymentIntent(id) => {
                 format!("/v1/payment_intents/{}", escape(id.as_str()))
             }
-            // With its refunds, which a charge no longer carries unasked since 2022-11-15.
-            RereadTarget::Charge(id) => {
-                format!("/v1/charges/{}?expand%5B%5D=refunds", escape(id.as_str()))
-            }
+            // With its refunds, which a charge no longer carries unasked since 2022-11-15, and with
+            // its fee.
+            RereadTarget::Charge(id) => format!(
+                "/v1/charges/{}?expand%5B%5D=refunds&expand%5B%5D=balance_transaction",
+                escape(id.as_str())
+            ),
             RereadTarget::Refund(id) => format!("/v1/refunds/{}", escape(id.as_str())),
             RereadTarget::Dispute(id) => format!("/v1/disputes/{}", escape(id.as_str())),
             RereadTarget::Session(id) => format!("/v1/checkout/sessions/{}", escape(id.as_str())),
@@ -89,6 +94,9 @@ impl Reread {
             ),
             RereadTarget::Customer(id) => format!("/v1/customers/{}", escape(id.as_str())),
             RereadTarget::Account(id) => format!("/v1/accounts/{}", escape(id.as_str())),
+            RereadTarget::BalanceTransaction(id) => {
+                format!("/v1/balance_transactions/{}", escape(id.as_str()))
+            }
             RereadTarget::InvoicePayments(id) => {
                 format!(
                     "/v1/invoice_payments?limit=100&invoice={}",

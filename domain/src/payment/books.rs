@@ -29,7 +29,11 @@ pub(super) fn postings(
                 payment: Some(LinkKey::Payment(scope.clone(), id.clone())),
                 entries,
             };
-            all.insert(source, posting);
+            let known = all.entry(source).or_insert_with(|| Posting {
+                entries: Vec::new(),
+                ..posting.clone()
+            });
+            known.entries.extend(posting.entries);
         }
     };
     if let Some(currency) = payment.currency() {
@@ -61,7 +65,15 @@ pub(super) fn postings(
             post(format!("{charge}:refunds"), Some(best.said_at), entries);
         }
     }
+    for (transaction, fee) in payment.fees.iter() {
+        let entries = ledger::fee(seller, fee.stripe, fee.application, fee.currency);
+        post(transaction.to_string(), Some(fee.at), entries);
+    }
     for dispute in payment.disputes.values() {
+        for (transaction, moved) in &dispute.moves {
+            let entries = ledger::fee(seller, moved.fee, 0, moved.currency);
+            post(transaction.clone(), Some(moved.at), entries);
+        }
         for (source, signed, at) in dispute.movements() {
             let entries = ledger::disputed(seller, signed, dispute.best.currency);
             post(source, Some(at), entries);

@@ -8,7 +8,7 @@
 //! Source: Stripe API reference, "The Charge object".
 
 use super::read_id;
-use crate::ids::{ChargeId, CustomerId, InvoiceId, Timestamp};
+use crate::ids::{BalanceTransactionId, ChargeId, CustomerId, InvoiceId, Timestamp};
 use crate::money::Currency;
 use crate::register::Origin;
 use crate::stripe_wire::{self, Amount};
@@ -56,6 +56,9 @@ pub(super) struct ChargeSaid {
     pub(super) failure_message: Option<String>,
     /// Stripe's `created`.
     pub(super) created_at: Option<Timestamp>,
+    /// Where its fee is told.
+    #[serde(default)]
+    pub(super) transaction: Option<BalanceTransactionId>,
 }
 
 impl ChargeSaid {
@@ -86,6 +89,7 @@ impl ChargeSaid {
             decline_code: object.decline_code.clone(),
             failure_message: object.failure_message.clone(),
             created_at: object.created.map(Timestamp::from_seconds),
+            transaction: read_id(&object.balance_transaction, BalanceTransactionId::parse),
         })
     }
     /// How far a charge of this status is: 0 pending, 1 ended.

@@ -37,6 +37,9 @@ pub(super) struct MoneyMove {
     pub(super) currency: Currency,
     /// When.
     pub(super) at: Timestamp,
+    /// What Stripe took for it; negative: gave back.
+    #[serde(default)]
+    pub(super) fee: i64,
 }
 
 /// A snapshot of a dispute. The order of fields is the order in which snapshots are compared.
@@ -81,6 +84,7 @@ impl DisputeSaid {
                 amount: one.amount,
                 currency: one.currency,
                 at: Timestamp::from_seconds(one.created),
+                fee: one.fee,
             };
             (one.id.clone(), shown)
         });

@@ -81,6 +81,12 @@ fn missing(payment: &Payment, id: &PaymentId) -> BTreeMap<String, RereadTarget> 
     if let Some(charge) = payment.named_charges.first().filter(|_| heard_only) {
         all.insert("charge".to_owned(), RereadTarget::Charge(charge.clone()));
     }
+    // A charge captured in the background (`automatic_async`) is told before its fee is known.
+    let taken = payment.charges.iter().filter(|(_, c)| c.best.captured);
+    for (id, _) in taken.filter(|(_, charge)| charge.best.transaction.is_none()) {
+        let question = format!("transaction:{id}");
+        all.insert(question, RereadTarget::Charge(id.clone()));
+    }
     for (charge, minor) in payment.unheard_refunds() {
         let question = format!("refunds:{charge}:{minor}");
         all.insert(question, charge_with_refunds(charge));

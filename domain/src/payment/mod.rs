@@ -14,6 +14,7 @@ mod books;
 mod charge;
 mod dispute;
 mod elsewhere;
+mod fees;
 mod intent;
 mod missing;
 mod notices;
@@ -40,6 +41,7 @@ use crate::settings::Settings;
 use crate::stripe_wire::{self, Event, Metadata, Object, WireObject, read_object};
 use charge::ChargeSaid;
 use dispute::DisputeSaid;
+use fees::FeeSaid;
 use refund::RefundSaid;
 use serde::{Deserialize, Serialize};
 use state::{Fact as Said, Payment};
@@ -109,6 +111,23 @@ fn read_charge(object: &stripe_wire::Charge, origin: &Origin) -> Option<Vec<Said
     Some(said.collect())
 }
 
+/// The fee a balance transaction tells.
+fn read_fee(json: &str, at: Timestamp) -> Option<Said> {
+    let object: stripe_wire::BalanceTransaction = read_object(json).ok()?;
+    let (id, fee) = FeeSaid::read(&object, at)?;
+    Some(Said::Fee(id, fee))
+}
+
+/// The fee of a charge that was read with its balance transaction.
+fn embedded_fee(json: &str, at: Timestamp) -> Option<Said> {
+    #[derive(Deserialize)]
+    struct Carrier {
+        balance_transaction: Option<Box<serde_json::value::RawValue>>,
+    }
+    let carrier: Carrier = serde_json::from_str(json).ok()?;
+    read_fee(carrier.balance_transaction?.get(), at)
+}
+
 impl PaymentState {
     /// Joins what an object's metadata says of whose it is; says whether that is news.
     fn learn_metadata(
@@ -170,7 +189,9 @@ impl PaymentState {
                 let object = whole::<stripe_wire::Charge>(json);
                 let read = object.and_then(|object| read_charge(&object, &origin));
                 said.extend(read.unwrap_or_default().into_iter().map(Some));
+                said.push(embedded_fee(json, answer.at()));
             }
+            RereadTarget::BalanceTransaction(_) => said.push(read_fee(json, answer.at())),
             RereadTarget::Refund(_) => {
                 let object = whole::<stripe_wire::Refund>(json);
                 let read = |object| RefundSaid::read(&object, &origin).map(Said::Refund);

@@ -266,6 +266,11 @@ impl Notices<'_> {
         for (business_key, target) in elsewhere.questions(&self.state.payment) {
             self.reread(target, &business_key);
         }
+        if elsewhere.payment().is_none() {
+            for (business_key, target) in self.state.payment.fees.questions() {
+                self.reread(target, &business_key);
+            }
+        }
         let missing = &self.state.missing;
         for (question, target) in missing.questions(&self.state.payment, self.id) {
             self.reread(target, &format!("missing:{question}"));

@@ -7,7 +7,7 @@
 //! Source: Stripe API reference, "The Refund object"; Stripe documentation, "Refunds".
 
 use super::read_id;
-use crate::ids::{ChargeId, RefundId, Timestamp};
+use crate::ids::{BalanceTransactionId, ChargeId, RefundId, Timestamp};
 use crate::money::Currency;
 use crate::register::Origin;
 use crate::stripe_wire;
@@ -40,6 +40,9 @@ pub(super) struct RefundSaid {
     pub(super) failure_reason: Option<String>,
     /// Stripe's `created`.
     pub(super) created_at: Option<Timestamp>,
+    /// Where its fees are told: made, and come back.
+    #[serde(default)]
+    pub(super) transactions: [Option<BalanceTransactionId>; 2],
 }
 
 impl RefundSaid {
@@ -60,6 +63,11 @@ impl RefundSaid {
             reason: object.reason.clone(),
             failure_reason: object.failure_reason.clone(),
             created_at: object.created.map(Timestamp::from_seconds),
+            transactions: [
+                &object.balance_transaction,
+                &object.failure_balance_transaction,
+            ]
+            .map(|id| read_id(id, BalanceTransactionId::parse)),
         })
     }
     /// How far a refund of this status is. A word we do not know counts as pending.

@@ -7,10 +7,13 @@
 
 use super::charge::{Charge, ChargeSaid};
 use super::dispute::{Dispute, DisputeSaid};
+use super::fees::{FeeSaid, Fees};
 use super::intent::Intent;
 use super::refund::{Refund, RefundSaid};
 use super::watch::{ReviewSaid, WarningSaid};
-use crate::ids::{ChargeId, DisputeId, InvoiceId, RefundId, SessionId, SubscriptionId};
+use crate::ids::{
+    BalanceTransactionId, ChargeId, DisputeId, InvoiceId, RefundId, SessionId, SubscriptionId,
+};
 use crate::message::Grant;
 use crate::register::{Joined, Origin};
 use crate::stripe_wire::PaymentIntent;
@@ -39,6 +42,8 @@ pub(super) enum Fact {
     Warning(WarningSaid),
     /// A review.
     Review(ReviewSaid),
+    /// What a balance transaction cost.
+    Fee(BalanceTransactionId, FeeSaid),
 }
 
 /// Everything said about one payment.
@@ -65,6 +70,8 @@ pub(super) struct Payment {
     pub(super) invoices: BTreeMap<InvoiceId, Option<SubscriptionId>>,
     /// What was bought with it, by session.
     pub(super) grants: BTreeMap<SessionId, Grant>,
+    /// What Stripe took for it.
+    pub(super) fees: Fees,
     /// Some map was full: the payment needs a look.
     pub(super) overflow: bool,
 }
@@ -124,6 +131,10 @@ impl Payment {
             }
             Fact::Warning(said) => join_into(&mut self.warnings, said.id.clone(), said, greater),
             Fact::Review(said) => join_into(&mut self.reviews, said.id.clone(), said, greater),
+            Fact::Fee(id, said) => match self.fees.join(id, said) {
+                true => Joined::Kept,
+                false => Joined::Same,
+            },
         };
         let over = &mut self.overflow;
         bound(&mut self.charges, CHARGES_MAX, over);
@@ -147,9 +158,18 @@ impl Payment {
             Fact::Dispute(said) => (said.has_intent, said.charge.clone(), None),
             Fact::Warning(said) => (said.has_intent, said.charge.clone(), None),
             Fact::Review(said) => (said.has_intent, said.charge.clone(), None),
+            Fact::Fee(..) => return false,
+        };
+        let transactions = match fact {
+            Fact::Charge(said) => vec![said.transaction.clone()],
+            Fact::Refund(said) => said.transactions.to_vec(),
+            _ => Vec::new(),
         };
         let mut new = has_intent && !self.has_intent;
         self.has_intent |= has_intent;
+        for transaction in transactions.into_iter().flatten() {
+            new |= self.fees.name(transaction);
+        }
         if let Some(charge) = charge {
             new |= self.named_charges.insert(charge);
             while self.named_charges.len() > CHARGES_MAX {

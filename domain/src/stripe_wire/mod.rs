@@ -9,6 +9,7 @@
 //! Source: Stripe API reference, "Event object"; changelog "basil 2025-03-31".
 
 mod account;
+mod balance;
 mod check;
 mod customer;
 mod fields;
@@ -18,6 +19,7 @@ mod session;
 mod subscription;
 
 pub use account::{Account, Capability, Payout};
+pub use balance::{BalanceTransaction, FeeDetail};
 pub use check::{JSON_DEPTH_MAX, JSON_NODES_MAX, check_json};
 pub use customer::Customer;
 pub use fields::{AMOUNT_MINOR_MAX, Amount, Metadata, Reference};

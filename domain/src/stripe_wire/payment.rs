@@ -252,6 +252,10 @@ pub struct Refund {
     pub payment_intent: Reference,
     pub reason: Option<String>,
     pub failure_reason: Option<String>,
+    #[serde(deserialize_with = "reference")]
+    pub balance_transaction: Reference,
+    #[serde(deserialize_with = "reference")]
+    pub failure_balance_transaction: Reference,
     pub metadata: Metadata,
 }
 
@@ -342,6 +346,7 @@ impl WireObject for Dispute {
         required(Self::OBJECT, "currency", &self.currency)?;
         for moved in &self.balance_transactions {
             Amount::new(moved.amount.saturating_abs())?;
+            Amount::new(moved.fee.saturating_abs())?;
         }
         if self.charge.is_none() && self.payment_intent.is_none() {
             return Err(missing(Self::OBJECT, "charge"));

@@ -57,7 +57,7 @@ pub(crate) fn refund(id: &str, status: &str, amount: i64) -> Value {
 /// A balance transaction of a dispute.
 pub(crate) fn moved(id: &str, amount: i64, created: i64) -> Value {
     json!({ "id": id, "object": "balance_transaction", "amount": amount, "currency": "usd",
-        "created": created, "fee": 1_500 })
+        "created": created, "fee": 0 })
 }
 
 /// A dispute of 2,000 about `ch_1`.

@@ -6,7 +6,7 @@
 
 use crate::build::*;
 use crate::orders::{balances, cases, holds, world};
-use bursar_domain::ids::{PaymentIntentId, Timestamp};
+use bursar_domain::ids::{BalanceTransactionId, PaymentIntentId, Timestamp};
 use bursar_domain::reread::{Reread, RereadTarget};
 use bursar_domain::rows::RowKind;
 use bursar_domain::testing::{Delivery, World, event, on_every_core};
@@ -58,6 +58,8 @@ struct Life {
     disputed: bool,
     /// Refunds are told of by their charge alone.
     is_quiet: bool,
+    /// What Stripe takes for the charge; told only when asked.
+    fee: Option<i64>,
 }
 
 impl Life {
@@ -71,9 +73,11 @@ impl Life {
             "automatic"
         };
         let fields = json!({ "amount": amount, "amount_received": 0, "capture_method": method });
-        let is_quiet = dice.one_in(5);
+        let (is_quiet, has_fee) = (dice.one_in(5), dice.one_in(2));
+        let fee = has_fee.then(|| dice.below(100));
         Self {
             is_quiet,
+            fee,
             dice,
             account,
             now: 0,
@@ -101,6 +105,9 @@ impl Life {
     }
     fn emit_charge(&mut self, kind: &str, fields: Value) {
         self.charge = with(self.charge.take(), fields);
+        if self.charge["captured"] == true && self.fee.is_some() {
+            self.charge["balance_transaction"] = "txn_1".into();
+        }
         self.emit(kind, self.charge.clone());
     }
 
@@ -291,10 +298,11 @@ impl Life {
 
     fn books(&self) -> BTreeMap<String, i64> {
         let (captured, refunded) = (self.captured, self.refunded());
-        let at_stripe = captured - refunded + self.disputed_minor;
+        let fee = self.fee.filter(|_| captured > 0).unwrap_or(0);
+        let at_stripe = captured - refunded + self.disputed_minor - fee;
         let own = [
             ("stripe_balance", at_stripe),
-            ("revenue", -captured),
+            ("revenue", fee - captured),
             ("refunds", refunded),
             ("disputes", -self.disputed_minor),
         ];
@@ -315,10 +323,18 @@ impl Life {
         let scope = crate::orders::scope_of(self.account);
         let target = RereadTarget::PaymentIntent(PaymentIntentId::parse("pi_1").unwrap());
         let reread = Reread {
-            scope,
+            scope: scope.clone(),
             target,
         };
         world.truth.insert(reread, (200, self.intent.to_string()));
+        if let Some(fee) = self.fee {
+            let id = BalanceTransactionId::parse("txn_1").unwrap();
+            let target = RereadTarget::BalanceTransaction(id);
+            let cost = json!({ "id": "txn_1", "object": "balance_transaction", "currency": "usd",
+                "fee": fee, "created": T0 });
+            let reread = Reread { scope, target };
+            world.truth.insert(reread, (200, cost.to_string()));
+        }
         world
     }
 }

@@ -1,9 +1,9 @@
-//! What is known without being told outright: refunds a charge proves, parents asked for.
+//! What is known without being told outright: refunds a charge proves, parents asked for, fees read.
 
 use crate::build::*;
 use crate::orders::{balances, holds, scope_of, world};
 use bursar_domain::decision::Disposition;
-use bursar_domain::ids::{PaymentIntentId, Timestamp};
+use bursar_domain::ids::{BalanceTransactionId, ChargeId, PaymentIntentId, Timestamp};
 use bursar_domain::reread::{Reread, RereadTarget};
 use bursar_domain::rows::RowKind;
 use bursar_domain::testing::{World, permutations};
@@ -18,6 +18,10 @@ fn answers(world: &mut World, account: &str, target: RereadTarget, body: &Value)
     let scope = scope_of(account);
     let asked = Reread { scope, target };
     world.truth.insert(asked, (200, body.to_string()));
+}
+
+fn transaction(id: &str) -> RereadTarget {
+    RereadTarget::BalanceTransaction(BalanceTransactionId::parse(id).unwrap())
 }
 
 fn later(world: &mut World, seconds: i64) {
@@ -192,6 +196,132 @@ fn on_an_account_nobody_owns_a_refund_still_waits_for_its_owner() {
     assert_eq!(world.parked_count(), 1);
     later(&mut world, 3_600);
     assert!(world.effects_of("reread").is_empty());
+}
+
+/// A balance transaction of a charge of 2,000.
+fn cost(id: &str, fee: i64, details: Value) -> Value {
+    json!({ "id": id, "object": "balance_transaction", "amount": 2_000, "currency": "usd",
+        "fee": fee, "fee_details": details, "net": 2_000 - fee, "created": T0 + 3,
+        "source": "ch_1", "status": "pending", "type": "charge", "exchange_rate": null })
+}
+
+fn stripe_fee(amount: i64) -> Value {
+    json!({ "amount": amount, "currency": "usd", "type": "stripe_fee" })
+}
+
+#[test]
+fn fees_are_posted_once_under_their_balance_transaction_in_any_order() {
+    let taken = with(
+        charge("succeeded"),
+        json!({ "balance_transaction": "txn_ch" }),
+    );
+    let given = |status: &str| {
+        let fields = json!({ "balance_transaction": "txn_re" });
+        with(refund("re_1", status, 500), fields)
+    };
+    let lost = |status: &str| {
+        let mut out = moved("txn_du", -1_500, T0 + 500);
+        out["fee"] = 1_500.into();
+        with(dispute(status, vec![out]), json!({ "amount": 1_500 }))
+    };
+    let events = [
+        at(2, "charge.succeeded", PLATFORM, taken.clone()),
+        at(2, "payment_intent.succeeded", PLATFORM, intent("succeeded")),
+        at(120, "refund.created", PLATFORM, given("pending")),
+        at(121, "refund.updated", PLATFORM, given("succeeded")),
+        at(
+            500,
+            "charge.dispute.created",
+            PLATFORM,
+            lost("needs_response"),
+        ),
+        at(900, "charge.dispute.closed", PLATFORM, lost("lost")),
+    ];
+    let mut start = world();
+    let details = json!([stripe_fee(88)]);
+    answers(
+        &mut start,
+        PLATFORM,
+        transaction("txn_ch"),
+        &cost("txn_ch", 88, details),
+    );
+    // Part of the fee comes back with the refund.
+    let back = json!([stripe_fee(-22)]);
+    answers(
+        &mut start,
+        PLATFORM,
+        transaction("txn_re"),
+        &cost("txn_re", -22, back),
+    );
+    let end = in_every_order(&start, &events, |_| {});
+    let expected = BTreeMap::from([
+        (
+            "stripe_balance".to_owned(),
+            2_000 - 88 - 500 + 22 - 1_500 - 1_500,
+        ),
+        ("revenue".to_owned(), -2_000 + 88 - 22 + 1_500),
+        ("refunds".to_owned(), 500),
+        ("disputes".to_owned(), 1_500),
+    ]);
+    assert_eq!(balances(&end), expected);
+    let of = |source: &str| -> Vec<i64> {
+        let all = end.books.iter().filter(|((of, ..), _)| of == source);
+        all.map(|(_, amount)| *amount).collect()
+    };
+    assert_eq!(of("txn_ch"), [-88, 88], "stripe_balance, revenue");
+    let asked = end.effects_of("reread").len();
+    assert_eq!(asked, 2, "each transaction is asked for once");
+}
+
+#[test]
+fn a_merchants_fee_is_the_merchants_and_an_application_fee_changes_hands() {
+    let taken = with(
+        charge("succeeded"),
+        json!({ "balance_transaction": "txn_ch" }),
+    );
+    let mut world = world();
+    let details = json!([stripe_fee(88), { "amount": 100, "currency": "usd",
+        "type": "application_fee" }]);
+    let told = cost("txn_ch", 188, details);
+    answers(&mut world, ACCOUNT, transaction("txn_ch"), &told);
+    world.deliver_json(&at(2, "charge.succeeded", ACCOUNT, taken));
+    let expected = BTreeMap::from([
+        ("stripe_balance".to_owned(), 2_000 - 88),
+        ("merchant".to_owned(), -2_000 + 188),
+        ("revenue".to_owned(), -100),
+    ]);
+    assert_eq!(balances(&world), expected);
+}
+
+#[test]
+fn a_charge_told_before_its_fee_is_asked_for_both_after_a_minute() {
+    let mut world = world();
+    let details = json!([stripe_fee(88)]);
+    let answer = with(
+        charge("succeeded"),
+        json!({ "balance_transaction": cost("txn_ch", 88, details),
+            "refunds": { "object": "list", "data": [] } }),
+    );
+    let target = RereadTarget::Charge(ChargeId::parse("ch_1").unwrap());
+    answers(&mut world, PLATFORM, target, &answer);
+    world.deliver_json(&at(
+        2,
+        "payment_intent.succeeded",
+        PLATFORM,
+        intent("succeeded"),
+    ));
+    world.deliver_json(&at(2, "charge.succeeded", PLATFORM, charge("succeeded")));
+    later(&mut world, 61);
+    let expected = BTreeMap::from([
+        ("stripe_balance".to_owned(), 1_912),
+        ("revenue".to_owned(), -1_912),
+    ]);
+    assert_eq!(balances(&world), expected);
+    assert_eq!(
+        world.effects_of("reread").len(),
+        1,
+        "one question tells both"
+    );
 }
 
 #[test]
