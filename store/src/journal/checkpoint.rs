@@ -6,10 +6,11 @@
 //! - It names the record it stands after and the chain there, so it can be held against the journal.
 //! - It is read twice: once for its SHA-256, then piece by piece. Memory is bounded by one piece.
 //!
-//! **Not here**: what the pieces hold (`export`), when to write one (`committer`).
+//! **Not here**: what the pieces hold (`engine::export`), when to write one (`engine::keeper`), which of several is
+//! used and what they allow to be dropped (`retain`).
 //!
-//! **Failure**: a damaged checkpoint is passed over and reported by [`read_latest`]; the caller decides whether an
-//! older one and a longer journal will do.
+//! **Failure**: [`JournalError::Damage`] for any changed byte. A crash while one is written leaves its temporary name,
+//! which the next opening of the journal removes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::Head;
-use super::damage::{Damage, DamageKind, JournalError, damage, io_error};
+use super::damage::{DamageKind, JournalError, damage, io_error};
 use super::format::{
     FORMAT_VERSION, InstallationId, array_at, check_preamble, crc, u32_at, u64_at,
 };
@@ -32,8 +33,13 @@ const PIECE_HEADER_BYTES: usize = 8;
 /// Stands where a piece's length would be, and begins the trailer.
 const END: u32 = u32::MAX;
 const ENDING: &str = ".checkpoint";
+/// The name of the one being written, before its endings.
+const UNFINISHED: &str = "unfinished";
+/// Written bytes reach the disk this often, so that the journal's own syncs never wait for all of them.
+const SYNC_EVERY_BYTES: u64 = 8 << 20;
 
-fn checkpoint_name(record: u64) -> String {
+/// The file name of a checkpoint.
+pub(super) fn checkpoint_name(record: u64) -> String {
     format!("{record:020}{ENDING}")
 }
 
@@ -55,34 +61,51 @@ fn header(installation: InstallationId, head: Head) -> [u8; HEADER_BYTES] {
     out
 }
 
-/// Writes a checkpoint for the state after `head` and gives its path once it is durable.
-///
-/// # Errors
-/// [`JournalError::GroupSize`] for a piece over [`CHECKPOINT_PIECE_BYTES_MAX`] or empty, the pieces' own error, or
-/// [`JournalError::Io`]; the checkpoint then does not exist.
-pub fn write_checkpoint(
-    vfs: &dyn Vfs,
-    dir: &Path,
+/// A checkpoint being written, piece by piece; the record it stands after is known at its end only.
+pub struct CheckpointWriter {
+    temporary: PathBuf,
     installation: InstallationId,
-    head: Head,
-    pieces: impl Iterator<Item = Vec<u8>>,
-) -> Result<PathBuf, JournalError> {
-    let name = checkpoint_name(head.record);
-    let path = dir.join(&name);
-    let temporary = dir.join(format!("{name}{TEMPORARY}"));
-    let file = vfs::create_over(vfs, &temporary).map_err(io_error("creating", &temporary))?;
-    let mut digest = Context::new(&SHA256);
-    let mut at = 0;
-    let mut put = |parts: &[&[u8]]| -> std::io::Result<()> {
-        let bytes = parts.concat();
-        digest.update(&bytes);
-        file.write_at(&bytes, at)?;
-        at += bytes.len() as u64;
-        Ok(())
-    };
-    put(&[&header(installation, head)]).map_err(io_error("writing", &temporary))?;
-    let mut count = 0_u64;
-    for piece in pieces {
+    file: Arc<dyn VfsFile>,
+    digest: Context,
+    at: u64,
+    count: u64,
+    synced_to: u64,
+}
+
+impl std::fmt::Debug for CheckpointWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CheckpointWriter")
+            .field("temporary", &self.temporary)
+            .field("pieces", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+impl CheckpointWriter {
+    /// Begins one under its temporary name, over the leftover of an earlier attempt.
+    pub(super) fn begin(
+        vfs: &dyn Vfs,
+        dir: &Path,
+        installation: InstallationId,
+    ) -> Result<Self, JournalError> {
+        let temporary = dir.join(format!("{UNFINISHED}{ENDING}{TEMPORARY}"));
+        let file = vfs::create_over(vfs, &temporary).map_err(io_error("creating", &temporary))?;
+        Ok(Self {
+            temporary,
+            installation,
+            file,
+            digest: Context::new(&SHA256),
+            at: HEADER_BYTES as u64,
+            count: 0,
+            synced_to: 0,
+        })
+    }
+
+    /// Writes the next piece.
+    ///
+    /// # Errors
+    /// [`JournalError::GroupSize`] for a piece over [`CHECKPOINT_PIECE_BYTES_MAX`] or empty; [`JournalError::Io`].
+    pub fn piece(&mut self, piece: &[u8]) -> Result<(), JournalError> {
         if piece.is_empty() || piece.len() > CHECKPOINT_PIECE_BYTES_MAX {
             let (bytes, limit) = (piece.len() as u64, CHECKPOINT_PIECE_BYTES_MAX as u64);
             return Err(JournalError::GroupSize {
@@ -94,98 +117,57 @@ pub fn write_checkpoint(
         let len = u32::try_from(piece.len())
             .expect("was compared with the limit")
             .to_le_bytes();
-        let sum = crc(&[&count.to_le_bytes(), &len, &piece]).to_le_bytes();
-        put(&[&len, &sum, &piece]).map_err(io_error("writing", &temporary))?;
-        count += 1;
-    }
-    put(&[&END.to_le_bytes(), &[0; 4], &count.to_le_bytes()])
-        .map_err(io_error("writing", &temporary))?;
-    let seal = digest.finish();
-    file.write_at(seal.as_ref(), at)
-        .and_then(|()| file.sync_data())
-        .map_err(io_error("writing", &temporary))?;
-    vfs.rename(&temporary, &path)
-        .map_err(io_error("renaming", &path))?;
-    vfs.sync_dir(dir).map_err(io_error("syncing", dir))?;
-    Ok(path)
-}
-
-/// What [`read_latest`] found.
-#[derive(Debug)]
-pub struct Latest {
-    /// The newest checkpoint that is whole.
-    pub found: Option<Checkpoint>,
-    /// Newer ones that are not, newest first.
-    pub damaged: Vec<Damage>,
-}
-
-/// Finds the newest checkpoint whose every byte is as it was written and whose head `fits` the journal.
-///
-/// # Errors
-/// [`JournalError::Io`]; [`JournalError::Damage`] only for a newer format or a foreign installation.
-pub fn read_latest(
-    vfs: &dyn Vfs,
-    dir: &Path,
-    installation: InstallationId,
-    fits: impl Fn(Head) -> Result<bool, JournalError>,
-) -> Result<Latest, JournalError> {
-    let names = vfs.list(dir).map_err(io_error("listing", dir))?;
-    let mut damaged = Vec::new();
-    let mut records: Vec<u64> = names
-        .iter()
-        .filter_map(|name| checkpoint_number(name))
-        .collect();
-    records.sort_unstable();
-    for record in records.into_iter().rev() {
-        match Checkpoint::open(vfs, dir, installation, record) {
-            Ok(found) if fits(found.head)? => {
-                return Ok(Latest {
-                    found: Some(found),
-                    damaged,
-                });
-            }
-            Ok(Checkpoint { path, .. }) => {
-                damaged.push(Damage {
-                    file: path,
-                    offset: 40,
-                    kind: DamageKind::Chain,
-                });
-            }
-            Err(JournalError::Damage(damage)) if !is_not_ours(&damage) => damaged.push(damage),
-            Err(error) => return Err(error),
+        let sum = crc(&[&self.count.to_le_bytes(), &len, piece]).to_le_bytes();
+        self.put(&[&len, &sum, piece])?;
+        self.count += 1;
+        if self.at - self.synced_to >= SYNC_EVERY_BYTES {
+            self.file
+                .sync_data()
+                .map_err(io_error("syncing", &self.temporary))?;
+            self.synced_to = self.at;
         }
+        Ok(())
     }
-    Ok(Latest {
-        found: None,
-        damaged,
-    })
-}
 
-fn is_not_ours(damage: &Damage) -> bool {
-    matches!(
-        damage.kind,
-        DamageKind::NewerFormat { .. } | DamageKind::ForeignInstallation
-    )
-}
-
-/// Removes all checkpoints but the newest `keep`; gives the removed names.
-///
-/// # Errors
-/// [`JournalError::Io`].
-pub fn drop_old_checkpoints(
-    vfs: &dyn Vfs,
-    dir: &Path,
-    keep: usize,
-) -> Result<Vec<PathBuf>, JournalError> {
-    let mut names = vfs.list(dir).map_err(io_error("listing", dir))?;
-    names.retain(|name| checkpoint_number(name).is_some());
-    names.truncate(names.len().saturating_sub(keep));
-    let paths: Vec<PathBuf> = names.iter().map(|name| dir.join(name)).collect();
-    for path in &paths {
-        vfs.remove(path).map_err(io_error("removing", path))?;
+    fn put(&mut self, parts: &[&[u8]]) -> Result<(), JournalError> {
+        let bytes = parts.concat();
+        self.digest.update(&bytes);
+        self.file
+            .write_at(&bytes, self.at)
+            .map_err(io_error("writing", &self.temporary))?;
+        self.at += bytes.len() as u64;
+        Ok(())
     }
-    vfs.sync_dir(dir).map_err(io_error("syncing", dir))?;
-    Ok(paths)
+
+    /// Writes trailer and header, makes everything durable, and gives the file its name.
+    pub(super) fn finish(
+        mut self,
+        vfs: &dyn Vfs,
+        dir: &Path,
+        head: Head,
+    ) -> Result<PathBuf, JournalError> {
+        let count = self.count;
+        self.put(&[&END.to_le_bytes(), &[0; 4], &count.to_le_bytes()])?;
+        let header = header(self.installation, head);
+        self.digest.update(&header);
+        let (file, temporary) = (self.file, self.temporary);
+        let seal = self.digest.finish();
+        file.write_at(seal.as_ref(), self.at)
+            .and_then(|()| file.write_at(&header, 0))
+            .and_then(|()| file.sync_data())
+            .map_err(io_error("writing", &temporary))?;
+        let path = dir.join(checkpoint_name(head.record));
+        vfs.rename(&temporary, &path)
+            .map_err(io_error("renaming", &path))?;
+        vfs.sync_dir(dir).map_err(io_error("syncing", dir))?;
+        Ok(path)
+    }
+
+    /// Removes what was written so far.
+    pub(super) fn abandon(self, vfs: &dyn Vfs) -> Result<(), JournalError> {
+        vfs.remove(&self.temporary)
+            .map_err(io_error("removing", &self.temporary))
+    }
 }
 
 /// A checkpoint whose digest was checked when it was opened.
@@ -230,7 +212,7 @@ impl Checkpoint {
                 DamageKind::Renamed { found: head.record },
             ));
         }
-        let pieces = check_digest(&*file, &path)?;
+        let pieces = check_digest(&*file, &path, &raw)?;
         Ok(Self {
             path,
             file,
@@ -262,15 +244,20 @@ impl Checkpoint {
     }
 }
 
-/// Reads the file once, compares its last 32 bytes with the SHA-256 of the rest, and gives the piece count.
-fn check_digest(file: &dyn VfsFile, path: &Path) -> Result<u64, JournalError> {
+/// Reads the file once, compares its last 32 bytes with the SHA-256 of the rest (the header comes last: it was written
+/// last), and gives the piece count.
+fn check_digest(
+    file: &dyn VfsFile,
+    path: &Path,
+    header: &[u8; HEADER_BYTES],
+) -> Result<u64, JournalError> {
     let len = file.size().map_err(io_error("measuring", path))?;
     if len < (HEADER_BYTES + TRAILER_BYTES) as u64 {
         return Err(damage(path, len, DamageKind::Truncated));
     }
     let mut digest = Context::new(&SHA256);
     let mut buffer = vec![0; 64 << 10];
-    let mut at = 0;
+    let mut at = HEADER_BYTES as u64;
     while at < len - 32 {
         let n = usize::try_from(len - 32 - at)
             .unwrap_or(usize::MAX)
@@ -282,6 +269,7 @@ fn check_digest(file: &dyn VfsFile, path: &Path) -> Result<u64, JournalError> {
         digest.update(&buffer[..n]);
         at += n as u64;
     }
+    digest.update(header);
     let mut trailer = [0; TRAILER_BYTES];
     vfs::read_full(file, &mut trailer, len - TRAILER_BYTES as u64)
         .map_err(io_error("reading", path))?;

@@ -29,7 +29,7 @@
 //!           32   8  record, 40 32 chain after it         136 …  zero
 //!           88   4  CRC of bytes 0..88                   508 4  CRC of bytes 0..508
 //!           92   …  pieces: length u32, CRC of piece number u64 + length u32 + bytes, bytes
-//!           end 48  0xFFFFFFFF, zero u32, pieces u64, SHA-256 of all before
+//!           end 48  0xFFFFFFFF, zero u32, pieces u64, SHA-256 of bytes 92.. up to here, then of bytes 0..92
 //! ```
 //!
 //! The chain is `SHA-256(chain before ‖ group bytes 8..32 ‖ body)`; before record 1 it is
@@ -68,15 +68,13 @@ mod mark;
 mod probe;
 mod read;
 mod recover;
+mod retain;
 mod scan;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use checkpoint::{
-    CHECKPOINT_PIECE_BYTES_MAX, Checkpoint, Latest, Pieces, drop_old_checkpoints, read_latest,
-    write_checkpoint,
-};
+pub use checkpoint::{CHECKPOINT_PIECE_BYTES_MAX, Checkpoint, CheckpointWriter, Pieces};
 pub use damage::{Damage, DamageKind, JournalError};
 pub(crate) use damage::{damage, io_error};
 pub use format::{Chain, InstallationId, Position};
@@ -85,6 +83,7 @@ pub use lock::DirLock;
 pub use probe::{Probe, probe};
 pub use read::{Reads, Record, Records};
 pub use recover::{Cut, OpenReport};
+pub use retain::{Checkpoints, Covered};
 pub use writer::{Head, Journal};
 
 /// The most a group may take on disk; also what a reader holds in memory at most.

@@ -66,6 +66,13 @@ impl Shared {
         self.state().spans.clone()
     }
 
+    /// How many segments begin after this record.
+    pub(super) fn segments_after(&self, record: u64) -> u64 {
+        let state = self.state();
+        let later = state.spans.iter().rev();
+        later.take_while(|span| span.first_record > record).count() as u64
+    }
+
     pub(super) fn push(&self, span: SegmentSpan) {
         self.state().spans.push(span);
     }
@@ -170,6 +177,69 @@ impl Reads {
             state.spans.first().map_or(1, |span| span.first_record),
             state.synced,
         )
+    }
+
+    /// Gives the first record of each segment, oldest first.
+    #[must_use]
+    pub fn segment_starts(&self) -> Vec<u64> {
+        let spans = self.shared.spans();
+        spans.iter().map(|span| span.first_record).collect()
+    }
+
+    /// Walks every group that is kept, from the first segment's chain to the last synced record, and asks `passes` for
+    /// the chain that is to be found after a record, if it must be a certain one. Gives the number of records walked.
+    ///
+    /// # Errors
+    /// [`JournalError::Damage`] where the chain does not hold; [`JournalError::Dropped`] when retention dropped a
+    /// segment meanwhile; [`JournalError::Io`].
+    pub fn audit(&self, passes: impl Fn(u64) -> Option<super::Chain>) -> Result<u64, JournalError> {
+        let (spans, synced) = {
+            let state = self.shared.state();
+            (state.spans.clone(), state.synced)
+        };
+        let first = spans.first().map_or(1, |span| span.first_record);
+        let mut before: Option<(u64, super::Chain)> = None;
+        for span in &spans {
+            let segment = self.shared.segment(span.segment)?;
+            let header = segment.header()?;
+            if let Some(before) = before {
+                super::recover::check_continues(&segment, &header, before)?;
+            }
+            let len = segment
+                .file
+                .size()
+                .map_err(io_error("measuring", &segment.path))?;
+            let mut walk = Walk::new(segment.clone(), &header, len);
+            loop {
+                let last = walk.next_record - 1;
+                let expected = match passes(last) {
+                    None if last == synced.record => Some(synced.chain),
+                    expected => expected,
+                };
+                if expected.is_some_and(|chain| chain != walk.chain) {
+                    return Err(damage(&segment.path, walk.offset, DamageKind::Chain));
+                }
+                if last >= synced.record {
+                    break;
+                }
+                match walk.next()? {
+                    Step::Group(_) => {}
+                    Step::Bad(offset, kind) => return Err(damage(&segment.path, offset, kind)),
+                    Step::End => break,
+                }
+            }
+            before = Some((walk.next_record, walk.chain));
+        }
+        match before {
+            Some((next, _)) if next > synced.record => Ok(next - first),
+            _ => {
+                let kind = DamageKind::EndsBeforeMark {
+                    found: before.map_or(0, |(next, _)| next - 1),
+                    marked: synced.record,
+                };
+                Err(damage(&self.shared.dir, 0, kind))
+            }
+        }
     }
 
     /// Reads one record by its position.

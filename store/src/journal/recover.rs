@@ -484,7 +484,8 @@ impl Marked {
     }
 }
 
-fn check_continues(
+/// A segment begins where the one before it ended.
+pub(super) fn check_continues(
     segment: &SegmentFile,
     header: &SegmentHeader,
     (next_record, chain): (u64, Chain),

@@ -13,7 +13,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checkpoint::{self, Latest};
 use super::damage::{JournalError, io_error};
 use super::format::{
     Chain, GroupBuffer, InstallationId, Place, Position, SEGMENT_HEADER_BYTES, SegmentHeader,
@@ -23,6 +22,7 @@ use super::lock::DirLock;
 use super::mark::{Mark, MarkFile};
 use super::read::{Reads, Shared};
 use super::recover::{self, OpenReport, SegmentSpan, Tail};
+use super::retain::{Checkpoints, Covered};
 use super::scan::segment_path;
 use super::{GROUP_BYTES_MAX, JournalSettings, MARK_SYNC_INTERVAL_MS};
 use crate::vfs::{self, Access, TEMPORARY, Vfs, VfsFile};
@@ -337,36 +337,28 @@ impl Journal {
         Reads::new(Arc::clone(&self.shared))
     }
 
-    /// Writes a checkpoint of the state after `head`, which must be a head this journal gave and synced.
-    ///
-    /// # Errors
-    /// As [`checkpoint::write_checkpoint`].
-    pub fn write_checkpoint(
-        &self,
-        head: Head,
-        pieces: impl Iterator<Item = Vec<u8>>,
-    ) -> Result<PathBuf, JournalError> {
-        checkpoint::write_checkpoint(&*self.vfs, &self.dir, self.installation, head, pieces)
+    /// Gives the checkpoints beside this journal, to be used on a thread of their own.
+    #[must_use]
+    pub fn checkpoints(&self) -> Checkpoints {
+        Checkpoints::new(
+            Arc::clone(&self.vfs),
+            &self.dir,
+            self.installation,
+            self.reads(),
+        )
     }
 
-    /// Finds the newest checkpoint that is whole and whose chain is the journal's; tells of newer ones that are not.
-    ///
-    /// # Errors
-    /// As [`checkpoint::read_latest`].
-    pub fn latest_checkpoint(&self) -> Result<Latest, JournalError> {
-        let reads = self.reads();
-        checkpoint::read_latest(&*self.vfs, &self.dir, self.installation, |head| {
-            Ok(reads.chain_after(head.record)? == Some(head.chain))
-        })
-    }
-
-    /// Drops the segments that hold only records before `record`, once a checkpoint covers them.
+    /// Drops the segments that hold only records before `record`, and only what the checkpoints cover.
     ///
     /// Gives the names of the dropped files. The segment being written always stays.
     ///
     /// # Errors
-    /// [`JournalError::NotCovered`] when no whole checkpoint reaches `record - 1`; [`JournalError::Io`].
-    pub fn drop_segments_before(&mut self, record: u64) -> Result<Vec<PathBuf>, JournalError> {
+    /// [`JournalError::NotCovered`] when the checkpoints do not reach that far; [`JournalError::Io`].
+    pub fn drop_segments_before(
+        &mut self,
+        record: u64,
+        covered: &Covered,
+    ) -> Result<Vec<PathBuf>, JournalError> {
         self.check_poison()?;
         let spans = self.shared.spans();
         let keep = spans
@@ -376,20 +368,16 @@ impl Journal {
         if keep == 0 {
             return Ok(Vec::new());
         }
-        // The checkpoint's own name must be durable before anything is dropped on its account.
+        if covered.record() < spans[keep].first_record - 1 {
+            return Err(JournalError::NotCovered {
+                before: record,
+                covered: covered.record(),
+            });
+        }
+        // The checkpoints' own names must be durable before anything is dropped on their account.
         self.vfs
             .sync_dir(&self.dir)
             .map_err(io_error("syncing", &self.dir))?;
-        let latest = self.latest_checkpoint()?;
-        let covered = latest
-            .found
-            .map_or(0, |checkpoint| checkpoint.head().record);
-        if covered < spans[keep].first_record - 1 {
-            return Err(JournalError::NotCovered {
-                before: record,
-                covered,
-            });
-        }
         let first_chain = self.shared.header(spans[keep].segment)?.previous_chain;
         let mark = Mark {
             first_segment: spans[keep].segment,
@@ -413,6 +401,16 @@ impl Journal {
             .sync_dir(&self.dir)
             .map_err(io_error("syncing", &self.dir))?;
         Ok(dropped)
+    }
+
+    /// Gives about how many bytes were appended after this record; 0 is the beginning.
+    #[must_use]
+    pub fn bytes_after(&self, record: u64) -> u64 {
+        let later = self.shared.segments_after(record);
+        match later.checked_sub(1) {
+            Some(closed) => closed * self.settings.segment_bytes + self.end,
+            None => 0,
+        }
     }
 
     fn check_poison(&self) -> Result<(), JournalError> {

@@ -176,7 +176,7 @@ fn half_written_files_are_removed_and_strange_ones_left_and_both_are_told() {
 fn retention_drops_only_what_a_checkpoint_covers_and_the_rest_stays_verifiable() {
     let site = Site::on(long());
     let (mut journal, _) = site.open().unwrap();
-    let refusal = journal.drop_segments_before(20);
+    let refusal = drop_before(&mut journal, 20);
     assert!(matches!(
         refusal,
         Err(JournalError::NotCovered { covered: 0, .. })
@@ -191,10 +191,8 @@ fn retention_drops_only_what_a_checkpoint_covers_and_the_rest_stays_verifiable()
         .unwrap()
         .unwrap()
         .position;
-    journal
-        .write_checkpoint(journal.head(), std::iter::once(vec![1]))
-        .unwrap();
-    let dropped = journal.drop_segments_before(14).unwrap();
+    write_checkpoint(&journal, journal.head(), [vec![1]]).unwrap();
+    let dropped = drop_before(&mut journal, 14).unwrap();
     assert_eq!(
         dropped,
         [path("0000000001.segment"), path("0000000002.segment")]
@@ -245,23 +243,16 @@ fn segments_covered_by_a_checkpoint_are_believed_by_their_headers_when_asked() {
 fn a_checkpoint_that_does_not_fit_the_journal_is_not_used() {
     let site = Site::on(long());
     let (journal, _) = site.open().unwrap();
-    journal
-        .write_checkpoint(journal.head(), std::iter::once(vec![1]))
-        .unwrap();
+    write_checkpoint(&journal, journal.head(), [vec![1]]).unwrap();
     let forged = Head {
         chain: [1; 32],
         ..journal.head()
     };
-    assert_eq!(
-        journal.latest_checkpoint().unwrap().found.unwrap().head(),
-        journal.head()
-    );
-    journal
-        .write_checkpoint(forged, std::iter::once(vec![1]))
-        .unwrap();
-    let latest = journal.latest_checkpoint().unwrap();
-    assert!(latest.found.is_none());
-    assert_eq!(latest.damaged[0].kind, DamageKind::Chain);
+    assert_eq!(latest(&journal).0.unwrap().head(), journal.head());
+    write_checkpoint(&journal, forged, [vec![1]]).unwrap();
+    let (found, damaged) = latest(&journal);
+    assert!(found.is_none());
+    assert_eq!(damaged[0].kind, DamageKind::Chain);
 }
 
 #[test]

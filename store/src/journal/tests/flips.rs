@@ -12,9 +12,7 @@ fn closed() -> (SimVfs, Vec<Vec<u8>>) {
         journal.append_group(&[&a, &b]).unwrap();
         journal.sync(0).unwrap();
     }
-    journal
-        .write_checkpoint(journal.head(), [vec![7; 100], vec![8; 50]].into_iter())
-        .unwrap();
+    write_checkpoint(&journal, journal.head(), [vec![7; 100], vec![8; 50]]).unwrap();
     let payloads = all(&journal);
     journal.close().unwrap();
     (site.vfs.clone(), payloads)
@@ -32,11 +30,11 @@ fn complaint(disk: &SimVfs, expected: &[Vec<u8>]) -> Option<String> {
     if !report.repaired.is_empty() || report.cut.is_some() {
         return Some(format!("{report:?}"));
     }
-    let latest = journal.latest_checkpoint().unwrap();
-    if let Some(damage) = latest.damaged.first() {
+    let (found, damaged) = latest(&journal);
+    if let Some(damage) = damaged.first() {
         return Some(damage.to_string());
     }
-    let checkpoint = latest.found.expect("one was written");
+    let checkpoint = found.expect("one was written");
     let pieces: Result<Vec<_>, _> = checkpoint.pieces().collect();
     assert_eq!(pieces.unwrap(), [vec![7; 100], vec![8; 50]]);
     None

@@ -25,7 +25,7 @@ fn the_bytes_of_segment_group_record_mark_and_checkpoint_stay_as_they_are() {
     let (mut journal, _) = site.open().unwrap();
     journal.append_group(&[b"accepted", b"x"]).unwrap();
     journal.sync(0).unwrap();
-    let checkpoint = journal.write_checkpoint(journal.head(), std::iter::once(b"rows".to_vec()));
+    let checkpoint = write_checkpoint(&journal, journal.head(), [b"rows".to_vec()]);
     let checkpoint = site.vfs.bytes(&checkpoint.unwrap()).unwrap();
     journal.close().unwrap();
     let segment = site.vfs.bytes(&dir().join("0000000001.segment")).unwrap();

@@ -65,3 +65,36 @@ fn try_all(journal: &Journal) -> Result<Vec<Vec<u8>>, JournalError> {
         .map(|record| Ok(record?.payload))
         .collect()
 }
+
+fn write_checkpoint(
+    journal: &Journal,
+    head: Head,
+    pieces: impl IntoIterator<Item = Vec<u8>>,
+) -> Result<PathBuf, JournalError> {
+    let checkpoints = journal.checkpoints();
+    let mut writer = checkpoints.begin()?;
+    for piece in pieces {
+        writer.piece(&piece)?;
+    }
+    checkpoints.finish(writer, head)
+}
+
+/// Drops what the newest checkpoint covers.
+fn drop_before(journal: &mut Journal, record: u64) -> Result<Vec<PathBuf>, JournalError> {
+    let covered = journal.checkpoints().covered(1)?;
+    journal.drop_segments_before(record, &covered)
+}
+
+/// The newest checkpoint that can be used, and the damage to newer ones.
+fn latest(journal: &Journal) -> (Option<Checkpoint>, Vec<Damage>) {
+    let checkpoints = journal.checkpoints();
+    let mut damaged = Vec::new();
+    for record in checkpoints.records().unwrap() {
+        match checkpoints.open(record) {
+            Ok(found) => return (found, damaged),
+            Err(JournalError::Damage(damage)) => damaged.push(damage),
+            Err(error) => panic!("not a damage: {error}"),
+        }
+    }
+    (None, damaged)
+}

@@ -84,8 +84,9 @@ impl Beliefs {
             return Ok(());
         }
         let pieces = (0..3_u8).map(|i| vec![i; 40]);
-        journal.write_checkpoint(journal.head(), pieces)?;
-        journal.drop_segments_before(journal.head().record + 1)?;
+        write_checkpoint(journal, journal.head(), pieces)?;
+        let before = journal.head().record + 1;
+        drop_before(journal, before)?;
         Ok(())
     }
 
