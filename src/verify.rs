@@ -3,8 +3,11 @@
 //! Every apply is journalled with its inputs, the `now` and the links its reducers saw. This module
 //! hands the same values to today's reducers and compares decision by decision, then state by state.
 //!
+//! The journal under it is walked whole: every byte that is kept, the chain from the first kept record, past the
+//! checkpoints, to its head.
+//!
 //! Invariants: reads only. What cannot be compared is counted, never passed over: decisions of other
-//! reducer revisions or settings, and inputs whose bodies were erased or are past retention.
+//! reducer revisions or settings, inputs whose bodies were erased, and what retention dropped.
 //! Memory: the latest snapshot of every aggregate seen, in bytes (about 2 KB each).
 //! Failure: a store that cannot be read ends the audit with its error; a difference is a finding.
 
@@ -16,7 +19,7 @@ use bursar_domain::settings::Settings;
 use bursar_domain::{REDUCER_REV, decide};
 use bursar_store::api::Store;
 use bursar_store::error::StoreError;
-use bursar_store::query::{LedgerQuery, VerifyItem, VerifyStep};
+use bursar_store::query::{Gone, LedgerQuery, VerifyItem, VerifyStep};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,10 +39,21 @@ pub struct Report {
     pub inputs: u64,
     /// Decisions made again and compared.
     pub compared: u64,
-    /// Decisions of other reducer revisions or settings.
+    /// Decisions that cannot be made again: of other reducer revisions or settings, or without their input's body
+    /// or record because retention dropped it.
     pub not_compared: u64,
-    /// Inputs whose bodies are gone: erased, or past retention.
+    /// Inputs whose bodies were erased.
     pub erased: u64,
+    /// Inputs of kept commits whose bodies were dropped by retention.
+    pub dropped_bodies: u64,
+    /// Commits whose records were dropped by retention.
+    pub dropped_commits: u64,
+    /// Records of the journal that were walked.
+    pub journal_records: u64,
+    /// The first of them; 1: nothing was ever dropped.
+    pub first_record: u64,
+    /// Checkpoints read whole and found in the chain.
+    pub checkpoints: u64,
     /// Aggregates whose live state was compared.
     pub aggregates: u64,
     /// Entries of the ledger added up.
@@ -79,12 +93,13 @@ struct Folded {
 }
 
 impl Folded {
-    /// Before the first commit we are told of.
+    /// Before the first commit we are told of; of what retention dropped before it nothing is known.
     fn before(first: &VerifyItem) -> Self {
+        let is_first = first.version == 1;
         Self {
-            version: 0,
-            snapshot: Some(Vec::new()),
-            shown: (first.version == 1).then_some(None),
+            version: first.version.saturating_sub(1),
+            snapshot: is_first.then(Vec::new),
+            shown: is_first.then_some(None),
         }
     }
 }
@@ -97,6 +112,7 @@ pub async fn verify(store: &dyn Store, settings: &Settings) -> Result<Report, St
     let mut report = Report::default();
     let mut fold = Fold::default();
     let fingerprint = settings.fingerprint();
+    walk_journal(store, &mut report).await?;
     let mut cursor = 0;
     loop {
         let items = store.applied(cursor, PAGE).await?;
@@ -123,24 +139,32 @@ impl Fold {
         report: &mut Report,
     ) {
         report.applies += 1;
+        // Commits in between were dropped: it is known again from its next recorded snapshot on.
         let known = self.states.remove(&item.aggregate);
+        let known = known.filter(|known| known.version + 1 == item.version);
         let mut folded = known.unwrap_or_else(|| Folded::before(item));
         let comparable = item.reducer_rev == REDUCER_REV && item.settings == fingerprint;
         // What this commit changes is shown to nobody before its end.
         let mut shown = folded.shown;
         for step in &item.steps {
             report.inputs += 1;
-            report.erased += u64::from(step.body_gone);
             let seen = match shown {
                 _ if !bursar_domain::is_conditional(&step.input) => Some(None),
                 shown => shown,
             };
             let known = folded.snapshot.take().zip(seen);
-            let known = known.filter(|_| comparable && !step.body_gone);
+            let known = known.filter(|_| comparable && step.gone.is_none());
             folded.snapshot = match known {
                 Some((before, seen)) => Some(again(item, step, before, seen, settings, report)),
                 None => {
-                    report.not_compared += u64::from(!step.body_gone);
+                    match step.gone {
+                        Some(Gone::Erased) => report.erased += 1,
+                        Some(Gone::Dropped) => {
+                            report.dropped_bodies += 1;
+                            report.not_compared += 1;
+                        }
+                        None => report.not_compared += 1,
+                    }
                     // The recorded snapshot carries the fold over what cannot be decided again.
                     step.snapshot.clone()
                 }
@@ -225,6 +249,20 @@ fn again(
             before
         }
     }
+}
+
+/// The journal is what it was, as far back as it is kept.
+async fn walk_journal(store: &dyn Store, report: &mut Report) -> Result<(), StoreError> {
+    let walked = store.audit_journal().await?;
+    report.journal_records = walked.records;
+    report.first_record = walked.first_record;
+    report.checkpoints = walked.checkpoints;
+    report.dropped_commits = walked.applies_dropped;
+    report.not_compared += walked.applies_dropped;
+    for damage in walked.damage {
+        report.finding(format!("the journal is damaged: {damage}"));
+    }
+    Ok(())
 }
 
 /// Every movement sums to zero, so the whole ledger does, per currency.

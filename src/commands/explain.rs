@@ -67,6 +67,16 @@ fn story(id: &str, found: &Value, tenant: Option<&Value>) -> String {
     }) {
         text.push_str(&unapplied(input));
     }
+    let dropped = waiting.iter().filter(|input| input["bodyDropped"] == true);
+    for input in dropped {
+        text.push_str(&format!(
+            "{}  - {} {} is {}; its body was dropped by retention\n",
+            word(input, "receivedAt"),
+            word(input, "type"),
+            word(input, "id"),
+            word(input, "status")
+        ));
+    }
     if found["truncated"] == true {
         text.push_str(
             "\nThere is more than is shown here; the tenant's timeline in the API has all of it.\n",
@@ -160,7 +170,9 @@ mod tests {
                  "summary": "invoice in_1 is paid", "changed": [{"field": "license.state", "from": "none", "to": "active"}]},
                 {"at": "2025-05-12T10:00:00Z", "kind": "invoice.payment_succeeded", "sourceId": "evt_2",
                  "disposition": "duplicate", "summary": "the same fact as evt_1", "changed": []}],
-            "inputs": [{"id": "evt_3", "type": "charge.refunded", "status": "parked", "reason": "the payment is not known yet",
+            "inputs": [{"id": "evt_1", "type": "invoice.paid", "status": "applied", "bodyDropped": true,
+                        "receivedAt": "2025-05-12T10:00:00Z"},
+                       {"id": "evt_3", "bodyDropped": false, "type": "charge.refunded", "status": "parked", "reason": "the payment is not known yet",
                         "receivedAt": "2025-05-12T10:00:01Z", "parkedOn": ["payment:/pi_1"]}]});
         let text = story("sub_1", &found, None);
         assert!(
@@ -168,6 +180,10 @@ mod tests {
                 && text.contains("license.state: \"none\" -> \"active\"")
         );
         assert!(text.contains("- the same fact as evt_1"));
+        assert!(
+            text.contains("invoice.paid evt_1 is applied; its body was dropped by retention\n")
+        );
+        assert!(!text.contains("evt_3 is parked; its body"));
         assert!(
             text.contains(
                 "evt_3 is parked: the payment is not known yet; it waits for payment:/pi_1"

@@ -51,8 +51,17 @@ fn render(report: &Value) -> String {
         text.push_str(&format!("  {finding}\n"));
     }
     let count = |field: &str| report[field].to_string();
+    if report["firstRecord"].as_u64() > Some(1) {
+        text.push_str(&format!(
+            "  not compared: {} commits and {} bodies dropped by retention; the journal is kept from record {} on\n",
+            count("droppedCommits"),
+            count("droppedBodies"),
+            count("firstRecord"),
+        ));
+    }
     text.push_str(&format!(
         "inputs={} commits={} compared={} not_compared={} erased={} aggregates={} ledger_entries={} mismatches={}\n\
+         journal_records={} checkpoints={}\n\
          stateDigest={}\nchainHead={}\n",
         count("inputs"),
         count("applies"),
@@ -62,8 +71,30 @@ fn render(report: &Value) -> String {
         count("aggregates"),
         count("ledgerEntries"),
         count("mismatches"),
+        count("journalRecords"),
+        count("checkpoints"),
         report["stateDigest"].as_str().unwrap_or("-"),
         report["chainHead"].as_str().unwrap_or("-"),
     ));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_retention_dropped_is_said_and_nothing_is_said_of_a_whole_journal() {
+        let whole = json!({"inputs": 3, "firstRecord": 1, "mismatches": 0});
+        assert!(!render(&whole).contains("retention"));
+        let short = json!({"inputs": 3, "firstRecord": 900, "droppedCommits": 250, "droppedBodies": 1,
+            "notCompared": 251, "findings": ["the journal is damaged: x"]});
+        let text = render(&short);
+        assert!(text.contains(
+            "not compared: 250 commits and 1 bodies dropped by retention; the journal is kept from record 900 on"
+        ));
+        assert!(
+            text.contains("not_compared=251") && text.contains("  the journal is damaged: x\n")
+        );
+    }
 }

@@ -178,7 +178,11 @@ impl<'a> Rehearsal<'a> {
             return Ok(Trial::Skip("it still waits to be applied"));
         }
         let Some(body) = self.call.edge.store.input_body(view.seq).await? else {
-            return Ok(Trial::Skip("its body was erased or is past its retention"));
+            return Ok(Trial::Skip(if view.body_dropped {
+                "its body was dropped by retention"
+            } else {
+                "its body was erased"
+            }));
         };
         let settings = &self.call.edge.settings.domain;
         let routed = bursar_domain::route(&body, settings, view.received_at);

@@ -16,8 +16,9 @@
 
 use crate::error::StoreError;
 use crate::query::{
-    AuditQuery, Explained, InputQuery, InputView, LedgerLine, LedgerQuery, OutboxQuery, OutboxView,
-    Page, RowQuery, RowView, Stats, TimelineLine, TimelineQuery, VerifyItem,
+    AuditQuery, Explained, InputQuery, InputView, JournalAudit, LedgerLine, LedgerQuery,
+    OutboxQuery, OutboxView, Page, RowQuery, RowView, Stats, TimelineLine, TimelineQuery,
+    VerifyItem,
 };
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::{Decision, Disposition, EffectId, Lane};
@@ -399,8 +400,10 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Fut<'_, Vec<(String, Vec<u8>)>>;
 
-    /// The fold again: what every apply consumed and decided, in order, after `cursor`.
+    /// The fold again: what every apply that is kept consumed and decided, in order, after `cursor`.
     fn applied(&self, cursor: u64, limit: usize) -> Fut<'_, Vec<VerifyItem>>;
+    /// Walks what is kept of the journal and holds chain and checkpoints against each other.
+    fn audit_journal(&self) -> Fut<'_, JournalAudit>;
     /// SHA-256 (hex) over canonical rows, ledger sums and credits; the same for any order of arrival.
     fn state_digest(&self) -> Fut<'_, String>;
     /// Number and hash (hex) of the journal's last record.

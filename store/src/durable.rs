@@ -3,11 +3,12 @@
 //! Not here: their bytes (`journal`, `vault`). Here only errors are translated and calls put in the
 //! order the engine's words promise.
 
-use crate::engine::port::{EachRecord, Log, Place, Records, Sealer};
+use crate::engine::port::{ChainAudit, EachRecord, Log, Place, Records, Sealer};
 use crate::error::StoreError;
-use crate::journal::{Journal, JournalError, Position, Reads};
+use crate::journal::{Chain, Checkpoints, Covered, Journal, JournalError, Position, Reads};
 use crate::vault::{UnsealError, Vault};
 use bursar_domain::rows::Subject;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 impl From<JournalError> for StoreError {
@@ -37,6 +38,9 @@ impl From<JournalError> for StoreError {
         }
     }
 }
+
+/// Walks over the chain that are begun before one must succeed.
+const AUDITS_MAX: usize = 3;
 
 /// The journal as the committer writes it.
 pub(crate) struct JournalLog {
@@ -96,6 +100,28 @@ impl Log for JournalLog {
         Ok(())
     }
 
+    fn bytes_after(&self, record: u64) -> u64 {
+        let journal = self.journal.as_ref();
+        journal.map_or(0, |journal| journal.bytes_after(record))
+    }
+
+    fn drop_before(&mut self, record: u64, covered: &Covered) -> Result<u64, StoreError> {
+        let journal = self.journal()?;
+        match journal.drop_segments_before(record, covered) {
+            Ok(dropped) => {
+                for path in dropped {
+                    tracing::info!(file = %path.display(), "a segment past its retention was dropped");
+                }
+            }
+            // A file that cannot be removed is removed by the next opening.
+            Err(error @ JournalError::Io { .. }) => {
+                tracing::error!(%error, "a segment past its retention could not be dropped");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(journal.reads().bounds().0)
+    }
+
     fn close(&mut self) -> Result<(), StoreError> {
         if let Some(journal) = self.journal.take() {
             journal.close()?;
@@ -107,21 +133,74 @@ impl Log for JournalLog {
 /// The journal as everybody reads it.
 pub(crate) struct JournalRecords {
     reads: Reads,
+    checkpoints: Checkpoints,
 }
 
 impl JournalRecords {
-    pub(crate) fn new(reads: Reads) -> Self {
-        Self { reads }
+    pub(crate) fn new(checkpoints: Checkpoints) -> Self {
+        Self {
+            reads: checkpoints.reads().clone(),
+            checkpoints,
+        }
+    }
+
+    /// The chains of the checkpoints that are whole; what is wrong with the others.
+    fn checkpoints(&self, out: &mut ChainAudit) -> Result<BTreeMap<u64, Chain>, StoreError> {
+        let mut chains = BTreeMap::new();
+        for record in self.checkpoints.records()? {
+            match self.checkpoints.open(record) {
+                Ok(Some(found)) => {
+                    out.checkpoints += 1;
+                    chains.insert(record, found.head().chain);
+                }
+                Ok(None) => {}
+                // The next one was written, and this one removed, meanwhile.
+                Err(JournalError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(JournalError::Damage(damage)) => out.damage.push(damage.to_string()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(chains)
     }
 }
 
 impl Records for JournalRecords {
-    fn read(&self, place: &Place) -> Result<Vec<u8>, StoreError> {
+    fn read(&self, place: &Place) -> Result<Option<Vec<u8>>, StoreError> {
         let bytes: &[u8; Position::BYTES] = place
             .as_slice()
             .try_into()
             .map_err(|_| crate::engine::fold::broken("a place cannot be read".to_owned()))?;
-        Ok(self.reads.read_at(&Position::from_bytes(bytes))?)
+        match self.reads.read_at(&Position::from_bytes(bytes)) {
+            Ok(record) => Ok(Some(record)),
+            Err(JournalError::Dropped { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn first(&self) -> u64 {
+        self.reads.bounds().0
+    }
+
+    fn audit(&self) -> Result<ChainAudit, StoreError> {
+        let mut out = ChainAudit::default();
+        let chains = self.checkpoints(&mut out)?;
+        // A segment may be dropped under the walk; the next walk begins behind it.
+        for _ in 0..AUDITS_MAX {
+            match self.reads.audit(|record| chains.get(&record).copied()) {
+                Ok(records) => {
+                    out.records = records;
+                    return Ok(out);
+                }
+                Err(JournalError::Dropped { .. }) => {}
+                Err(JournalError::Damage(damage)) => {
+                    out.damage.push(damage.to_string());
+                    return Ok(out);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Busy)
     }
 
     fn head(&self) -> (u64, String) {
@@ -193,7 +272,7 @@ mod tests {
             ..JournalSettings::default()
         };
         let (journal, _) = Journal::open(vfs, &dir.join("journal"), &lock, settings).unwrap();
-        let reads = JournalRecords::new(journal.reads());
+        let reads = JournalRecords::new(journal.checkpoints());
         let mut log = JournalLog::new(journal);
         log.append(&[vec![1; 60_000]]).unwrap();
         let before = reads.head();
@@ -213,7 +292,7 @@ mod tests {
         disk.heal();
         assert_eq!(reads.head(), before);
         let places = log.append(&[vec![3; 60_000]]).unwrap();
-        assert_eq!(reads.read(&places[0]).unwrap(), vec![3; 60_000]);
+        assert_eq!(reads.read(&places[0]).unwrap(), Some(vec![3; 60_000]));
         assert_eq!(reads.head().0, before.0 + 1);
     }
 }

@@ -10,9 +10,9 @@
 //! open, mem    how a store is made               conformance    what every store must do
 //! ```
 //!
-//! Known limits: no segment of the journal is dropped yet (`journal` can write checkpoints, nothing
-//! here does), so a start reads the whole journal; rows that must be folded again are folded before
-//! the store opens, and nothing is accepted meanwhile.
+//! Known limits: a start reads every byte of the journal that is kept; rows that must be made again are
+//! made before the store opens, and nothing is accepted meanwhile. A checkpoint holds rows as this version
+//! lays them out: where retention dropped records, a program of another layout refuses to start.
 
 pub mod api;
 #[cfg(test)]

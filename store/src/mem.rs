@@ -32,7 +32,9 @@ impl MemStore {
             dir: None,
             marks: Watermarks::OFF,
             leave: None,
-            recount: None,
+            count_rows: false,
+            doubt: None,
+            keeping: None,
         })?;
         Ok(Arc::new(engine))
     }

@@ -11,16 +11,20 @@
 //!
 //! When rows are believed: their journal is this one and every row was counted. Large stores that
 //! were written during this boot of the machine are believed at once and counted while they serve.
-//! Otherwise rows are folded again from the first record.
-//! Failure: damage in journal or keys refuses to open; damage in rows never does.
+//! Otherwise rows are made again: from the newest checkpoint that is whole and the records after it,
+//! or from the first record. A damaged checkpoint is said aloud and passed over.
+//! Failure: damage in journal or keys refuses to open; damage in rows never does; damage in checkpoints
+//! only if retention dropped what would have to be folded instead.
 
 use crate::api::{Administer, Keep, Store};
 use crate::durable::{JournalLog, JournalRecords};
+use crate::engine::export::{self, Restored};
+use crate::engine::keeper::{self, Keeping};
 use crate::engine::port::{Log, Records, Sealer};
 use crate::engine::shared::Watermarks;
 use crate::engine::{Doubt, Engine, Parts, replay};
 use crate::error::StoreError;
-use crate::journal::{self, DirLock, InstallationId, Journal, JournalSettings};
+use crate::journal::{self, Checkpoints, DirLock, InstallationId, Journal, JournalSettings};
 use crate::keys;
 use crate::kv::{Batch, Buffered, Kv, SledKv};
 use crate::record::{Entry, encode};
@@ -29,7 +33,7 @@ use crate::vfs::{RealVfs, Vfs};
 use bursar_domain::ids::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Up to this many rows are counted before anything is served; more, in the background.
 const ROWS_CHECKED_AT_ONCE: u64 = 500_000;
@@ -51,6 +55,10 @@ pub struct OpenOptions {
     pub check_rows: bool,
     /// Forget again every key the journal says was erased: after a restore.
     pub erase_again: bool,
+    /// Write a checkpoint of the rows whenever the journal grew by this many bytes; 0: never.
+    pub checkpoint_bytes: u64,
+    /// How long records are kept at least, before whole segments of them may go; `None`: for ever.
+    pub retention: Option<Duration>,
 }
 
 impl Default for OpenOptions {
@@ -62,6 +70,9 @@ impl Default for OpenOptions {
             socket: PathBuf::from("bursar.sock"),
             check_rows: false,
             erase_again: false,
+            // One segment: some 20,000 events are the most that are folded again.
+            checkpoint_bytes: 64 << 20,
+            retention: None,
         }
     }
 }
@@ -89,19 +100,30 @@ pub(crate) fn open_simulated(
     vfs: &crate::vfs::SimVfs,
     kv: crate::kv::MemKv,
 ) -> Result<Arc<dyn Store>, StoreError> {
+    open_simulated_with(vfs, kv, &OpenOptions::small()).map(|(store, _)| store)
+}
+
+/// The same, kept as the options say; tells what the rows were made from.
+#[cfg(any(test, feature = "mutants"))]
+pub(crate) fn open_simulated_with(
+    vfs: &crate::vfs::SimVfs,
+    kv: crate::kv::MemKv,
+    options: &OpenOptions,
+) -> Result<(Arc<dyn Store>, Made), StoreError> {
     let vfs: Arc<dyn Vfs> = Arc::new(vfs.clone());
     let dir = Path::new("/data");
-    let options = OpenOptions::small();
     let lock = DirLock::acquire(&*vfs, dir, 1, &options.socket)?;
     let durable = open_durable(&vfs, dir, &lock, options.journal)?;
-    catch_up(&kv, &durable, &options)?;
+    let made = make(&kv, &durable, options)?;
     let engine = Engine::start(Parts {
         kv: Box::new(kv),
         log: Box::new(durable.log),
         records: durable.records,
         keys: durable.keys,
         // The walk runs beside every random history; `audit` compares its outcome.
-        recount: Some(Box::new(|| panic!("a row was miscounted"))),
+        count_rows: true,
+        doubt: Some(Box::new(|| panic!("a row was miscounted"))),
+        keeping: Some(keeping(durable.checkpoints, options)),
         dir: None,
         marks: options.watermarks,
         leave: Some(Box::new(move || {
@@ -109,7 +131,7 @@ pub(crate) fn open_simulated(
             Ok(())
         })),
     })?;
-    Ok(Arc::new(engine))
+    Ok((Arc::new(engine), made))
 }
 
 /// How the rows were found.
@@ -121,7 +143,7 @@ pub enum RowsFound {
     Trusted,
     /// Every row counted, none missing.
     Checked,
-    /// Folded again from the first record.
+    /// Made again: see [`OpenReport::checkpoint`].
     Rebuilt {
         /// Why they were not believed.
         reason: String,
@@ -141,6 +163,11 @@ pub struct OpenReport {
     pub rows: RowsFound,
     /// Records folded into the rows.
     pub replayed: u64,
+    /// The record of the checkpoint that rows were made from; 0: they were folded from the first record, or there
+    /// already.
+    pub checkpoint: u64,
+    /// Newer checkpoints that could not be used, and why.
+    pub checkpoints_damaged: Vec<String>,
 }
 
 /// Opens or makes the store in `dir`. Blocks: call it before the runtime serves anybody.
@@ -153,30 +180,36 @@ pub fn open_sled(
     let vfs: Arc<dyn Vfs> = Arc::new(RealVfs);
     let lock = DirLock::acquire(&*vfs, dir, std::process::id(), &options.socket)?;
     let durable = open_durable(&vfs, dir, &lock, options.journal)?;
-    let mut replayed = 0;
-    let (kv, rows) = open_rows(dir, &durable, &options, &mut replayed)?;
+    let (kv, rows, made) = open_rows(dir, &durable, &options)?;
     let report = OpenReport {
         installation: hex::encode(durable.installation.0),
         journal: durable.journal_report,
         vault: durable.vault_report,
         rows,
-        replayed,
+        replayed: made.folded,
+        checkpoint: made.restored.record.unwrap_or(0),
+        checkpoints_damaged: made.restored.damaged,
     };
-    tracing::info!(rows = ?report.rows, replayed, "the store is open");
+    tracing::info!(
+        rows = ?report.rows,
+        checkpoint = report.checkpoint,
+        replayed = report.replayed,
+        "the store is open"
+    );
     let doubted = dir.join(DOUBTED);
-    let recount: Option<Doubt> = (report.rows == RowsFound::Trusted).then(|| {
-        Box::new(move || {
-            if let Err(error) = std::fs::write(&doubted, b"folded again at the next opening\n") {
-                tracing::error!(%error, "the doubt about the rows cannot be written down");
-            }
-        }) as Doubt
+    let doubt: Doubt = Box::new(move || {
+        if let Err(error) = std::fs::write(&doubted, b"made again at the next opening\n") {
+            tracing::error!(%error, "the doubt about the rows cannot be written down");
+        }
     });
     let engine = Engine::start(Parts {
         kv: Box::new(kv),
         log: Box::new(durable.log),
         records: durable.records,
         keys: durable.keys,
-        recount,
+        count_rows: report.rows == RowsFound::Trusted,
+        doubt: Some(doubt),
+        keeping: Some(keeping(durable.checkpoints, &options)),
         dir: Some(dir.to_owned()),
         marks: options.watermarks,
         // The lock goes with the last file.
@@ -193,6 +226,7 @@ pub(crate) struct Durable {
     pub(crate) log: JournalLog,
     pub(crate) records: Arc<dyn Records>,
     pub(crate) keys: Arc<dyn Sealer>,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) installation: InstallationId,
     pub(crate) journal_report: journal::OpenReport,
     pub(crate) vault_report: VaultReport,
@@ -216,7 +250,7 @@ pub(crate) fn open_durable(
         installation,
         is_new,
     )?;
-    let reads = journal.reads();
+    let checkpoints = journal.checkpoints();
     let mut log = JournalLog::new(journal);
     if is_new {
         let entry = Entry::Installed {
@@ -227,7 +261,8 @@ pub(crate) fn open_durable(
     }
     Ok(Durable {
         log,
-        records: Arc::new(JournalRecords::new(reads)),
+        records: Arc::new(JournalRecords::new(checkpoints.clone())),
+        checkpoints,
         keys: Arc::new(vault),
         installation,
         journal_report,
@@ -259,6 +294,9 @@ fn doubt(
         // Nothing to move out of the way: these are filled where they are.
         return Ok(Ok(made_again(durable, "there were none".to_owned())));
     }
+    if record + 1 < durable.records.first() {
+        return Ok(Err("records after them were dropped".to_owned()));
+    }
     if record > durable.records.head().0 {
         return Ok(Err("they are ahead of the journal".to_owned()));
     }
@@ -288,26 +326,22 @@ fn open_rows(
     dir: &Path,
     durable: &Durable,
     options: &OpenOptions,
-    replayed: &mut u64,
-) -> Result<(Buffered, RowsFound), StoreError> {
+) -> Result<(Buffered, RowsFound, Made), StoreError> {
     let sled = dir.join("sled");
     let open = || Buffered::over(Box::new(SledKv::open(&sled, options.cache_bytes)?));
     let believed = open().and_then(|kv| {
         check_owner(&kv, durable.installation)?;
         let found = doubt(dir, &kv, durable, options)?;
         let found = match found {
-            Ok(found) => {
-                *replayed = catch_up(&kv, durable, options)?;
-                Ok(found)
-            }
+            Ok(found) => Ok((found, make(&kv, durable, options)?)),
             Err(reason) => Err(reason),
         };
         Ok((kv, found))
     });
     let reason = match believed {
-        Ok((kv, Ok(found))) => {
-            sign(&kv, durable.installation)?;
-            return Ok((kv, found));
+        Ok((kv, Ok((found, made)))) => {
+            sign(&kv, durable)?;
+            return Ok((kv, found, made));
         }
         Ok((kv, Err(reason))) => {
             drop(kv);
@@ -320,7 +354,7 @@ fn open_rows(
         ) => return Err(error),
         Err(error) => error.to_string(),
     };
-    tracing::warn!(reason, "the rows are folded again from the journal");
+    tracing::warn!(reason, "the rows are made again from the journal");
     set_aside(dir)?;
     let doubted = dir.join(DOUBTED);
     match std::fs::remove_file(&doubted) {
@@ -334,10 +368,10 @@ fn open_rows(
         _ => {}
     }
     let kv = open()?;
-    *replayed = catch_up(&kv, durable, options)?;
-    sign(&kv, durable.installation)?;
+    let made = make(&kv, durable, options)?;
+    sign(&kv, durable)?;
     kv.flush()?;
-    Ok((kv, made_again(durable, reason)))
+    Ok((kv, made_again(durable, reason), made))
 }
 
 /// Rows made from the first record: of a journal that is as new as they are, or of an old one.
@@ -349,12 +383,37 @@ fn made_again(durable: &Durable, reason: String) -> RowsFound {
     }
 }
 
-fn catch_up(kv: &dyn Kv, durable: &Durable, options: &OpenOptions) -> Result<u64, StoreError> {
+/// What bringing the rows up to the journal took.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    /// The checkpoint they began with.
+    pub(crate) restored: Restored,
+    /// Records folded.
+    pub(crate) folded: u64,
+}
+
+/// Brings rows up to the journal; empty ones begin with a checkpoint.
+fn make(kv: &dyn Kv, durable: &Durable, options: &OpenOptions) -> Result<Made, StoreError> {
+    let restored = match replay::folded(kv)?.record {
+        0 => export::restore(kv, &durable.checkpoints)?,
+        _ => Restored::default(),
+    };
     let erase = replay::Erase {
         keys: durable.keys.as_ref(),
         all: options.erase_again,
     };
-    replay::catch_up(kv, durable.records.as_ref(), &erase)
+    let folded = replay::catch_up(kv, durable.records.as_ref(), &erase)?;
+    keeper::keep_from(kv, durable.records.first())?;
+    Ok(Made { restored, folded })
+}
+
+fn keeping(checkpoints: Checkpoints, options: &OpenOptions) -> Keeping {
+    Keeping {
+        checkpoints,
+        every_bytes: options.checkpoint_bytes,
+        retention: options.retention,
+        now,
+    }
 }
 
 /// # Errors: `Incompatible` if the rows belong to another installation.
@@ -371,9 +430,10 @@ fn check_owner(kv: &dyn Kv, installation: InstallationId) -> Result<(), StoreErr
 }
 
 /// Writes whose rows these are and during which boot they are written.
-fn sign(kv: &dyn Kv, installation: InstallationId) -> Result<(), StoreError> {
+fn sign(kv: &dyn Kv, durable: &Durable) -> Result<(), StoreError> {
+    let owner = durable.installation.0.to_vec();
     let batch = Batch::from([
-        (keys::meta("installation"), Some(installation.0.to_vec())),
+        (keys::meta("installation"), Some(owner)),
         (keys::meta("boot"), Some(boot())),
     ]);
     kv.apply_batch(&batch)

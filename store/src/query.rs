@@ -182,6 +182,8 @@ pub struct InputView {
     pub body_sha256: String,
     /// Length of the body.
     pub body_bytes: u64,
+    /// The body was dropped by retention.
+    pub body_dropped: bool,
 }
 
 /// What `explain` finds.
@@ -257,7 +259,7 @@ pub struct VerifyItem {
     pub reducer_rev: u32,
     /// Fingerprint of the settings they saw.
     pub settings: String,
-    /// In order: the input (body `None`: erased or past retention), the `now`, links seen, and
+    /// In order: the input (its body empty when it is gone), the `now`, links seen, and
     /// the SHA-256 (hex) of the decision's canonical bytes (postcard).
     pub steps: Vec<VerifyStep>,
 }
@@ -267,8 +269,8 @@ pub struct VerifyItem {
 pub struct VerifyStep {
     /// The input.
     pub input: StoredInput,
-    /// Its body could not be read any more.
-    pub body_gone: bool,
+    /// Why its body cannot be read any more; `None`: it was.
+    pub gone: Option<Gone>,
     /// The `now` used.
     pub now: Timestamp,
     /// Links seen.
@@ -279,6 +281,30 @@ pub struct VerifyStep {
     pub snapshot: Option<Vec<u8>>,
     /// It changed the aggregate's own row, and with it the version orders may be conditional on.
     pub rewrote_own_row: bool,
+}
+
+/// Why a body cannot be read any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// Its subject's key was forgotten.
+    Erased,
+    /// Its record was dropped by retention.
+    Dropped,
+}
+
+/// What a walk over the journal found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JournalAudit {
+    /// The first record that is kept; 1: all of them.
+    pub first_record: u64,
+    /// Records walked: every byte of them was read and the chain recomputed.
+    pub records: u64,
+    /// Checkpoints read whole, their chain the journal's.
+    pub checkpoints: u64,
+    /// Applies whose records were dropped by retention.
+    pub applies_dropped: u64,
+    /// What is not as it was written: file, offset, kind.
+    pub damage: Vec<String>,
 }
 
 /// Figures.

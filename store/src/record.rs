@@ -224,6 +224,23 @@ pub(crate) fn body_of(bytes: &[u8], body: Body) -> Result<&[u8], StoreError> {
         .ok_or_else(|| damaged("a record's body"))
 }
 
+/// When a record was written, if it says so: good for ages, not for order.
+pub(crate) fn time_of(entry: &Entry) -> Option<Timestamp> {
+    match entry {
+        Entry::Accepted(items) => items.first().map(|item| item.received_at),
+        Entry::Applied(apply) => apply.steps.first().map(|step| step.now),
+        Entry::Fired(fired) => fired.first().map(|one| one.input.received_at),
+        Entry::Administered { audit, .. } => audit.first().map(|line| line.at),
+        Entry::Settled { at, .. }
+        | Entry::Buried { at, .. }
+        | Entry::Requeued { at, .. }
+        | Entry::Dismissed { at, .. }
+        | Entry::Erased { at, .. }
+        | Entry::Installed { at, .. } => Some(*at),
+        Entry::Postponed { .. } | Entry::Freed { .. } | Entry::Probe => None,
+    }
+}
+
 fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), StoreError> {
     match bytes {
         [FORMAT, a, b, c, d, rest @ ..] => {

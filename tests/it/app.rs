@@ -1,4 +1,4 @@
-//! A whole service on a port of its own, over a store in memory, and a client that sends bytes.
+//! A whole service on a port of its own, over a store in memory or another, and a client that sends bytes.
 
 use bursar::adapters::{EdgeHealth, EdgeIntake};
 use bursar::http::auth::AdminAccess;
@@ -157,7 +157,10 @@ impl App {
         Self::with(Limits::default()).await
     }
     pub(crate) async fn with(limits: Limits) -> Self {
-        let store = MemStore::new().unwrap();
+        Self::over(MemStore::new().unwrap(), limits).await
+    }
+    /// The same over a store that is open.
+    pub(crate) async fn over(store: Arc<dyn Store>, limits: Limits) -> Self {
         let clock = Arc::new(TestClock::at(Timestamp::from_seconds(START_SECONDS)));
         let settings = Arc::new(Settings {
             catalogue: catalogue(),

@@ -11,6 +11,7 @@ mod foreign;
 mod framing;
 mod outward;
 mod replays;
+mod retention;
 mod story;
 mod tenants;
 mod webhook;

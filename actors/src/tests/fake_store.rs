@@ -525,6 +525,9 @@ impl Store for FakeStore {
     fn applied(&self, _: u64, _: usize) -> Fut<'_, Vec<VerifyItem>> {
         unasked()
     }
+    fn audit_journal(&self) -> Fut<'_, JournalAudit> {
+        unasked()
+    }
     fn state_digest(&self) -> Fut<'_, String> {
         unasked()
     }

@@ -40,6 +40,10 @@ pub(super) const SCHEMAS: &[Schema] = &[
             has("bodySha256", Shape::Text),
             has("bodyBytes", Shape::Integer),
             said(
+                has("bodyDropped", Shape::Boolean),
+                "The body was dropped by retention; what it did is still there.",
+            ),
+            said(
                 may("body", Shape::Any),
                 "Only of a single event; null once erased.",
             ),
@@ -154,9 +158,23 @@ pub(super) const SCHEMAS: &[Schema] = &[
             has("compared", Shape::Integer),
             said(
                 has("notCompared", Shape::Integer),
-                "Decided by other reducers or settings.",
+                "Decided by other reducers or settings, or dropped by retention.",
             ),
-            said(has("erased", Shape::Integer), "Bodies that are gone."),
+            said(has("erased", Shape::Integer), "Bodies that were erased."),
+            said(
+                has("droppedBodies", Shape::Integer),
+                "Bodies of kept commits that retention dropped; in `notCompared`.",
+            ),
+            said(
+                has("droppedCommits", Shape::Integer),
+                "Commits whose records retention dropped; in `notCompared`.",
+            ),
+            said(
+                has("journalRecords", Shape::Integer),
+                "Records walked, from `firstRecord` on.",
+            ),
+            has("firstRecord", Shape::Integer),
+            has("checkpoints", Shape::Integer),
             has("aggregates", Shape::Integer),
             has("ledgerEntries", Shape::Integer),
             said(

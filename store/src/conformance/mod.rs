@@ -5,6 +5,7 @@
 mod accept;
 mod apply;
 mod auditor;
+mod checkpoints;
 mod crash;
 mod disk;
 mod random;
@@ -119,4 +120,17 @@ mod simulated {
         open_simulated(&SimVfs::new(), MemKv::default()).expect("a store on a simulated disk"),
         ()
     ));
+}
+
+/// Checkpoints are written, and segments dropped, while the sentences are said.
+mod short {
+    use crate::kv::MemKv;
+    use crate::open::open_simulated_with;
+    use crate::vfs::SimVfs;
+    crate::conformance::store_suite!({
+        let mut options = crate::conformance::checkpoints::short();
+        options.journal.segment_bytes = 1 << 20;
+        let opened = open_simulated_with(&SimVfs::new(), MemKv::default(), &options);
+        (opened.expect("a store on a simulated disk").0, ())
+    });
 }

@@ -33,7 +33,7 @@ impl Dice {
     }
 }
 
-const AGGREGATES: &[&str] = &[
+pub(super) const AGGREGATES: &[&str] = &[
     "tenant:acme",
     "customer:/cus_1",
     "payment:/pi_1",

@@ -389,7 +389,8 @@ pub(crate) async fn an_erased_body_is_gone_and_its_input_is_not(store: &dyn Stor
         matches!(lost, Err(StoreError::Invalid(_))),
         "never decide from nothing"
     );
-    assert!(store.applied(0, 10).await.unwrap()[0].steps[0].body_gone);
+    let again = store.applied(0, 10).await.unwrap();
+    assert_eq!(again[0].steps[0].gone, Some(crate::query::Gone::Erased));
     accept(store, event("evt_4", "payment:/pi_1")).await;
     let inbox = store.pending(key("payment:/pi_1"), 10).await.unwrap();
     assert!(

@@ -19,11 +19,12 @@ use super::accept;
 use super::apply;
 use super::commit::{Answer, Commit, Plan, Queued};
 use super::fold::{State, broken, fold};
+use super::keeper::{self, Keeper};
 use super::orders;
 use super::port::{Log, Sealer};
 use super::queue::{Shares, Waited};
 use super::recount::Recount;
-use super::shared::Shared;
+use super::shared::{Shared, Wants};
 use crate::error::{ErrorClass, StoreError};
 use crate::keys;
 use crate::kv::{Overlay, Tally, end_of};
@@ -48,6 +49,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(5);
 const GROUPS_PER_SLICE: u64 = 8;
 /// While rows are put away more slowly than they come, applies rest and it is looked again this often.
 const ROWS_WAIT: Duration = Duration::from_millis(2);
+/// How often it looks around while a checkpoint waits for the disk.
+const WHILE_WRITING: Duration = Duration::from_millis(2);
 /// How often a quiet committer looks around (disk space, mark).
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -73,6 +76,8 @@ pub(super) struct Committer {
     /// The walk over all rows, until it is through.
     pub(super) recount: Option<Recount>,
     pub(super) doubt: Option<Doubt>,
+    /// Checkpoints and retention.
+    pub(super) keeper: Option<Keeper>,
     /// Groups so far.
     pub(super) groups: u64,
     pub(super) shares: Shares,
@@ -144,6 +149,11 @@ impl Committer {
     }
 
     fn patience(&self) -> Duration {
+        if self.keeper.as_ref().is_some_and(Keeper::is_writing)
+            && (self.recount.is_none() || self.keeper.as_ref().is_some_and(Keeper::is_behind))
+        {
+            return WHILE_WRITING;
+        }
         if self.unfreed.is_empty() && self.recount.is_none() {
             IDLE
         } else {
@@ -151,13 +161,24 @@ impl Committer {
         }
     }
 
-    /// The next slice of the recount; at its end, the comparison.
+    /// Checkpoints and retention; the next slice of the recount; at its end, the comparison.
     fn count_on(&mut self) {
+        self.keep_on();
         let Some(recount) = &mut self.recount else {
             return;
         };
+        let keeper = &mut self.keeper;
+        if keeper.as_ref().is_some_and(Keeper::is_behind) {
+            return;
+        }
         let shared = Arc::clone(&self.shared);
-        let sliced = catch_unwind(AssertUnwindSafe(|| recount.slice(shared.kv.as_ref())));
+        let sliced = catch_unwind(AssertUnwindSafe(|| {
+            recount.slice(shared.kv.as_ref(), &mut |key, value| {
+                if let Some(keeper) = keeper.as_mut() {
+                    keeper.row(key, value);
+                }
+            })
+        }));
         let through = match sliced {
             Ok(Ok(through)) => through,
             Ok(Err(error)) => return self.disbelieve(&error),
@@ -170,15 +191,41 @@ impl Committer {
         self.recount = None;
         if complete {
             tracing::info!(rows = self.folded.tally.total(), "every row was counted");
-            self.doubt = None;
+            if let Some(keeper) = &mut self.keeper {
+                keeper.seal(&self.folded);
+            }
         } else {
             self.disbelieve(&broken("rows are missing or changed".to_owned()));
+        }
+    }
+
+    /// Begins a checkpoint when one is due, and lets go what its checkpoints allow.
+    fn keep_on(&mut self) {
+        if self.shared.poisoned().is_some() {
+            return;
+        }
+        let Some(keeper) = &mut self.keeper else {
+            return;
+        };
+        if let Some(old) = keeper.look() {
+            let kv = self.shared.kv.as_ref();
+            if let Err(error) = keeper::let_go(kv, self.log.as_mut(), &old) {
+                self.shared.poison(&error);
+                return;
+            }
+        }
+        let may_begin = self.recount.is_none() && !self.shared.refuses(Wants::Order);
+        if may_begin && keeper.is_due(self.log.as_ref()) && keeper.begin() {
+            self.recount = Some(Recount::start());
         }
     }
 
     /// The rows are folded again at the next opening.
     fn disbelieve(&mut self, error: &StoreError) {
         self.recount = None;
+        if let Some(keeper) = &mut self.keeper {
+            keeper.give_up();
+        }
         if let Some(doubt) = self.doubt.take() {
             doubt();
         }
@@ -204,6 +251,9 @@ impl Committer {
 
     fn stop(&mut self) {
         self.shared.closed.store(true, Ordering::Release);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.stop();
+        }
         if self.shared.poisoned().is_none() {
             let closed = self
                 .shared
@@ -372,6 +422,9 @@ impl Committer {
             record: number,
         };
         close_batch(&mut batch, &self.folded)?;
+        if let (Some(keeper), Some(recount)) = (&mut self.keeper, &self.recount) {
+            keeper.changed(&batch, &recount.walked_to);
+        }
         self.shared.kv.take_batch(batch)?;
         self.shared.publish(group_number, &self.folded);
         bursar_domain::mutant!("M3", torn::write_put_off(self)?);

@@ -19,6 +19,9 @@ use bursar_domain::ids::Timestamp;
 use bursar_domain::input::InputSource;
 use std::collections::BTreeSet;
 
+/// Where it is kept whose keys were forgotten.
+pub(super) const ERASED: &str = "erased";
+
 /// The store as the open group sees it.
 pub(crate) struct State<'a> {
     pub(crate) kv: Overlay<'a>,
@@ -122,7 +125,12 @@ pub(crate) fn fold(state: &mut State<'_>, number: u64, entry: &Entry) -> Result<
                 .kv
                 .put(keys::keep("store", "installation"), id.clone().into_bytes())?;
         }
-        Entry::Erased { .. } | Entry::Probe => {}
+        Entry::Erased { subjects, at } => {
+            for subject in subjects {
+                state.kv.put(keys::keep(ERASED, &subject.0), pack(at)?)?;
+            }
+        }
+        Entry::Probe => {}
     }
     Ok(())
 }

@@ -14,8 +14,10 @@ mod accept;
 mod apply;
 mod commit;
 pub(crate) mod committer;
+pub(crate) mod export;
 pub(crate) mod fold;
 mod fold_apply;
+pub(crate) mod keeper;
 mod orders;
 pub(crate) mod port;
 mod queue;
@@ -27,6 +29,7 @@ mod store;
 
 use commit::{Answer, Commit, Queued};
 use committer::Committer;
+use keeper::{Keeper, Keeping};
 use port::{Log, Records, Sealer};
 use queue::Shares;
 use shared::{Disk, Leave, Shared, Wants, Watermarks};
@@ -53,8 +56,12 @@ pub(crate) struct Parts {
     pub(crate) marks: Watermarks,
     /// The last step of a clean close.
     pub(crate) leave: Option<Leave>,
-    /// Count the rows in the background; called if some are missing.
-    pub(crate) recount: Option<Doubt>,
+    /// Count the rows in the background, once, from the start on.
+    pub(crate) count_rows: bool,
+    /// Called if a count finds rows missing.
+    pub(crate) doubt: Option<Doubt>,
+    /// Checkpoints and retention; `None`: the journal is kept whole.
+    pub(crate) keeping: Option<Keeping>,
 }
 
 /// Remembers, for the next opening, that the rows cannot be believed.
@@ -104,8 +111,9 @@ impl Engine {
             keys: parts.keys,
             flushed: folded.record,
             flushed_at: Instant::now(),
-            recount: parts.recount.is_some().then(recount::Recount::start),
-            doubt: parts.recount,
+            recount: parts.count_rows.then(recount::Recount::start),
+            doubt: parts.doubt,
+            keeper: parts.keeping.map(Keeper::new).transpose()?,
             groups: 0,
             shares: Shares::default(),
             folded,

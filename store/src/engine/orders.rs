@@ -143,9 +143,13 @@ pub(super) fn requeue(
     let mut changed = Vec::new();
     let mut woken: BTreeSet<AggregateKey> = BTreeSet::new();
     let mut seen = BTreeSet::new();
+    let kept_from = super::keeper::kept_from(&state.kv)?;
     for (seq, fate) in items {
         let row = state.input_if_any(seq)?;
-        let ended = row.is_some_and(|row| row.status != InputStatus::Received);
+        // What retention dropped can never be applied again.
+        let ended = row.is_some_and(|row| {
+            row.status != InputStatus::Received && (row.body.len == 0 || row.record >= kept_from)
+        });
         if !ended || !seen.insert(seq) {
             continue;
         }

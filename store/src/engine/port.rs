@@ -4,6 +4,7 @@
 //! what was sealed under a forgotten key never opens again.
 
 use crate::error::StoreError;
+use crate::journal::Covered;
 use bursar_domain::rows::Subject;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -15,6 +16,17 @@ pub(crate) type Place = Vec<u8>;
 /// Called with number, place and bytes of each record.
 pub(crate) type EachRecord<'a> = dyn FnMut(u64, Place, &[u8]) -> Result<(), StoreError> + 'a;
 
+/// What a walk over the chain found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ChainAudit {
+    /// Records walked.
+    pub(crate) records: u64,
+    /// Checkpoints read whole and found in the chain.
+    pub(crate) checkpoints: u64,
+    /// What is not as it was written, in words.
+    pub(crate) damage: Vec<String>,
+}
+
 /// The writing end of the journal; one owner.
 pub(crate) trait Log: Send {
     /// Appends the records and returns once they are durable; says where each lies, in words of
@@ -24,6 +36,14 @@ pub(crate) trait Log: Send {
     fn idle(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
+    /// About how many bytes were appended after this record.
+    fn bytes_after(&self, _record: u64) -> u64 {
+        0
+    }
+    /// Drops whole segments of records before this one; says which record is the first one kept.
+    fn drop_before(&mut self, _record: u64, _covered: &Covered) -> Result<u64, StoreError> {
+        Ok(1)
+    }
     /// Writes what is owed and lets go.
     fn close(&mut self) -> Result<(), StoreError> {
         Ok(())
@@ -32,8 +52,14 @@ pub(crate) trait Log: Send {
 
 /// The reading end of the journal.
 pub(crate) trait Records: Send + Sync {
-    /// One record. # Errors: `Damaged` if it is not there.
-    fn read(&self, place: &Place) -> Result<Vec<u8>, StoreError>;
+    /// One record; `None`: retention dropped it. # Errors: `Damaged` if it is not there.
+    fn read(&self, place: &Place) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Number of the first record that is kept.
+    fn first(&self) -> u64 {
+        1
+    }
+    /// Walks the whole chain, from what the first segment begins with, past every checkpoint, to the head.
+    fn audit(&self) -> Result<ChainAudit, StoreError>;
     /// Number (0: none) and chain hash, hex, of the last record.
     fn head(&self) -> (u64, String);
     /// Every record from `from` on, in order.
@@ -92,11 +118,28 @@ impl Log for MemLog {
 }
 
 impl Records for MemLog {
-    fn read(&self, place: &Place) -> Result<Vec<u8>, StoreError> {
+    fn read(&self, place: &Place) -> Result<Option<Vec<u8>>, StoreError> {
         let number = place
             .first_chunk::<8>()
             .map_or(0, |n| u64::from_be_bytes(*n));
-        self.get(number).map(|record| record.to_vec())
+        self.get(number).map(|record| Some(record.to_vec()))
+    }
+    fn audit(&self) -> Result<ChainAudit, StoreError> {
+        let records = self.head().0;
+        let mut chain = [0; 32];
+        for number in 1..=records {
+            let mut hash = Sha256::new();
+            hash.update(chain);
+            hash.update(self.get(number)?);
+            chain = hash.finalize().into();
+        }
+        let is_whole = self.head() == (records, hex::encode(chain)) || self.head().0 > records;
+        let damage = (!is_whole).then(|| "the chain breaks".to_owned());
+        Ok(ChainAudit {
+            records,
+            checkpoints: 0,
+            damage: damage.into_iter().collect(),
+        })
     }
     fn head(&self) -> (u64, String) {
         let inner = self.records.read().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,8 @@
 //! sled may lose rows in silence. What should be there is known (`Tally`); whether it is there is
 //! found by walking all rows once after each start, a slice at a time between groups. Writes to the
 //! part already walked are counted as they happen (`Overlay`), so the two sums must be equal at the
-//! end, whatever was committed meanwhile.
+//! end, whatever was committed meanwhile. A checkpoint is such a walk that writes down what it sees
+//! (`keeper`).
 //!
 //! Failure: a difference means that rows are gone or changed. The store is poisoned, and the next
 //! opening folds the rows again (`open`).
@@ -33,13 +34,18 @@ impl Recount {
         }
     }
 
-    /// Looks at the next rows; says whether there were none left.
-    pub(crate) fn slice(&mut self, kv: &dyn Kv) -> Result<bool, StoreError> {
+    /// Looks at the next rows and shows them; says whether there were none left.
+    pub(crate) fn slice(
+        &mut self,
+        kv: &dyn Kv,
+        show: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<bool, StoreError> {
         let mut looked = 0;
         let mut last = None;
         let (seen, low) = (&mut self.seen, self.walked_to.as_slice());
         kv.range(low, &end_of(&[0xfe]), false, &mut |key, value| {
             seen.add(key, value);
+            show(key, value);
             looked += 1;
             if looked < SLICE_ROWS {
                 return ControlFlow::Continue(());
@@ -94,7 +100,7 @@ mod tests {
             kv.apply_batch(&batch).unwrap();
             tally = after;
             let mut walk = walk.unwrap_or_else(Recount::start);
-            if walk.slice(&kv).unwrap() {
+            if walk.slice(&kv, &mut |_, _| {}).unwrap() {
                 assert_eq!(walk.seen, tally, "round {round}");
                 through += 1;
             } else {
@@ -114,7 +120,9 @@ mod tests {
             dir: None,
             marks: Watermarks::OFF,
             leave: None,
-            recount: Some(Box::new(move || doubted.store(true, Ordering::Release))),
+            count_rows: true,
+            doubt: Some(Box::new(move || doubted.store(true, Ordering::Release))),
+            keeping: None,
         };
         Engine::start(parts).unwrap()
     }

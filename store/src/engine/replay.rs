@@ -5,13 +5,14 @@
 //! Failure: rows ahead of the journal mean that the journal lost its end: the caller decides.
 
 use super::committer::{Folded, close_batch};
-use super::fold::{State, broken, fold};
+use super::fold::{ERASED, State, broken, fold};
 use super::port::{Records, Sealer};
 use crate::error::StoreError;
 use crate::keys;
-use crate::kv::{Kv, Overlay, Tally};
+use crate::kv::{Kv, Overlay, Tally, end_of};
 use crate::record::{Entry, decode};
 use crate::shapes::{PROJECTIONS, pack, unpack};
+use bursar_domain::rows::Subject;
 use std::ops::ControlFlow;
 
 /// Records folded into one batch.
@@ -55,13 +56,18 @@ pub(crate) fn is_readable(kv: &dyn Kv) -> Result<bool, StoreError> {
 
 /// Whether the rows are all there: counts every one of them.
 pub(crate) fn is_complete(kv: &dyn Kv) -> Result<bool, StoreError> {
+    Ok(count(kv)? == folded(kv)?.tally)
+}
+
+/// Counts every row.
+pub(super) fn count(kv: &dyn Kv) -> Result<Tally, StoreError> {
     let mut counted = Tally::default();
     let high = crate::kv::end_of(&[0xfe]);
     kv.range(&[keys::META + 1], &high, false, &mut |key, value| {
         counted.add(key, value);
         ControlFlow::Continue(())
     })?;
-    Ok(counted == folded(kv)?.tally)
+    Ok(counted)
 }
 
 /// Which erasures are carried out again.
@@ -83,14 +89,6 @@ pub(crate) fn catch_up(
 ) -> Result<u64, StoreError> {
     let from = folded(kv)?.record + 1;
     let last = records.head().0;
-    if erase.all {
-        records.scan(1, &mut |_, _, bytes| {
-            if let (Entry::Erased { subjects, .. }, _) = decode(bytes)? {
-                erase.keys.erase(&subjects)?;
-            }
-            Ok(())
-        })?;
-    }
     if from > last + 1 {
         return Err(broken("the rows are ahead of the journal".to_owned()));
     }
@@ -114,7 +112,23 @@ pub(crate) fn catch_up(
         Ok(())
     })?;
     open.write()?;
+    if erase.all {
+        erase_all(kv, erase.keys)?;
+    }
     Ok(count)
+}
+
+/// Forgets every key that was ever to be forgotten. Who that is outlives the records that said so.
+fn erase_all(kv: &dyn Kv, keys: &dyn Sealer) -> Result<(), StoreError> {
+    let low = keys::Key::new(keys::KEEP).text(ERASED).done();
+    let mut subjects = Vec::new();
+    kv.range(&low, &end_of(&low), false, &mut |key, _| {
+        let mut fields = keys::Fields::of(key);
+        let _ = fields.text();
+        subjects.extend(fields.text().map(Subject));
+        ControlFlow::Continue(())
+    })?;
+    keys.erase(&subjects).map(|_| ())
 }
 
 /// The batch being filled.

@@ -10,8 +10,9 @@ use crate::api::{
 };
 use crate::error::StoreError;
 use crate::query::{
-    AuditQuery, Explained, InputQuery, InputView, LedgerLine, LedgerQuery, OutboxQuery, OutboxView,
-    Page, RowQuery, RowView, Stats, TimelineLine, TimelineQuery, VerifyItem,
+    AuditQuery, Explained, InputQuery, InputView, JournalAudit, LedgerLine, LedgerQuery,
+    OutboxQuery, OutboxView, Page, RowQuery, RowView, Stats, TimelineLine, TimelineQuery,
+    VerifyItem,
 };
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::{Decision, Disposition, EffectId, Lane};
@@ -327,6 +328,9 @@ impl Store for Engine {
 
     fn applied(&self, cursor: u64, limit: usize) -> Fut<'_, Vec<VerifyItem>> {
         Box::pin(self.scan(move |shared| whole::applied(shared, cursor, limit)))
+    }
+    fn audit_journal(&self) -> Fut<'_, JournalAudit> {
+        Box::pin(self.scan(whole::audit_journal))
     }
     fn state_digest(&self) -> Fut<'_, String> {
         Box::pin(self.scan(whole::state_digest))

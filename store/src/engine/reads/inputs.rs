@@ -11,8 +11,9 @@ use crate::shapes::InputRow;
 use bursar_domain::ids::{Scope, TenantId};
 use bursar_domain::input::InputSource;
 
-fn view(seq: u64, row: InputRow) -> InputView {
+fn view(shared: &Shared, seq: u64, row: InputRow) -> InputView {
     InputView {
+        body_dropped: row.body.len > 0 && row.record < shared.records.first(),
         seq,
         source: row.source,
         kind: row.kind,
@@ -39,12 +40,12 @@ pub(in crate::engine) fn by_seq(
     shared: &Shared,
     seq: u64,
 ) -> Result<Option<InputView>, StoreError> {
-    Ok(row(shared, seq)?.map(|row| view(seq, row)))
+    Ok(row(shared, seq)?.map(|row| view(shared, seq, row)))
 }
 
 pub(in crate::engine) fn body(shared: &Shared, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
     match row(shared, seq)? {
-        Some(row) => input_body(shared, &row),
+        Some(row) => Ok(input_body(shared, &row)?.ok()),
         None => Ok(None),
     }
 }
@@ -67,7 +68,7 @@ pub(in crate::engine) fn input(
             _ => true,
         };
         if in_scope && row.source.public_id() == public_id {
-            out.push(view(seq, row));
+            out.push(view(shared, seq, row));
         }
     }
     Ok(out)
@@ -101,7 +102,7 @@ fn matching(
     seq: u64,
 ) -> Result<Option<InputView>, StoreError> {
     let found = row(shared, seq)?.filter(|row| fits(query, row));
-    Ok(found.map(|row| view(seq, row)))
+    Ok(found.map(|row| view(shared, seq, row)))
 }
 
 fn fits(query: &InputQuery, row: &InputRow) -> bool {

@@ -14,7 +14,7 @@ use super::shared::Shared;
 use crate::error::StoreError;
 use crate::keys;
 use crate::kv::end_of;
-use crate::query::Page;
+use crate::query::{Gone, Page};
 use crate::record::body_of;
 use crate::shapes::{InputRow, unpack};
 use bursar_domain::rows::Subject;
@@ -106,8 +106,8 @@ fn number_of(key: &[u8]) -> Result<u64, StoreError> {
         .ok_or_else(|| broken("an index key is too short".to_owned()))
 }
 
-/// The record of this number.
-fn record(shared: &Shared, number: u64) -> Result<Vec<u8>, StoreError> {
+/// The record of this number; `None`: retention dropped it.
+fn record(shared: &Shared, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let place = shared
         .kv
         .get(&keys::place(number))?
@@ -115,14 +115,19 @@ fn record(shared: &Shared, number: u64) -> Result<Vec<u8>, StoreError> {
     shared.records.read(&place)
 }
 
-/// The body of an input as it came; `None`: erased.
-fn input_body(shared: &Shared, row: &InputRow) -> Result<Option<Vec<u8>>, StoreError> {
+/// Why a body cannot be read any more, or the body.
+type BodyOrGone = Result<Vec<u8>, Gone>;
+
+/// The body of an input as it came.
+fn input_body(shared: &Shared, row: &InputRow) -> Result<BodyOrGone, StoreError> {
     if row.body.len == 0 {
-        return Ok(Some(Vec::new()));
+        return Ok(Ok(Vec::new()));
     }
-    let bytes = record(shared, row.record)?;
+    let Some(bytes) = record(shared, row.record)? else {
+        return Ok(Err(Gone::Dropped));
+    };
     let body = body_of(&bytes, row.body)?;
-    open(shared, row.subject.as_ref(), body)
+    Ok(open(shared, row.subject.as_ref(), body)?.ok_or(Gone::Erased))
 }
 
 /// What was stored for a subject; `None`: erased.

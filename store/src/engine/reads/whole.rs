@@ -7,7 +7,7 @@ use crate::engine::shared::{Shared, Wants};
 use crate::error::StoreError;
 use crate::keys::{self, Fields};
 use crate::kv::{end_of, first};
-use crate::query::{Stats, VerifyItem, VerifyStep};
+use crate::query::{JournalAudit, Stats, VerifyItem, VerifyStep};
 use crate::record::{ApplyRecord, Entry, StepRecord, decode};
 use crate::shapes::{InputRow, StoredRow, unpack};
 use bursar_domain::aggregate::AggregateKey;
@@ -26,23 +26,61 @@ pub(in crate::engine) fn applied(
     cursor: u64,
     limit: usize,
 ) -> Result<Vec<VerifyItem>, StoreError> {
-    let low = keys::applied(cursor.saturating_add(1));
+    let first_kept = cursor.saturating_add(1).max(first_applied(shared)?);
+    let low = keys::applied(first_kept);
     let high = end_of(&[keys::APPLIED]);
     let found = first(shared.kv.as_ref(), &low, &high, limit.min(APPLIED_MAX))?;
     let mut out = Vec::with_capacity(found.len());
     for (_, number) in found {
-        let number = number
-            .as_slice()
-            .try_into()
-            .map(u64::from_be_bytes)
-            .map_err(|_| broken("an applied row cannot be read".to_owned()))?;
-        let bytes = record(shared, number)?;
+        let number = record_of(&number)?;
+        // Dropped since we looked where to begin.
+        let Some(bytes) = record(shared, number)? else {
+            continue;
+        };
         let (Entry::Applied(apply), _) = decode(&bytes)? else {
             return Err(broken(format!("record {number} is no apply")));
         };
         out.push(verify_item(shared, *apply)?);
     }
     Ok(out)
+}
+
+fn record_of(applied: &[u8]) -> Result<u64, StoreError> {
+    applied
+        .try_into()
+        .map(u64::from_be_bytes)
+        .map_err(|_| broken("an applied row cannot be read".to_owned()))
+}
+
+/// The number of the first apply whose record is kept. Applies are numbered in the order of their records.
+fn first_applied(shared: &Shared) -> Result<u64, StoreError> {
+    let kept_from = shared.records.first();
+    let (mut low, mut high) = (1, shared.counters().next_applied.max(1));
+    if kept_from == 1 {
+        return Ok(1);
+    }
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let record = shared.kv.get(&keys::applied(middle))?;
+        let record = record.ok_or_else(|| broken(format!("apply {middle} is missing")))?;
+        if record_of(&record)? < kept_from {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+pub(in crate::engine) fn audit_journal(shared: &Shared) -> Result<JournalAudit, StoreError> {
+    let walked = shared.records.audit()?;
+    Ok(JournalAudit {
+        first_record: shared.records.first(),
+        records: walked.records,
+        checkpoints: walked.checkpoints,
+        applies_dropped: first_applied(shared)? - 1,
+        damage: walked.damage,
+    })
 }
 
 fn verify_item(shared: &Shared, apply: ApplyRecord) -> Result<VerifyItem, StoreError> {
@@ -80,7 +118,7 @@ fn verify_step(
             received_at: row.received_at,
             body: body.clone().unwrap_or_default(),
         },
-        body_gone: body.is_none(),
+        gone: body.err(),
         now: step.now,
         looked_up: step.looked_up,
         decision_sha256: hex::encode(step.decision_sha256),

@@ -7,6 +7,7 @@ use crate::engine::shared::Shared;
 use crate::error::StoreError;
 use crate::keys::{self, Fields, Key};
 use crate::kv::{end_of, first};
+use crate::query::Gone;
 use crate::shapes::{AggregateRow, EffectRow, InputRow};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::{EffectId, Lane};
@@ -64,7 +65,15 @@ pub(in crate::engine) fn pending(
         let Some(row) = get::<InputRow>(shared, &keys::input(seq))? else {
             return Err(broken(format!("input {seq} is missing")));
         };
-        let body = input_body(shared, &row)?.unwrap_or_default();
+        let body = match input_body(shared, &row)? {
+            Ok(body) => body,
+            Err(Gone::Erased) => Vec::new(),
+            Err(Gone::Dropped) => {
+                return Err(broken(format!(
+                    "the record of pending input {seq} was dropped"
+                )));
+            }
+        };
         out.push(StoredInput {
             seq,
             source: row.source,
