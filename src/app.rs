@@ -104,7 +104,12 @@ impl App {
     /// The store cannot be opened (held, damaged, of another version or mode), or an actor fails.
     pub async fn start(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         let StoreLocation::Sled(folder) = &config.store;
-        let (store, opened) = open_sled(folder, OpenOptions::default())?;
+        let days = config.retention.events_days;
+        let options = OpenOptions {
+            retention: days.map(|days| Duration::from_secs(u64::from(days) * 86_400)),
+            ..OpenOptions::default()
+        };
+        let (store, opened) = open_sled(folder, options)?;
         Self::over(store, opened, config, clock).await
     }
 

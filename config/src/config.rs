@@ -303,8 +303,8 @@ pub enum LogFormat {
 /// How long things are kept, in days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Raw event bodies.
-    pub events_days: u32,
+    /// The journal's records, raw event bodies among them; `None`: for ever.
+    pub events_days: Option<u32>,
     /// Settled effects.
     pub outbox_days: u32,
     /// Audit entries.

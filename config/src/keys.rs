@@ -221,12 +221,7 @@ pub const KEYS: &[Key] = &[
     text("limits.body_timeout", "BURSAR_LIMITS_BODY_TIMEOUT").or("10s"),
     text("limits.idle_timeout", "BURSAR_LIMITS_IDLE_TIMEOUT").or("15s"),
     // How long things are kept.
-    integer(
-        "retention_days.events",
-        "BURSAR_RETENTION_DAYS_EVENTS",
-        "90",
-    )
-    .waits(),
+    integer("retention_days.events", "BURSAR_RETENTION_DAYS_EVENTS", "0"),
     integer(
         "retention_days.outbox",
         "BURSAR_RETENTION_DAYS_OUTBOX",

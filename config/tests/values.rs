@@ -105,6 +105,20 @@ fn the_stripe_key_must_be_a_secret_key_of_one_account() {
 }
 
 #[test]
+fn everything_is_kept_unless_a_retention_of_at_least_thirty_days_is_set() {
+    let variable = "BURSAR_RETENTION_DAYS_EVENTS";
+    let (config, _) = accepted(&[]);
+    assert_eq!(config.retention.events_days, None);
+    let (config, _) = accepted(&[(variable, "90")]);
+    assert_eq!(config.retention.events_days, Some(90));
+    check(
+        &[(variable, "29")],
+        "Stripe lets one resend for 30; 0 keeps everything",
+    );
+    check(&[(variable, "-1")], "is not between 0 and 36500");
+}
+
+#[test]
 fn a_key_only_goes_where_it_belongs() {
     let live = ("STRIPE_API_KEY", "sk_live_51Nx7Qw2eZvKYlo2C");
     let base = |value| ("STRIPE_API_BASE", value);

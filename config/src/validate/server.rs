@@ -235,13 +235,23 @@ pub(super) fn drain(checker: &mut Checker<'_>) -> Duration {
     Duration::from_secs(seconds.unsigned_abs())
 }
 
+/// Stripe redelivers for three days and lets one resend for 30.
+const RETENTION_EVENTS_DAYS_MIN: i64 = 30;
+
 pub(super) fn retention(checker: &mut Checker<'_>) -> Retention {
+    let path = "retention_days.events";
+    let events = checker.integer(path, 0..=36_500);
+    if events != 0 && events < RETENTION_EVENTS_DAYS_MIN {
+        let text = format!(
+            "{events} days, but Stripe lets one resend for {RETENTION_EVENTS_DAYS_MIN}; 0 keeps everything"
+        );
+        checker.problem(path, text);
+    }
     let mut days = |path: &str, min: i64| {
         u32::try_from(checker.integer(path, min..=36_500)).expect("the range is checked")
     };
     Retention {
-        // Stripe redelivers for three days and lets one resend for 30.
-        events_days: days("retention_days.events", 30),
+        events_days: u32::try_from(events).ok().filter(|days| *days > 0),
         outbox_days: days("retention_days.outbox", 1),
         audit_days: days("retention_days.audit", 1),
     }
