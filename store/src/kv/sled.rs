@@ -20,10 +20,14 @@ use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
+use std::time::Duration;
 
 /// Longest piece of a value.
 const PIECE_BYTES_MAX: usize = 4_096;
 const PIECES: u8 = 0xff;
+/// A tree that was just dropped is held a moment longer by sled's own threads, which write behind.
+const LET_GO_TRIES: u32 = 25;
+const LET_GO_PAUSE: Duration = Duration::from_millis(20);
 const WHOLE: u8 = 0;
 const CUT: u8 = 1;
 
@@ -105,15 +109,26 @@ impl SledKv {
     /// Opens or makes the tree. # Errors: `Damaged`, `Io`.
     pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         remove_unfinished_snapshots(dir)?;
-        let db = guarded(dir, || {
-            sled::Config::new()
-                .path(dir)
-                .cache_capacity(cache_bytes)
-                .flush_every_ms(None)
-                .mode(sled::Mode::HighThroughput)
-                .use_compression(false)
-                .open()
-        })?;
+        let open = || {
+            guarded(dir, || {
+                sled::Config::new()
+                    .path(dir)
+                    .cache_capacity(cache_bytes)
+                    .flush_every_ms(None)
+                    .mode(sled::Mode::HighThroughput)
+                    .use_compression(false)
+                    .open()
+            })
+        };
+        let mut db = open();
+        for _ in 0..LET_GO_TRIES {
+            if !matches!(db, Err(StoreError::Locked { .. })) {
+                break;
+            }
+            std::thread::sleep(LET_GO_PAUSE);
+            db = open();
+        }
+        let db = db?;
         let kv = Self {
             db,
             dir: dir.to_owned(),
