@@ -232,12 +232,22 @@ async fn wait_applied(running: &Running) -> std::io::Result<()> {
     }
 }
 
-/// The store's order-free digest once nothing is pending any more.
+/// The store's order-free digest once nothing moves any more: deliveries are applied, and what they told other
+/// aggregates is too.
 async fn settled_digest(running: &Running) -> std::io::Result<String> {
-    wait_applied(running).await?;
-    let health = ask(running, "/api/v1/digest").await?;
-    let digest = health["stateDigest"].as_str().map(str::to_owned);
-    digest.ok_or_else(|| std::io::Error::other(format!("no digest in {health}")))
+    let mut last = None;
+    loop {
+        wait_applied(running).await?;
+        let health = ask(running, "/api/v1/digest").await?;
+        let Some(digest) = health["stateDigest"].as_str() else {
+            return Err(std::io::Error::other(format!("no digest in {health}")));
+        };
+        if last.as_deref() == Some(digest) {
+            return Ok(digest.to_owned());
+        }
+        last = Some(digest.to_owned());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 fn post(running: &Running, now: i64, body: &[u8]) -> Vec<u8> {
