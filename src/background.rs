@@ -13,16 +13,13 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// Far enough below the edge (0) to get about a tenth of a busy processor's time.
 const NICENESS: i32 = 10;
 
-/// The runtime of the edge: half of the processors, since the committer and the actors need theirs, and
-/// one thread passes fewer tasks around than two.
+/// The runtime of the edge: a thread for each processor.
 ///
 /// # Errors
 /// No thread can be had.
 pub fn edge() -> io::Result<Runtime> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     Builder::new_multi_thread()
         .thread_name("edge")
-        .worker_threads((processors / 2).max(1))
         .enable_all()
         .build()
 }

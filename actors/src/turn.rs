@@ -337,6 +337,8 @@ async fn decide_one(
         shown_version,
     };
     let decided: Result<Decision, String> = guarded(|| prepared.decide(&ctx));
+    // A processor is kept for milliseconds once had; whoever answers Stripe would wait that long.
+    std::thread::yield_now();
     let came_to = bursar_domain::mutant!("M10", decided.or_else(mutants::vanish), decided);
     Ok(came_to.map(|decision| Step {
         seq: input.seq,

@@ -40,6 +40,8 @@ use std::time::{Duration, Instant};
 
 /// Most commits of one group.
 const GROUP_COMMITS_MAX: usize = 256;
+/// Of these, from the line behind: whoever comes in front meanwhile waits for all of them.
+const GROUP_BEHIND_MAX: usize = 16;
 /// A group takes no further commit once its records have this many bytes.
 const GROUP_BYTES_MAX: usize = 1 << 20;
 /// Rows go to the operating system this often, in a quiet moment: a flush takes milliseconds, and a
@@ -101,6 +103,8 @@ struct Group {
     unfreed: Vec<LinkKey>,
     /// Whether somebody outside waits for it.
     has_front: bool,
+    /// Commits of the line behind.
+    behind: usize,
 }
 
 impl Group {
@@ -323,7 +327,7 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         let queue = &shared.queue;
         while group.has_room() {
-            let rests = shared.kv.is_behind();
+            let rests = group.behind >= GROUP_BEHIND_MAX || shared.kv.is_behind();
             let owes = self.shares.is_owed() && !rests;
             let owed = owes.then(|| queue.behind()).flatten();
             let (queued, is_front) = match owed {
@@ -347,6 +351,7 @@ impl Committer {
             if is_front {
                 group.has_front = true;
             } else {
+                group.behind += 1;
                 self.shares.spent(began.elapsed());
             }
         }

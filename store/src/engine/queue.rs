@@ -18,8 +18,9 @@ use std::time::Duration;
 const LINE_MAX: usize = 1_024;
 /// What is behind gets at least one part in this many of the committer's time.
 const BEHIND_SHARE: u32 = 8;
-/// Time not used in one busy spell is not saved up for later beyond this.
-const CREDIT_MAX: Duration = Duration::from_millis(20);
+/// Time not used in one busy spell is not saved up for later beyond this: it is what somebody in front
+/// may have to wait for what is behind.
+const CREDIT_MAX: Duration = Duration::from_micros(500);
 
 #[derive(Default)]
 struct Lines {
@@ -211,7 +212,7 @@ mod tests {
         assert!(!shares.is_owed());
         let mut spent = Duration::ZERO;
         for _ in 0..1_000 {
-            shares.passed(Duration::from_millis(1));
+            shares.passed(Duration::from_micros(1_000));
             while shares.is_owed() {
                 shares.spent(Duration::from_micros(50));
                 spent += Duration::from_micros(50);

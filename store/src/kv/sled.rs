@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// Longest piece of a value.
 const PIECE_BYTES_MAX: usize = 4_096;
+/// Rows written before others get a turn.
+const ROWS_PER_TURN: usize = 16;
 const PIECES: u8 = 0xff;
 /// A tree that was just dropped is held a moment longer by sled's own threads, which write behind.
 const LET_GO_TRIES: u32 = 25;
@@ -144,10 +146,14 @@ impl SledKv {
 
     /// Every row of a batch; doing it twice comes to the same.
     fn put_all(&self, batch: &Batch) -> Result<(), StoreError> {
-        for (key, value) in batch {
+        for (n, (key, value)) in batch.iter().enumerate() {
             match value {
                 Some(value) => self.put(key, value)?,
                 None => self.remove(key)?,
+            }
+            if n.is_multiple_of(ROWS_PER_TURN) {
+                // A large batch would keep a processor for milliseconds at a time.
+                std::thread::yield_now();
             }
         }
         Ok(())
