@@ -113,9 +113,25 @@ impl Group {
     }
 }
 
+/// Tells everybody who waits that nobody will answer.
+struct Gone(Arc<Shared>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison(&broken("the committer panicked".to_owned()));
+        }
+        self.0.closed.store(true, Ordering::Release);
+        self.0.queue.abandon();
+        self.0.wake_all();
+    }
+}
+
 impl Committer {
     /// Runs until the last handle is gone or `Close` came.
     pub(super) fn run(mut self) {
+        // Dropped last, and by a panic too: nobody may wait for a committer that is gone.
+        let _gone = Gone(Arc::clone(&self.shared));
         let mut closing = false;
         while !closing {
             let mut waited = self.shared.queue.wait(self.patience());
@@ -148,7 +164,6 @@ impl Committer {
                 }
             };
         }
-        self.shared.queue.abandon();
         self.stop();
     }
 

@@ -112,6 +112,10 @@ mod tests {
 
     fn start(kv: &MemKv, log: &MemLog, doubted: &Arc<AtomicBool>) -> Engine {
         let doubted = Arc::clone(doubted);
+        start_doubting(kv, log, move || doubted.store(true, Ordering::Release))
+    }
+
+    fn start_doubting(kv: &MemKv, log: &MemLog, doubt: impl FnOnce() + Send + 'static) -> Engine {
         let parts = Parts {
             kv: Box::new(kv.clone()),
             log: Box::new(log.clone()),
@@ -121,7 +125,7 @@ mod tests {
             marks: Watermarks::OFF,
             leave: None,
             count_rows: true,
-            doubt: Some(Box::new(move || doubted.store(true, Ordering::Release))),
+            doubt: Some(Box::new(doubt)),
             keeping: None,
         };
         Engine::start(parts).unwrap()
@@ -148,6 +152,29 @@ mod tests {
             let store = start(&kv, &log, &doubted);
             while store.probe().await.is_ok() {}
             assert!(doubted.load(Ordering::Acquire));
+            assert!(store.load(key("payment:/pi_1")).await.is_err());
+        });
+    }
+
+    #[test]
+    fn a_committer_that_panics_lets_nobody_wait() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (kv, log) = (MemKv::default(), MemLog::default());
+            let doubted = Arc::new(AtomicBool::new(false));
+            let store = start(&kv, &log, &doubted);
+            accept(&store, event("evt_1", "payment:/pi_1")).await;
+            store.close().await.unwrap();
+            drop(store);
+            kv.apply_batch(&Batch::from([(keys::input(1), None)]))
+                .unwrap();
+            let store = start_doubting(&kv, &log, || panic!("the doubt cannot be written down"));
+            let refused = async { while store.probe().await.is_ok() {} };
+            let patience = std::time::Duration::from_secs(60);
+            tokio::time::timeout(patience, refused).await.unwrap();
             assert!(store.load(key("payment:/pi_1")).await.is_err());
         });
     }
