@@ -21,7 +21,7 @@ use super::commit::{Answer, Commit, Plan, Queued};
 use super::fold::{State, broken, fold};
 use super::keeper::{self, Keeper};
 use super::orders;
-use super::port::{Log, Sealer};
+use super::port::{Log, Place, Sealer};
 use super::queue::{Shares, Waited};
 use super::recount::Recount;
 use super::shared::{Shared, Wants};
@@ -82,6 +82,8 @@ pub(super) struct Committer {
     pub(super) keeper: Option<Keeper>,
     /// Groups so far.
     pub(super) groups: u64,
+    /// The last group was refused: the next attempt is not made at once.
+    pub(super) was_refused: bool,
     pub(super) shares: Shares,
 }
 
@@ -168,6 +170,9 @@ impl Committer {
     }
 
     fn patience(&self) -> Duration {
+        if self.was_refused {
+            return IDLE;
+        }
         if self.keeper.as_ref().is_some_and(Keeper::is_writing)
             && (self.recount.is_none() || self.keeper.as_ref().is_some_and(Keeper::is_behind))
         {
@@ -183,6 +188,10 @@ impl Committer {
     /// Checkpoints and retention; the next slice of the recount; at its end, the comparison.
     fn count_on(&mut self) {
         self.keep_on();
+        if self.shared.poisoned().is_some() {
+            // What the failed group wrote is in the sums and not in the rows: that is no missing row.
+            self.recount = None;
+        }
         let Some(recount) = &mut self.recount else {
             return;
         };
@@ -233,7 +242,13 @@ impl Committer {
                 return;
             }
         }
-        let may_begin = self.recount.is_none() && !self.shared.refuses(Wants::Order);
+        let is_full = self.shared.refuses(Wants::Order);
+        if is_full && keeper.is_writing() && self.recount.take().is_some() {
+            // Room for deliveries comes before a checkpoint.
+            keeper.give_up();
+        }
+        let may_begin =
+            self.recount.is_none() && !is_full && self.shared.has_room_for(keeper.newest_bytes());
         if may_begin && keeper.is_due(self.log.as_ref()) && keeper.begin() {
             self.recount = Some(Recount::start());
         }
@@ -274,14 +289,12 @@ impl Committer {
             keeper.stop();
         }
         if self.shared.poisoned().is_none() {
-            let closed = self
-                .shared
-                .kv
-                .flush()
-                .and_then(|()| self.log.close())
-                .and_then(|()| self.shared.leave());
-            if let Err(error) = closed {
+            let flushed = self.shared.kv.flush();
+            let closed = self.log.close();
+            let left = flushed.and(closed).and_then(|()| self.shared.leave());
+            if let Err(error) = left {
                 tracing::error!(%error, "the store did not close cleanly");
+                self.shared.poison(&error);
             }
         }
         self.shared.wake_all();
@@ -291,13 +304,15 @@ impl Committer {
     fn group(&mut self) -> bool {
         let began = Instant::now();
         let shared = Arc::clone(&self.shared);
+        let was_walking = self.recount.is_some();
         let mut state = State {
             kv: Overlay::new(shared.kv.as_ref(), self.folded.tally.clone())
                 .with_recount(self.recount.take()),
             counters: self.folded.counters.clone(),
         };
         let mut group = Group::default();
-        if let Some(link) = self.unfreed.pop_front() {
+        let freeing = self.unfreed.pop_front();
+        if let Some(link) = freeing.clone() {
             let own = Queued {
                 commit: Commit::Free(link),
                 since: Instant::now(),
@@ -306,9 +321,14 @@ impl Committer {
             self.take(&mut state, &mut group, own);
         }
         let closing = self.fill(&mut state, &mut group);
-        self.unfreed.append(&mut group.unfreed.drain(..).collect());
         let done = self.shared.poisoned().map_or(Ok(()), Err);
         let done = done.and_then(|()| self.make_durable(state, &mut group));
+        self.was_refused = done.is_err();
+        if self.was_refused {
+            self.put_back(was_walking, freeing);
+        } else {
+            self.unfreed.extend(group.unfreed.drain(..));
+        }
         if let Err(error) = &done
             && error.class() == ErrorClass::Fatal
         {
@@ -334,6 +354,22 @@ impl Committer {
             let _ = answer.send(self.shared.poisoned().map_or(Ok(Answer::Done), Err));
         }
         true
+    }
+
+    /// A group was refused: the link it freed waits again, and a walk begins anew, since what it saw holds
+    /// writes that did not happen.
+    fn put_back(&mut self, was_walking: bool, freeing: Option<LinkKey>) {
+        self.unfreed.extend(freeing);
+        if !was_walking {
+            return;
+        }
+        match &mut self.keeper {
+            Some(keeper) if keeper.is_writing() => {
+                self.recount = None;
+                keeper.give_up();
+            }
+            _ => self.recount = Some(Recount::start()),
+        }
     }
 
     /// Takes commits into the open group until somebody outside waits for its end, or it is full.
@@ -410,7 +446,7 @@ impl Committer {
     }
 
     fn make_durable(&mut self, state: State<'_>, group: &mut Group) -> Result<(), StoreError> {
-        let State { mut kv, counters } = state;
+        let State { kv, counters } = state;
         if group.records.is_empty() {
             (_, _, self.recount) = kv.finish_with_recount();
             return Ok(());
@@ -419,6 +455,19 @@ impl Committer {
         bursar_domain::mutant!("M1", self.answer_deliveries(group));
         self.keys.sync_new_keys()?;
         let places = observe::sync(|| self.log.append(&group.records))?;
+        // From here on the journal is ahead of the rows: whatever fails now ends this store.
+        let filed = self.file(kv, counters, group, places);
+        filed.inspect_err(|error| self.shared.poison(error))
+    }
+
+    /// Files the rows of a group that is durable, and answers its deliveries.
+    fn file(
+        &mut self,
+        mut kv: Overlay<'_>,
+        counters: Counters,
+        group: &mut Group,
+        places: Vec<Place>,
+    ) -> Result<(), StoreError> {
         let mut number = self.folded.record;
         for place in places {
             number += 1;

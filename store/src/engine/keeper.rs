@@ -124,6 +124,11 @@ impl Keeper {
             && log.bytes_after(self.newest) >= every.max(self.newest_bytes)
     }
 
+    /// Bytes of the newest checkpoint; the next one is about as large.
+    pub(super) const fn newest_bytes(&self) -> u64 {
+        self.newest_bytes
+    }
+
     /// Begins a checkpoint with a walk that begins now. Says whether it did.
     pub(super) fn begin(&mut self) -> bool {
         let (to, orders) = sync_channel(PIECES_WAITING);
@@ -282,15 +287,14 @@ impl Keeper {
         }
     }
 
-    /// Waits for the threads; nothing touches the journal's folder afterwards.
+    /// Waits for the writing thread; nothing writes to the journal's folder afterwards.
     pub(super) fn stop(&mut self) {
         self.give_up();
         if let Some(writing) = self.writing.take() {
             let _ = joined(writing.thread);
         }
-        if let Some(looking) = self.looking.take() {
-            let _ = joined(looking);
-        }
+        // It only reads, and may have much to read: a close does not wait for it.
+        drop(self.looking.take());
     }
 }
 
@@ -362,13 +366,23 @@ fn write(checkpoints: &Checkpoints, orders: &Receiver<Order>) -> Result<bool, St
             }
             Order::Finish(head) => {
                 checkpoints.finish(writer, head)?;
-                checkpoints.drop_old(KEPT)?;
+                if let Err(error) = drop_old(checkpoints) {
+                    tracing::error!(%error, "older checkpoints are kept");
+                }
                 return Ok(true);
             }
         }
     }
     checkpoints.abandon(writer)?;
     Ok(false)
+}
+
+/// An older checkpoint goes only once those that stay were read whole: one of them may be damaged.
+fn drop_old(checkpoints: &Checkpoints) -> Result<(), StoreError> {
+    if checkpoints.covered(KEPT)?.record() > 0 {
+        checkpoints.drop_old(KEPT)?;
+    }
+    Ok(())
 }
 
 /// Finds the segments whose records are all older than the retention; if there are any, reads the checkpoints that

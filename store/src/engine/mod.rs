@@ -115,6 +115,7 @@ impl Engine {
             doubt: parts.doubt,
             keeper: parts.keeping.map(Keeper::new).transpose()?,
             groups: 0,
+            was_refused: false,
             shares: Shares::default(),
             folded,
             unfreed,

@@ -106,7 +106,7 @@ impl Queue {
 
     /// Waits for something in front.
     pub(super) fn wait_front(&self, most: Duration) -> Waited {
-        let is_empty = |lines: &mut Lines| lines.front.is_empty() && !lines.is_closed;
+        let is_empty = |lines: &mut Lines| lines.front.is_empty();
         let waited = self
             .arrived
             .wait_timeout_while(self.lines(), most, is_empty);

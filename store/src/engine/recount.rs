@@ -69,7 +69,7 @@ mod tests {
     use super::*;
     use crate::api::Store;
     use crate::conformance::world::*;
-    use crate::engine::port::{MemKeys, MemLog};
+    use crate::engine::port::{Log, MemKeys, MemLog, Place};
     use crate::engine::shared::Watermarks;
     use crate::engine::{Engine, Parts, replay};
     use crate::kv::{Batch, MemKv, Overlay};
@@ -116,7 +116,11 @@ mod tests {
     }
 
     fn start_doubting(kv: &MemKv, log: &MemLog, doubt: impl FnOnce() + Send + 'static) -> Engine {
-        let parts = Parts {
+        Engine::start(parts(kv, log, doubt)).unwrap()
+    }
+
+    fn parts(kv: &MemKv, log: &MemLog, doubt: impl FnOnce() + Send + 'static) -> Parts {
+        Parts {
             kv: Box::new(kv.clone()),
             log: Box::new(log.clone()),
             records: Arc::new(log.clone()),
@@ -127,8 +131,7 @@ mod tests {
             count_rows: true,
             doubt: Some(Box::new(doubt)),
             keeping: None,
-        };
-        Engine::start(parts).unwrap()
+        }
     }
 
     #[test]
@@ -176,6 +179,57 @@ mod tests {
             let patience = std::time::Duration::from_secs(60);
             tokio::time::timeout(patience, refused).await.unwrap();
             assert!(store.load(key("payment:/pi_1")).await.is_err());
+        });
+    }
+
+    /// A journal without room for the first groups.
+    struct Full(MemLog, u32);
+    impl Log for Full {
+        fn append(&mut self, records: &[Vec<u8>]) -> Result<Vec<Place>, StoreError> {
+            match self.1.checked_sub(1) {
+                Some(left) => self.1 = left,
+                None => return self.0.append(records),
+            }
+            Err(StoreError::Full { free_bytes: 0 })
+        }
+    }
+
+    #[test]
+    fn a_refused_group_does_not_end_the_count() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (kv, log) = (MemKv::default(), MemLog::default());
+            let doubted = Arc::new(AtomicBool::new(false));
+            let store = start(&kv, &log, &doubted);
+            for n in 0..300 {
+                accept(&store, event(&format!("evt_{n}"), "payment:/pi_1")).await;
+            }
+            store.close().await.unwrap();
+            drop(store);
+            // Far behind in the walk: a named id of a late input.
+            let last = crate::kv::first(&kv, &[0], &[0xfe], usize::MAX)
+                .unwrap()
+                .pop()
+                .unwrap();
+            kv.apply_batch(&Batch::from([(last.0, None)])).unwrap();
+            let doubting = Arc::clone(&doubted);
+            let store = Engine::start(Parts {
+                log: Box::new(Full(log.clone(), 3)),
+                ..parts(&kv, &log, move || {
+                    doubting.store(true, Ordering::Release);
+                })
+            })
+            .unwrap();
+            let noticed = async {
+                while !doubted.load(Ordering::Acquire) {
+                    let _ = store.probe().await;
+                }
+            };
+            let patience = std::time::Duration::from_secs(60);
+            tokio::time::timeout(patience, noticed).await.unwrap();
         });
     }
 }

@@ -242,6 +242,11 @@ impl Shared {
         )
     }
 
+    /// Whether twice this many bytes are free where the store lives; yes where nobody knows.
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
+        self.disk.dir.is_none() || self.room().0 > bytes.saturating_mul(2)
+    }
+
     /// Bytes of the store's files, or of its rows in memory.
     pub(super) fn disk_bytes(&self) -> u64 {
         match &self.disk.dir {

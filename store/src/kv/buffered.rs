@@ -19,8 +19,10 @@
 use super::known::Known;
 use super::merge::merged;
 use super::{Batch, Each, Kv, end_of};
+use crate::engine::fold::broken;
 use crate::error::StoreError;
 use std::ops::{Bound, ControlFlow};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -85,7 +87,9 @@ impl Shared {
     fn serve(&self, closed: &Receiver<Arc<Batch>>) {
         give_way();
         while let Ok(table) = closed.recv() {
-            match self.below.apply_batch(&table) {
+            let written = catch_unwind(AssertUnwindSafe(|| self.below.apply_batch(&table)));
+            let panicked = || Err(broken("writing rows panicked".to_owned()));
+            match written.unwrap_or_else(|_| panicked()) {
                 Ok(()) => self.tables_mut().closed = None,
                 // The table stays: readers go on seeing what they were told.
                 Err(error) => {

@@ -9,7 +9,8 @@
 //!
 //! Invariants: the file is whole before the first row is written and goes after the last one was
 //! handed to the operating system; a file that is not whole means that no row was written.
-//! Not here: power cuts. After one, every row is counted before any is believed (`open`).
+//! Not here: power cuts. After one, every row is counted before any is believed (`open`); what the rows
+//! say about themselves is written last for that reason.
 
 use super::Batch;
 use super::sled::io;

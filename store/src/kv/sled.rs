@@ -146,7 +146,11 @@ impl SledKv {
 
     /// Every row of a batch; doing it twice comes to the same.
     fn put_all(&self, batch: &Batch) -> Result<(), StoreError> {
-        for (n, (key, value)) in batch.iter().enumerate() {
+        // What the rows say about themselves comes last: should a power cut leave a part of this, the
+        // old count does not fit the new rows.
+        let rows = vec![keys::META + 1];
+        let in_order = batch.range(rows.clone()..).chain(batch.range(..rows));
+        for (n, (key, value)) in in_order.enumerate() {
             match value {
                 Some(value) => self.put(key, value)?,
                 None => self.remove(key)?,
