@@ -258,6 +258,13 @@ impl App {
                 tracing::warn!("a listener did not end in time");
             }
         }
+        let left = within.saturating_sub(started.elapsed()) / 2;
+        if tokio::time::timeout(left, self.edge.orders_ended())
+            .await
+            .is_err()
+        {
+            tracing::warn!("an order whose caller left did not end in time");
+        }
         let left = within.saturating_sub(started.elapsed());
         let drained = self.tree.drain(left).await;
         drop(self.background);

@@ -134,6 +134,19 @@ pub struct Edge {
     pub waiters: Budget,
     /// `true` once long polls should answer what is there.
     pub draining: watch::Sender<bool>,
+    /// Orders that run to their end, also those whose caller left.
+    orders: watch::Sender<usize>,
+}
+
+/// An order under way; over when dropped.
+pub struct UnderWay(Arc<Edge>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0
+            .orders
+            .send_modify(|count| *count = count.saturating_sub(1));
+    }
 }
 
 /// The ports an edge is made of.
@@ -163,6 +176,7 @@ impl Edge {
             bodies: Budget::new(settings.limits.bodies_bytes_max),
             waiters: Budget::new(settings.limits.waiters_max),
             draining: watch::Sender::new(false),
+            orders: watch::Sender::new(0),
             settings,
         }
     }
@@ -173,6 +187,16 @@ impl Edge {
     /// Replaces them (SIGHUP, a rotation): the next delivery is checked against the new set.
     pub fn replace_secrets(&self, secrets: SecretSet) {
         *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(secrets);
+    }
+    /// Counts an order until what this answers is dropped.
+    pub fn order_begins(self: &Arc<Self>) -> UnderWay {
+        self.orders.send_modify(|count| *count += 1);
+        UnderWay(Arc::clone(self))
+    }
+    /// Waits until no order is under way: what they have yet to write needs the actors and the store.
+    pub async fn orders_ended(&self) {
+        // The sender is ours, so the wait cannot fail.
+        let _ = self.orders.subscribe().wait_for(|count| *count == 0).await;
     }
     /// Now.
     pub fn now(&self) -> Timestamp {

@@ -206,10 +206,10 @@ impl Router {
         };
         agree_on_tenant(&call)?;
         if route.is_idempotent() {
-            return to_its_end(idempotency::run(call)).await;
+            return to_its_end(&self.edge, idempotency::run(call)).await;
         }
         if matches!(route.verb, Verb::Patch | Verb::Delete) {
-            return to_its_end((route.handler)(call)).await;
+            return to_its_end(&self.edge, (route.handler)(call)).await;
         }
         (route.handler)(call).await
     }
@@ -217,9 +217,15 @@ impl Router {
 
 /// Runs what was ordered to its end even if the client goes away in between.
 async fn to_its_end(
+    edge: &Arc<Edge>,
     work: impl Future<Output = Result<Answer, Problem>> + Send + 'static,
 ) -> Result<Answer, Problem> {
-    match tokio::spawn(work).await {
+    let under_way = edge.order_begins();
+    let counted = async move {
+        let _under_way = under_way;
+        work.await
+    };
+    match tokio::spawn(counted).await {
         Ok(outcome) => outcome,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

@@ -174,17 +174,18 @@ async fn a_patch_whose_caller_left_is_audited_all_the_same() {
         let items = page["data"].as_array().unwrap().clone();
         items.iter().filter(|item| item[field] == word).count()
     };
-    let (mut done, mut told) = (0, 0);
-    for _ in 0..100 {
+    let mut quiet = 0;
+    while quiet < 3 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        app.settle().await;
-        let before = done;
-        done = count("/api/v1/tenants/acme/timeline", "kind", "tenant.patch").await;
-        told = count("/api/v1/audit", "action", "tenant.changed").await;
-        if done == before && done == told && done > 0 {
-            break;
-        }
+        quiet = match app.server.open_connections() {
+            0 => quiet + 1,
+            _ => 0,
+        };
     }
+    // What a stop waits for before it ends the actors and closes the store.
+    app.edge.orders_ended().await;
+    let done = count("/api/v1/tenants/acme/timeline", "kind", "tenant.patch").await;
+    let told = count("/api/v1/audit", "action", "tenant.changed").await;
     println!("sent={LEFT} done={done} audited={told}");
     assert!(done > 0);
     assert_eq!(done, told);
