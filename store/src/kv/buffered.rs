@@ -228,6 +228,11 @@ impl Buffered {
             return Ok(());
         }
         let table = Arc::new(std::mem::take(&mut tables.open));
+        for (key, value) in table.iter() {
+            if value.is_some() {
+                tables.known.add(key);
+            }
+        }
         tables.bytes = 0;
         tables.closed = Some(Arc::clone(&table));
         drop(tables);
@@ -311,12 +316,17 @@ impl Kv for Buffered {
         self.shared.failed()?;
         let mut tables = self.shared.tables_mut();
         for (key, value) in batch {
-            let bytes = key.len() + value.as_ref().map_or(0, Vec::len) + ROW_BYTES;
-            tables.bytes += bytes;
-            if value.is_some() {
-                tables.known.add(&key);
+            let cost = cost(&key, value.as_ref());
+            // What came and went within a table was never below, and need not be deleted there.
+            let in_closed = || tables.closed.as_ref().is_some_and(|t| t.contains_key(&key));
+            if value.is_none() && tables.known.denies(&key) && !in_closed() {
+                let before = tables.open.remove_entry(&key);
+                let freed = before.map_or(0, |(key, value)| self::cost(&key, value.as_ref()));
+                tables.bytes = tables.bytes.saturating_sub(freed);
+            } else {
+                tables.bytes += cost;
+                tables.open.insert(key, value);
             }
-            tables.open.insert(key, value);
         }
         let sizes = tables.bytes / self.table_bytes_max;
         drop(tables);
@@ -357,6 +367,11 @@ impl Kv for Buffered {
     }
 }
 
+/// What a row takes in a table.
+fn cost(key: &[u8], value: Option<&Vec<u8>>) -> usize {
+    key.len() + value.map_or(0, Vec::len) + ROW_BYTES
+}
+
 /// Lets those somebody waits for go first.
 fn give_way() {
     let me = Some(rustix::thread::gettid());
@@ -383,6 +398,7 @@ fn after(key: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys;
     use crate::kv::{MemKv, SledKv, first};
 
     /// Pseudo-random, from a seed.
@@ -412,7 +428,9 @@ mod tests {
     }
 
     fn key(dice: &mut Dice) -> Vec<u8> {
-        let mut key = vec![2, dice.roll(4) as u8, dice.roll(60) as u8];
+        // Kinds of keys the filter keeps, and one it does not.
+        let kind = [keys::INPUT, keys::PENDING, keys::READY][dice.roll(3) as usize];
+        let mut key = vec![kind, dice.roll(4) as u8, dice.roll(60) as u8];
         key.truncate(1 + dice.roll(3) as usize);
         key
     }
@@ -466,6 +484,30 @@ mod tests {
         fn size_bytes(&self) -> u64 {
             0
         }
+    }
+
+    #[test]
+    fn what_came_and_went_within_a_table_never_goes_below() {
+        let below = MemKv::default();
+        let kv = Buffered::over(Box::new(below.clone())).unwrap();
+        let row = |n: u8| vec![keys::PENDING, n];
+        while !kv.shared.tables().known.denies(&row(0)) {
+            std::thread::yield_now();
+        }
+        kv.take_batch(Batch::from([
+            (row(1), Some(vec![1])),
+            (row(2), Some(vec![2])),
+        ]))
+        .unwrap();
+        kv.take_batch(Batch::from([(row(1), None)])).unwrap();
+        assert_eq!(kv.get(&row(1)).unwrap(), None);
+        assert_eq!(kv.shared.tables().open.len(), 1);
+        kv.flush().unwrap();
+        // What is below by now is deleted there.
+        kv.take_batch(Batch::from([(row(2), None)])).unwrap();
+        assert_eq!(kv.get(&row(2)).unwrap(), None);
+        kv.flush().unwrap();
+        assert_eq!(below.get(&row(2)).unwrap(), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which keys there may be: spares a look below for most of those there are not.
+//! Which keys there may be below: spares a look, or a deletion, for most of those there are not.
 //!
 //! Nearly every new event asks for keys nobody has written yet (its dedup key, its aggregate, its
 //! rows), and a miss costs sled as much as a hit. A filter of fixed size answers those from memory.
@@ -26,8 +26,8 @@ pub(super) struct Known {
     is_complete: bool,
 }
 
-/// Whether keys of this kind are asked for before they exist. The others (numbered rows, index
-/// entries, inboxes) would only fill the filter.
+/// Whether keys of this kind are asked for before they exist, or are gone again soon. The others
+/// (numbered rows, index entries) would only fill the filter.
 const fn is_kept(key: &[u8]) -> bool {
     let Some(prefix) = key.first() else {
         return false;
@@ -35,7 +35,12 @@ const fn is_kept(key: &[u8]) -> bool {
     matches!(
         *prefix,
         keys::DEDUP
+            | keys::PENDING
             | keys::READY
+            | keys::PARKED
+            | keys::STATUS
+            | keys::DUE_EFFECT
+            | keys::DUE_TIMER
             | keys::LINK
             | keys::AGGREGATE
             | keys::OF_TENANT
