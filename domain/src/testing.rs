@@ -359,6 +359,11 @@ impl World {
             );
         }
         if let Some(bytes) = made.snapshot {
+            assert!(
+                made.snapshot_subject.is_some()
+                    || !String::from_utf8_lossy(&bytes).contains("\"email\":\""),
+                "the state of {key} would be written in clear with an address"
+            );
             self.snapshots.insert(key.clone(), (bytes, version));
         }
         if key.rewrites_own_row(&made.rows) {
