@@ -3,6 +3,13 @@
 use crate::app::App;
 use crate::story::{get, play, scenario};
 use bursar::http::limits::Limits;
+use bursar_domain::aggregate::AggregateKey;
+use bursar_domain::fact::Order;
+use bursar_domain::ids::{CustomerId, Scope, TenantId};
+use bursar_domain::input::InputSource;
+use bursar_domain::link::LinkKey;
+use bursar_domain::rows::Subject;
+use bursar_store::api::{Fate, Inbound};
 use bursar_store::{OpenOptions, Watermarks, open_sled};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -221,4 +228,45 @@ async fn an_erased_tenant_takes_no_name_again_but_is_sold_to_still() {
         (&Value::Null, &Value::Null)
     );
     assert_eq!(tenant["license"]["state"], "active");
+}
+
+#[tokio::test]
+async fn a_key_is_kept_for_what_still_waits_and_asking_again_ends() {
+    let app = App::start().await;
+    let events = play(&app, "new_subscription_checkout").await;
+    end_subscription(&app).await;
+    let session = events.last().unwrap();
+    let customer = events[0]["data"]["object"]["id"].as_str().unwrap();
+    let subject = Subject(format!("customer:/{customer}"));
+    // An order for a customer that waits for a tenant nobody has heard of yet.
+    let late = TenantId::parse("late").unwrap();
+    let waiting = Inbound {
+        source: InputSource::Operator("op_waiting".to_owned()),
+        kind: "claim".to_owned(),
+        fate: Fate::Pending {
+            to: AggregateKey::Customer(Scope::PLATFORM, CustomerId::parse("cus_x").unwrap()),
+            park: vec![LinkKey::Tenant(late)],
+        },
+        object_ids: Vec::new(),
+        created_at: None,
+        received_at: app.edge.now(),
+        tenant: None,
+        subject: subject.clone(),
+        body: Order::Erase {}.to_body(),
+    };
+    app.edge.intake.accept(waiting).await.unwrap();
+    app.settle().await;
+    let kept = app.operator(ERASE, "").await.json();
+    assert_eq!(kept["complete"], false, "{kept}");
+    assert_eq!(kept["erasedSubjects"], 1, "the tenant's own: {kept}");
+    let left = app.store.awaited(vec![subject.clone()]).await.unwrap();
+    assert_eq!(left, [subject]);
+    let body = r#"{"tenantId":"late"}"#;
+    assert_eq!(app.operator("POST /api/v1/tenants", body).await.status, 201);
+    app.settle().await;
+    let done = app.operator(ERASE, "").await.json();
+    assert_eq!(done["complete"], true, "{done}");
+    let id = session["id"].as_str().unwrap();
+    let shown = get(&app, &format!("/api/v1/webhook-events/{id}")).await;
+    assert_eq!(shown["body"], Value::Null);
 }
