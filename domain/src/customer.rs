@@ -217,12 +217,16 @@ impl Reducer for CustomerState {
 
     fn settle(&mut self, _: &AggregateKey, ctx: &Ctx<'_>) {
         self.owner.settle(ctx, false);
+        if self.is_erased {
+            self.customer.forget();
+        }
     }
 
     fn project(&self, key: &AggregateKey) -> Projection {
         let (scope, id) = parts(key);
         let mut projection = Projection {
-            subject: Some(customer_subject(scope, id)),
+            // An erased one holds nothing personal: its key is to go.
+            subject: (!self.is_erased).then(|| customer_subject(scope, id)),
             ..Projection::default()
         };
         let parents: Vec<AggregateKey> = scope

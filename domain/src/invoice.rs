@@ -10,7 +10,7 @@ use crate::aggregate::AggregateKey;
 use crate::decide::{Outcome, Reducer};
 use crate::decision::{Disposition, EffectIntent};
 use crate::effect::{Alert, Effect, Mail, Notify};
-use crate::fact::Fact;
+use crate::fact::{Fact, Order};
 use crate::ids::{CustomerId, InvoiceId, PaymentId, Scope, SubscriptionId, TenantId, Timestamp};
 use crate::input::Ctx;
 use crate::link::{LinkKey, LinkTarget};
@@ -57,6 +57,7 @@ pub(crate) struct InvoiceState {
     finalization_failed_at: Option<Timestamp>,
     /// `created` of the earliest event that says it is paid.
     paid_seen_at: Option<Timestamp>,
+    is_erased: bool,
     /// Derived: the due date passed.
     is_past_due: bool,
 }
@@ -183,10 +184,12 @@ impl InvoiceState {
             status,
             hidden: false,
             value: value.to_string().into_bytes(),
-            personal: customer.map(|customer| Personal {
-                subject: customer_subject(scope, &customer),
-                fields: links.to_string().into_bytes(),
-            }),
+            personal: customer
+                .filter(|_| !self.is_erased)
+                .map(|customer| Personal {
+                    subject: customer_subject(scope, &customer),
+                    fields: links.to_string().into_bytes(),
+                }),
         })
     }
 
@@ -330,6 +333,10 @@ impl Reducer for InvoiceState {
                 None => Outcome::ignored(id.as_str(), "not for an invoice"),
             },
             Fact::Timer(_) => Outcome::applied(id.as_str()),
+            Fact::Order(Order::Erase {}) => {
+                self.is_erased = true;
+                Outcome::applied(id.as_str()).saying("personal fields erased")
+            }
             Fact::Answer(_) | Fact::Order(_) => Outcome::ignored(id.as_str(), "not for an invoice"),
         }
     }
@@ -338,6 +345,9 @@ impl Reducer for InvoiceState {
         self.owner.settle(ctx, false);
         let due = self.invoice.value().and_then(|invoice| invoice.due_date);
         self.is_past_due = due.is_some_and(|due| Timestamp::from_seconds(due) <= ctx.now);
+        if self.is_erased {
+            self.invoice.forget();
+        }
     }
 
     fn project(&self, key: &AggregateKey) -> Projection {

@@ -9,6 +9,7 @@ mod customer;
 pub mod decide;
 pub mod decision;
 pub mod effect;
+mod erasure;
 pub mod fact;
 pub mod ids;
 pub mod input;
@@ -44,4 +45,4 @@ pub use fact::is_conditional;
 pub use route::{Fate, Routed, route};
 
 /// Revision of the reducers: raised when the same inputs would decide something else.
-pub const REDUCER_REV: u32 = 2;
+pub const REDUCER_REV: u32 = 3;

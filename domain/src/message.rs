@@ -304,7 +304,11 @@ impl Message {
     /// are sealed under its key and go when it is erased.
     pub(crate) fn subject(&self, to: &AggregateKey) -> Option<Subject> {
         match (self, to) {
-            (Self::TenantNamed(_), AggregateKey::Tenant(id)) => Some(crate::tenant::subject(id)),
+            (Self::TenantNamed(named), AggregateKey::Tenant(id)) => {
+                // Without them it must stay readable whatever is erased.
+                let is_personal = named.name.is_some() || named.email.is_some();
+                is_personal.then(|| crate::tenant::subject(id))
+            }
             _ => None,
         }
     }

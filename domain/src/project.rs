@@ -42,6 +42,8 @@ pub struct Slot {
 pub struct Posting {
     /// When Stripe says it happened.
     pub at: Timestamp,
+    /// It stands in for what was not heard of itself yet: the date is another's.
+    pub is_dated_by_other: bool,
     /// Whose books.
     pub tenant: Option<TenantId>,
     /// The payment.
@@ -267,6 +269,12 @@ fn write_movements(
         let owner =
             |posting: Option<&Posting>| posting.map(|p| (p.tenant.clone(), p.payment.clone()));
         let moved = match (owner(before), owner(after)) {
+            // What stood in gives way on the day it stood for, so that in any order of arrival every
+            // day holds the same in the end.
+            _ if before.is_some_and(|before| before.is_dated_by_other) => {
+                give_way(decision, source, before, after);
+                continue;
+            }
             // Other books: all of it leaves the old ones and enters the new ones.
             (Some(from), Some(to)) if from != to => {
                 vec![
@@ -294,6 +302,36 @@ fn write_movements(
                 entries,
             });
         }
+    }
+}
+
+/// Takes a posting with a borrowed date back, and books on its own date what is known instead.
+fn give_way(
+    decision: &mut Decision,
+    source: &str,
+    before: Option<&Posting>,
+    after: Option<&Posting>,
+) {
+    let place = |posting: &Posting| (posting.at, posting.tenant.clone(), posting.payment.clone());
+    let (old, new) = (sides(before), sides(after));
+    let none = Sides::new();
+    let moves = if before.map(place) == after.map(place) {
+        vec![(after, difference(&old, &new))]
+    } else {
+        let (gone, come) = (difference(&old, &none), difference(&none, &new));
+        vec![(before, gone), (after, come)]
+    };
+    for (posting, entries) in moves {
+        let Some(posting) = posting.filter(|_| !entries.is_empty()) else {
+            continue;
+        };
+        decision.movements.push(Movement {
+            source: source.to_owned(),
+            at: posting.at,
+            tenant: posting.tenant.clone(),
+            payment: posting.payment.clone(),
+            entries,
+        });
     }
 }
 
@@ -379,6 +417,7 @@ mod tests {
         };
         let posting = Posting {
             at: Timestamp(at),
+            is_dated_by_other: false,
             tenant: None,
             payment: None,
             entries: vec![

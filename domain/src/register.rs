@@ -8,6 +8,7 @@
 //! Not here: one-off facts (first failure, sets of refunds): reducers keep them as minima and sets.
 //! Source: reliability notes b.4; Stripe documentation, "Webhooks: event ordering".
 
+use crate::erasure::{Forget, is_of};
 use crate::ids::Timestamp;
 use crate::stripe_wire::{Event, Leaves, WireObject, leaves};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -143,6 +144,11 @@ fn canonical<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("snapshots are plain values with text keys")
 }
 
+/// The order in which snapshots are kept.
+fn place_of<T: Serialize + Ranked>(one: &Snapshot<T>) -> std::cmp::Reverse<(u8, bool, Vec<u8>)> {
+    std::cmp::Reverse((one.value.rank(), !one.birth, canonical(one)))
+}
+
 impl<T: WireObject + Ranked> Register<T> {
     /// Joins one snapshot.
     pub fn join(&mut self, value: T, origin: Origin) -> Joined {
@@ -170,11 +176,27 @@ impl<T: WireObject + Ranked> Register<T> {
         }
         self.snapshots.push(snapshot);
         // Kept in one order and cut at one end, so that the set is a function of its members.
-        self.snapshots.sort_by_cached_key(|one| {
-            std::cmp::Reverse((one.value.rank(), !one.birth, canonical(one)))
-        });
+        self.snapshots.sort_by_cached_key(place_of);
         self.snapshots.truncate(SNAPSHOTS_MAX);
         if known { Joined::Same } else { Joined::Kept }
+    }
+
+    /// Takes the personal fields out of everything kept. Which of it holds is not changed by that:
+    /// neither standing nor succession follows from them alone.
+    pub(crate) fn forget(&mut self)
+    where
+        T: Forget,
+    {
+        self.told = Told::default();
+        for one in &mut self.snapshots {
+            one.value.forget();
+            if let Some(previous) = &mut one.previous {
+                previous.retain(|path, _| !is_of(T::PERSONAL, path));
+            }
+            one.previous = one.previous.take().filter(|leaves| !leaves.is_empty());
+        }
+        self.snapshots.sort_by_cached_key(place_of);
+        self.snapshots.dedup();
     }
 
     /// What holds now; `None` when nothing was heard.

@@ -150,6 +150,13 @@ pub fn route(body: &[u8], settings: &Settings, received_at: Timestamp) -> Routed
         routed.subject = Subject(format!("account:{account}"));
     }
     routed.fate = fate(&envelope, settings, &mut routed);
+    if !matches!(routed.fate, Fate::Pending { .. }) {
+        // Nobody reads it, but its body is kept: it must go with the customer it is about.
+        let customer = crate::stripe_wire::customer_in(envelope.object);
+        if let Some(Ok(customer)) = customer.as_deref().map(CustomerId::parse) {
+            routed.subject = customer_subject(&envelope.scope, &customer);
+        }
+    }
     crate::mutant!("M7", crate::mutants::name_after_object(&mut routed));
     routed
 }

@@ -59,6 +59,8 @@ pub struct World {
     pub aliases: BTreeMap<(RowKind, Scope, String), String>,
     /// The ledger.
     pub books: Books,
+    /// The ledger by date: what is on a date in the end, by source and account.
+    pub dated: BTreeMap<(String, LedgerAccount, Currency, Timestamp), i64>,
     /// Effects ever decided.
     pub effects: BTreeMap<EffectId, EffectIntent>,
     /// Everything told.
@@ -91,6 +93,7 @@ impl World {
             rows: BTreeMap::new(),
             aliases: BTreeMap::new(),
             books: Books::new(),
+            dated: BTreeMap::new(),
             effects: BTreeMap::new(),
             timeline: Vec::new(),
             fates: BTreeMap::new(),
@@ -359,6 +362,11 @@ impl World {
             );
         }
         if let Some(bytes) = made.snapshot {
+            assert!(
+                made.snapshot_subject.is_some()
+                    || !String::from_utf8_lossy(&bytes).contains("\"email\":\""),
+                "the state of {key} would be written in clear with an address"
+            );
             self.snapshots.insert(key.clone(), (bytes, version));
         }
         if key.rewrites_own_row(&made.rows) {
@@ -381,6 +389,13 @@ impl World {
                     entry.currency,
                 );
                 *self.books.entry(place).or_default() += entry.amount_minor;
+                let source = movement.source.clone();
+                let day = (source, entry.account, entry.currency, movement.at);
+                let sum = self.dated.entry(day.clone()).or_default();
+                *sum += entry.amount_minor;
+                if *sum == 0 {
+                    self.dated.remove(&day);
+                }
             }
             assert!(
                 sums.values().all(|sum| *sum == 0),

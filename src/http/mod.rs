@@ -18,6 +18,7 @@ pub mod cursor;
 pub mod docs;
 pub mod edge;
 pub mod entitlements;
+pub mod erase;
 pub mod fields;
 pub mod health;
 pub mod history;

@@ -1,4 +1,4 @@
-//! Tenants: made, read, waited for, changed; their personal data out, and gone.
+//! Tenants: made, read, waited for, changed; their personal data out.
 //!
 //! Invariants: a change is an order to the tenant's aggregate, never a write from here; the `ETag`
 //! is the version of the aggregate, so a program can poll at the price of a look-up. `If-Match` is
@@ -13,13 +13,13 @@ use crate::http::route::Call;
 use crate::http::server::BoxFuture;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::fact::Order;
-use bursar_domain::ids::{CustomerId, SessionId, TenantId};
-use bursar_domain::rows::{RowKind, Subject};
+use bursar_domain::ids::TenantId;
+use bursar_domain::rows::RowKind;
 use bursar_domain::tenant::orders::VERSION_CHANGED;
 use bursar_store::api::InputStatus;
 use bursar_store::query::{InputView, RowQuery, RowView, TimelineOf, TimelineQuery};
 use hyper::{StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Rows per list an export holds at most; `truncated` says when there were more.
@@ -259,7 +259,8 @@ pub fn export(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     })
 }
 
-async fn rows_of(
+/// Rows of one kind of a tenant, up to a bound that `truncated` says was met.
+pub(crate) async fn rows_of(
     call: &Call,
     kind: RowKind,
     tenant: &TenantId,
@@ -313,86 +314,4 @@ async fn timeline_of(
             }
         }
     }
-}
-
-/// `POST /api/v1/tenants/{tenantId}/erase`: personal data gone; ids, amounts and the ledger stay.
-///
-/// Orders go first, keys after: no reducer may write a personal field once its key is gone.
-pub fn erase(call: Call) -> BoxFuture<Result<Answer, Problem>> {
-    Box::pin(async move {
-        let tenant = call.path_tenant("tenantId")?;
-        tenant_row(&call.edge, &tenant).await?;
-        let mut truncated = false;
-        let customers = rows_of(&call, RowKind::Customer, &tenant, &mut truncated).await?;
-        let sessions = rows_of(&call, RowKind::Session, &tenant, &mut truncated).await?;
-        let merchants = rows_of(&call, RowKind::Merchant, &tenant, &mut truncated).await?;
-        let own = AggregateKey::Tenant(tenant.clone());
-        let view = erase_one(&call, own, &tenant, tenant.as_str()).await?;
-        if view.status != InputStatus::Applied {
-            let detail = "a subscription still lives: cancel it at once first";
-            return Err(Problem::new(Code::SubscriptionExists, detail));
-        }
-        let mut subjects = vec![Subject(format!("tenant:{tenant}"))];
-        for row in &customers {
-            if let Ok(id) = CustomerId::parse(&row.id) {
-                let to = AggregateKey::Customer(row.scope.clone(), id);
-                erase_one(&call, to, &tenant, &row.id).await?;
-            }
-            let scope = row.scope.as_str();
-            subjects.push(Subject(format!("customer:{scope}/{}", row.id)));
-        }
-        for row in &sessions {
-            if let Ok(id) = SessionId::parse(&row.id) {
-                let to = AggregateKey::Session(row.scope.clone(), id);
-                erase_one(&call, to, &tenant, &row.id).await?;
-            }
-            let scope = row.scope.as_str();
-            subjects.push(Subject(format!("session:{scope}/{}", row.id)));
-        }
-        let accounts = merchants.iter();
-        subjects.extend(accounts.map(|row| Subject(format!("account:{}", row.id))));
-        let held = keep_what_is_held(&call, &mut subjects).await?;
-        let erased = call.edge.store.erase(subjects, call.edge.now()).await?;
-        let detail = format!("{erased} subjects");
-        audit(
-            &call,
-            "tenant.erased",
-            tenant.as_str(),
-            Some(tenant.clone()),
-            detail,
-        )
-        .await?;
-        Ok(Answer::json(&json!({
-            "tenantId": tenant, "erasedSubjects": erased,
-            "complete": !truncated && !held,
-        })))
-    })
-}
-
-/// Takes those subjects off the list under whose key an aggregate still keeps its snapshot: without
-/// the key it could never decide again. Says whether there were any.
-async fn keep_what_is_held(call: &Call, subjects: &mut Vec<Subject>) -> Result<bool, Problem> {
-    let mut held = false;
-    let mut free = Vec::new();
-    for subject in subjects.drain(..) {
-        let holders = call.edge.store.holders(subject.clone(), 1).await?;
-        if let Some(holder) = holders.first() {
-            tracing::error!(aggregate.id = %holder, "not erased: its state is sealed under this key");
-            held = true;
-        } else {
-            free.push(subject);
-        }
-    }
-    *subjects = free;
-    Ok(held)
-}
-
-async fn erase_one(
-    call: &Call,
-    to: AggregateKey,
-    tenant: &TenantId,
-    id: &str,
-) -> Result<InputView, Problem> {
-    let ids = vec![id.to_owned(), tenant.as_str().to_owned()];
-    place(call, &Order::Erase {}, to, tenant.clone(), ids).await
 }

@@ -350,6 +350,9 @@ pub trait Store: Send + Sync + 'static {
     /// Aggregates whose snapshot is sealed under this subject's key. Each must write one without
     /// personal fields before the key is erased: an erased snapshot cannot be decided over.
     fn holders(&self, subject: Subject, limit: usize) -> Fut<'_, Vec<AggregateKey>>;
+    /// Those of these subjects under whose key an input is sealed that is not applied yet: erasing it
+    /// would lose what it says. All of them while more wait than are looked through.
+    fn awaited(&self, subjects: Vec<Subject>) -> Fut<'_, Vec<Subject>>;
 
     /// The aggregate's snapshot. # Errors: `Invalid` if its subject was erased.
     fn load(&self, aggregate: AggregateKey) -> Fut<'_, Option<Snapshot>>;

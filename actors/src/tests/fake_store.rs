@@ -405,6 +405,9 @@ impl Store for FakeStore {
     fn holders(&self, _subject: Subject, _limit: usize) -> Fut<'_, Vec<AggregateKey>> {
         unasked()
     }
+    fn awaited(&self, _subjects: Vec<Subject>) -> Fut<'_, Vec<Subject>> {
+        unasked()
+    }
     fn load(&self, aggregate: AggregateKey) -> Fut<'_, Option<Snapshot>> {
         self.read("load", move |s| s.snapshots.get(&aggregate).cloned())
     }

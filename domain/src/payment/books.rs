@@ -2,7 +2,8 @@
 //!
 //! Invariants: postings are a function of the state, by source (charge, refund, balance transaction,
 //! session); reversals are ⌊grant × refunded ÷ captured⌋ over the totals, all of it on a full refund
-//! or a lost dispute, and never more than the grant.
+//! or a lost dispute, and never more than the grant. What is booked before it was heard of itself has a
+//! borrowed date and gives way on that very date, so every day ends alike in any order of arrival.
 //! Source: contract §4 (credits, ledger entry); rules in `ledger`.
 
 use super::state::Payment;
@@ -11,6 +12,12 @@ use crate::ledger::{self, Seller};
 use crate::link::LinkKey;
 use crate::project::Posting;
 use std::collections::BTreeMap;
+
+/// Whether a source stands in for what was not heard of itself: refunds only their charge told of,
+/// what a dispute moved before its transactions were shown. Ids of Stripe hold no colon.
+fn is_stand_in(source: &str) -> bool {
+    source.contains(':')
+}
 
 /// Everything the payment did to the books, by source.
 pub(super) fn postings(
@@ -24,7 +31,8 @@ pub(super) fn postings(
     let mut post = |source: String, at: Option<Timestamp>, entries: Vec<_>| {
         if !entries.is_empty() {
             let posting = Posting {
-                at: at.or(payment.created_at()).unwrap_or_default(),
+                at: at.or_else(|| borrowed_date(payment)).unwrap_or_default(),
+                is_dated_by_other: at.is_none() || is_stand_in(&source),
                 tenant: tenant.cloned(),
                 payment: Some(LinkKey::Payment(scope.clone(), id.clone())),
                 entries,
@@ -40,7 +48,7 @@ pub(super) fn postings(
         for (source, amount) in payment.captured_by_source(id.as_str()) {
             let charges = &payment.charges;
             let charge = charges.values().find(|c| c.best.id.as_str() == source);
-            let at = charge.and_then(|charge| charge.best.created_at);
+            let at = charge.map(|c| c.best.created_at.unwrap_or(c.best.said_at));
             post(source, at, ledger::captured(seller, amount, currency));
         }
         let owed = credits_owed_minor(payment);
@@ -55,7 +63,8 @@ pub(super) fn postings(
         if payment.refund_counts(refund) {
             let (best, amount) = (&refund.best, refund.best.amount);
             let entries = ledger::refunded(seller, amount, best.currency);
-            post(best.id.to_string(), best.created_at, entries);
+            let at = best.created_at.unwrap_or(refund.since);
+            post(best.id.to_string(), Some(at), entries);
         }
     }
     for (charge, amount) in payment.unheard_refunds() {
@@ -80,6 +89,12 @@ pub(super) fn postings(
         }
     }
     all
+}
+
+/// The date of what was not heard of itself: the payment's, else when it was first told of.
+fn borrowed_date(payment: &Payment) -> Option<Timestamp> {
+    let created = payment.created_at().filter(|at| *at > Timestamp(0));
+    created.or_else(|| payment.intent.register.at())
 }
 
 /// Money paid for credits that could still be asked back.

@@ -436,6 +436,9 @@ impl Reducer for SessionState {
         }
         let makes_tenants = *scope == Scope::PLATFORM;
         self.owner.settle(ctx, makes_tenants);
+        if self.is_erased {
+            self.session.forget();
+        }
     }
 
     fn project(&self, key: &AggregateKey) -> Projection {
@@ -452,7 +455,8 @@ impl Reducer for SessionState {
         let customer = customer.map(|id| AggregateKey::Customer(scope.clone(), id));
         let parents: Vec<AggregateKey> = customer.into_iter().chain(merchant).collect();
         self.owner.project(&mut projection, key, &parents);
-        projection.subject = Some(subject(scope, id, session));
+        // An erased one holds nothing personal: its key is to go.
+        projection.subject = (!self.is_erased).then(|| subject(scope, id, session));
         let made = [
             &session.subscription,
             &session.payment_intent,

@@ -50,6 +50,22 @@ enum Expandable {
     Object { id: Option<String> },
 }
 
+/// Whom an object of any type is about, handled or not: itself, or the customer it names.
+pub(crate) fn customer_in(object: &str) -> Reference {
+    #[derive(Deserialize)]
+    struct Named {
+        object: Option<String>,
+        id: Option<String>,
+        #[serde(default, deserialize_with = "reference")]
+        customer: Reference,
+    }
+    let named: Named = serde_json::from_str(object).ok()?;
+    match named.object.as_deref() {
+        Some("customer") => named.id,
+        _ => named.customer,
+    }
+}
+
 /// Reads an expandable field. An empty text is nobody.
 pub(super) fn reference<'de, D: Deserializer<'de>>(reader: D) -> Result<Reference, D::Error> {
     let id = match Option::<Expandable>::deserialize(reader)? {

@@ -22,6 +22,7 @@ pub use account::{Account, Capability, Payout};
 pub use balance::{BalanceTransaction, FeeDetail};
 pub use check::{JSON_DEPTH_MAX, JSON_NODES_MAX, check_json};
 pub use customer::Customer;
+pub(crate) use fields::customer_in;
 pub use fields::{AMOUNT_MINOR_MAX, Amount, Metadata, Reference};
 pub use invoice::{Invoice, InvoicePayment};
 pub use payment::{Charge, Dispute, DisputeMovement, FraudWarning, PaymentIntent, Refund, Review};

@@ -11,7 +11,7 @@ mod notices;
 use crate::aggregate::AggregateKey;
 use crate::decide::{Outcome, Reducer};
 use crate::decision::EffectIntent;
-use crate::fact::Fact;
+use crate::fact::{Fact, Order};
 use crate::ids::{CustomerId, InvoiceId, PaymentId, Scope, SubscriptionId, Timestamp};
 use crate::input::Ctx;
 use crate::invoice::answer_in;
@@ -71,6 +71,7 @@ pub(crate) struct SubscriptionState {
     #[serde(with = "crate::pairs")]
     pub(crate) past_due_seen: BTreeMap<Timestamp, Timestamp>,
     trial_will_end_at: Option<Timestamp>,
+    is_erased: bool,
     /// Derived.
     pub(crate) license: License,
     plan_id: Option<String>,
@@ -302,6 +303,10 @@ impl Reducer for SubscriptionState {
             }
             Fact::Message(envelope) => self.settle_message(&envelope.message, id),
             Fact::Timer(_) => Outcome::applied(id.as_str()),
+            Fact::Order(Order::Erase {}) => {
+                self.is_erased = true;
+                Outcome::applied(id.as_str()).saying("personal fields erased")
+            }
             Fact::Answer(_) | Fact::Order(_) => {
                 Outcome::ignored(id.as_str(), "not for a subscription")
             }
@@ -330,6 +335,9 @@ impl Reducer for SubscriptionState {
         self.quantity = deciding.and_then(|item| item.quantity);
         self.plan_id = plan_id;
         self.license = license::derive(self, ctx);
+        if self.is_erased {
+            self.subscription.forget();
+        }
     }
 
     fn project(&self, key: &AggregateKey) -> Projection {
@@ -346,6 +354,7 @@ impl Reducer for SubscriptionState {
             .value()
             .and_then(|value| value.customer.as_deref());
         projection.subject = customer
+            .filter(|_| !self.is_erased)
             .and_then(|id| CustomerId::parse(id).ok())
             .map(|id| customer_subject(scope, &id));
         projection.ids.extend(customer.map(str::to_owned));

@@ -106,6 +106,9 @@ impl TenantState {
 
     fn join_named(&mut self, named: &TenantNamed) {
         self.exist_since(named.at);
+        if self.is_erased {
+            return;
+        }
         if named.name.is_some() || named.email.is_some() {
             let said = (
                 named.at,
@@ -339,7 +342,8 @@ impl Reducer for TenantState {
             return projection;
         }
         projection.tenant = Some(id.clone());
-        projection.subject = Some(subject(id));
+        // An erased one holds nothing personal: its key is to go.
+        projection.subject = (!self.is_erased).then(|| subject(id));
         projection.ids.insert(id.to_string());
         projection.row(self.row(id));
         let target = LinkTarget {

@@ -46,7 +46,7 @@ impl TenantState {
                 metadata,
                 timezone,
             } => {
-                if self.is_ordered {
+                if self.is_ordered || self.is_erased {
                     return Outcome {
                         disposition: Disposition::Duplicate,
                         ..refused("the tenant exists")
@@ -70,6 +70,12 @@ impl TenantState {
             } => {
                 if expected_version.is_some() && *expected_version != ctx.shown_version {
                     return refused(VERSION_CHANGED);
+                }
+                let is_given = |text: &Option<String>| text.as_ref().is_some_and(|t| !t.is_empty());
+                if self.is_erased && (is_given(name) || is_given(email)) {
+                    return refused(
+                        "its personal fields were erased, and none are kept of it again",
+                    );
                 }
                 let patch = |slot: &mut Option<String>, new: &Option<String>| {
                     if let Some(text) = new {

@@ -272,3 +272,48 @@ fn duplicates_of_everything_change_nothing() {
         assert_eq!(names(&once), names(&twice), "{}", history.name);
     }
 }
+
+#[test]
+fn every_day_of_the_books_is_the_same_in_every_order() {
+    let unnamed = with(
+        intent("succeeded"),
+        serde_json::json!({"latest_charge": null}),
+    );
+    let refunded = with(
+        charge("succeeded"),
+        serde_json::json!({"amount_refunded": 500, "refunded": false}),
+    );
+    let events = [
+        at(3, "payment_intent.succeeded", PLATFORM, intent("succeeded")),
+        at(1, "payment_intent.updated", PLATFORM, unnamed),
+        at(2, "charge.succeeded", PLATFORM, charge("succeeded")),
+        at(9, "charge.refunded", PLATFORM, refunded),
+        at(
+            9,
+            "refund.created",
+            PLATFORM,
+            refund("re_1", "succeeded", 500),
+        ),
+    ];
+    let mut ends = BTreeMap::new();
+    bursar_domain::testing::permutations(&[0, 1, 2, 3, 4], |order| {
+        let mut world = world();
+        for n in order {
+            world.deliver_json(&events[*n]);
+            let no_date = world.dated.keys().find(|(.., at)| at.0 < T0 * 1_000);
+            assert_eq!(no_date, None, "{order:?}");
+        }
+        world.advance_to(Timestamp::from_seconds(T0 + 5_000_000));
+        ends.entry(world.dated.clone()).or_insert(order.to_vec());
+    });
+    assert_eq!(ends.len(), 1, "{ends:#?}");
+    let (days, _) = ends.pop_first().unwrap();
+    let received = |source: &str| {
+        let all = days.iter().filter(|((of, ..), _)| of == source);
+        let all = all.filter(|((_, account, ..), _)| *account == LedgerAccount::StripeBalance);
+        all.map(|((.., at), amount)| (at.0 / 1_000 - T0, *amount))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(received("ch_1"), [(1, 2_000)], "{days:#?}");
+    assert_eq!(received("re_1"), [(2, -500)], "{days:#?}");
+}

@@ -7,7 +7,7 @@ use super::{
 use crate::http::auth::Scope;
 use crate::http::problem::Code;
 use crate::http::route::{Auth, Holds, Kind, Param, Route, Verb, optional, required};
-use crate::http::{credits, entitlements, history, reads, tenants, words};
+use crate::http::{credits, entitlements, erase, history, reads, tenants, words};
 
 const READ: Auth = Auth::Scopes(&[
     Scope::TenantsRead,
@@ -156,14 +156,17 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "tenants",
         summary: "Erases a tenant's personal data",
-        description: "Ids, amounts and the ledger stay. 409 while a subscription lives.",
+        description: "Ids, amounts and the ledger stay; what Stripe says of it later is kept without \
+                      personal fields. `complete` is false while something waits that can only be \
+                      read with the data: ask again once it is applied. 409 while a subscription \
+                      lives.",
         holds: Holds::One("Erased"),
         codes: &[Code::SubscriptionExists, Code::NotAppliedYet],
         ..post(
             "/api/v1/tenants/{tenantId}/erase",
             "tenants_erase",
             WRITE,
-            tenants::erase,
+            erase::erase,
         )
     },
     Route {

@@ -256,6 +256,9 @@ impl Store for Engine {
     fn holders(&self, subject: Subject, limit: usize) -> Fut<'_, Vec<AggregateKey>> {
         Box::pin(self.read(move |shared| work::holders(shared, &subject, limit)))
     }
+    fn awaited(&self, subjects: Vec<Subject>) -> Fut<'_, Vec<Subject>> {
+        Box::pin(self.read(move |shared| work::awaited(shared, subjects)))
+    }
     fn load(&self, aggregate: AggregateKey) -> Fut<'_, Option<Snapshot>> {
         Box::pin(self.read(move |shared| work::load(shared, &aggregate)))
     }

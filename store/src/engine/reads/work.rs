@@ -1,7 +1,7 @@
 //! What actors read: snapshots, inboxes, links, what is ready and due.
 
 use super::{get, input_body, number_of, open};
-use crate::api::{DueEffect, DueTimer, EffectStatus, Snapshot};
+use crate::api::{DueEffect, DueTimer, EffectStatus, InputStatus, Snapshot};
 use crate::engine::fold::broken;
 use crate::engine::shared::Shared;
 use crate::error::StoreError;
@@ -15,9 +15,13 @@ use bursar_domain::ids::Timestamp;
 use bursar_domain::input::StoredInput;
 use bursar_domain::link::{LinkKey, LinkTarget};
 use bursar_domain::rows::Subject;
+use std::collections::BTreeSet;
 
 /// Most items of one answer, whatever was asked for.
 const ANSWER_MAX: usize = 1_000;
+
+/// Most waiting inputs looked through for whose they are.
+const AWAITED_MAX: usize = 10_000;
 
 pub(in crate::engine) fn load(
     shared: &Shared,
@@ -49,6 +53,32 @@ pub(in crate::engine) fn holders(
         out.push(aggregate_of(&mut fields)?);
     }
     Ok(out)
+}
+
+/// Those of the subjects of whom an input waits.
+pub(in crate::engine) fn awaited(
+    shared: &Shared,
+    subjects: Vec<Subject>,
+) -> Result<Vec<Subject>, StoreError> {
+    let mut found = BTreeSet::new();
+    for status in [InputStatus::Received, InputStatus::Parked] {
+        let low = Key::new(keys::STATUS).byte(status as u8).done();
+        let waiting = first(shared.kv.as_ref(), &low, &end_of(&low), AWAITED_MAX + 1)?;
+        if waiting.len() > AWAITED_MAX {
+            return Ok(subjects);
+        }
+        for (key, _) in waiting {
+            let mut fields = Fields::of(&key);
+            let _ = fields.byte();
+            let Some(seq) = fields.newest() else { continue };
+            let row = get::<InputRow>(shared, &keys::input(seq))?;
+            found.extend(row.and_then(|row| row.subject));
+        }
+    }
+    Ok(subjects
+        .into_iter()
+        .filter(|subject| found.contains(subject))
+        .collect())
 }
 
 pub(in crate::engine) fn pending(
