@@ -1,6 +1,6 @@
 //! Inputs: by id, by number, in lists, and everything that names an id.
 
-use super::{SCAN_MAX, Span, get, input_body, number_of, page};
+use super::{SCAN_MAX, Span, get, input_body, number_of, page, page_towards};
 use crate::engine::fold::is_delivery;
 use crate::engine::shared::Shared;
 use crate::error::StoreError;
@@ -88,10 +88,16 @@ pub(in crate::engine) fn inputs(
         (_, Some(status)) => Key::new(keys::STATUS).byte(status as u8).done(),
         (Some(tenant), None) => Key::new(keys::OF_TENANT).text(tenant.as_str()).done(),
         (None, None) if query.deliveries_only => vec![keys::DELIVERY],
+        (None, None) if query.oldest_first => {
+            let (span, after) = (Span::of(vec![keys::INPUT]), query.after.as_deref());
+            return page(shared, &span, after, query.limit, |key, _| {
+                matching(shared, query, number_of(key)?)
+            });
+        }
         (None, None) => return all_inputs(shared, query),
     });
-    let after = query.after.as_deref();
-    page(shared, &span, after, query.limit, |key, _| {
+    let (backwards, after) = (query.oldest_first, query.after.as_deref());
+    page_towards(shared, &span, backwards, after, query.limit, |key, _| {
         matching(shared, query, !number_of(key)?)
     })
 }
