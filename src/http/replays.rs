@@ -12,7 +12,7 @@
 //! Source: contract §3 "Operators".
 
 use crate::http::answer::Answer;
-use crate::http::history::changes_json;
+use crate::http::history::{awaited, changes_json};
 use crate::http::order::audit;
 use crate::http::problem::{FieldCode, Problem};
 use crate::http::reads::{after, cursor_after};
@@ -213,8 +213,7 @@ impl<'a> Rehearsal<'a> {
             }
             Fate::Pending { to, park } => {
                 if !park.is_empty() && self.linked(park).await?.is_empty() {
-                    let waits: Vec<String> = park.iter().map(ToString::to_string).collect();
-                    let reason = format!("it would wait for {}", waits.join(" or "));
+                    let reason = format!("it would wait for {}", awaited(park));
                     return Ok(Trial::Park { fate, reason });
                 }
                 let (to, input) = (

@@ -128,7 +128,7 @@ async fn a_dry_run_says_of_an_event_nobody_is_linked_to_that_it_would_wait() {
     let line = &dry["diff"][0];
     let reason = line["reason"].as_str().unwrap();
     assert!(
-        reason.starts_with("it would wait for ") && reason.contains("customer:/cus_"),
+        reason.starts_with("it would wait for ") && reason.contains("customer cus_"),
         "{line}"
     );
     assert_eq!(line["changed"], json!([]));
@@ -139,6 +139,19 @@ async fn a_dry_run_says_of_an_event_nobody_is_linked_to_that_it_would_wait() {
         .await
         .json();
     assert_eq!(event["status"], "parked", "{event}");
+    let list = app
+        .operator("GET /api/v1/webhook-events?status=parked", "")
+        .await
+        .json();
+    for shown in [&event, &list["data"][0]] {
+        let reason = shown["reason"].as_str().unwrap();
+        assert!(
+            reason.starts_with("waits for ")
+                && reason.contains("customer cus_")
+                && reason.contains(" to be linked"),
+            "{shown}"
+        );
+    }
 }
 
 #[tokio::test]
