@@ -178,8 +178,14 @@ pub(in crate::engine) fn explain(
     let lines = keys::line_index(keys::LINE_ID, id).done();
     let found = first(shared.kv.as_ref(), &lines, &end_of(&lines), limit + 1)?;
     out.truncated |= found.len() > limit;
+    let mut lines = Vec::new();
     for (key, _) in found.iter().take(limit) {
-        out.lines.extend(super::books::line(shared, key)?);
+        let number = number_of(key)?;
+        let found = super::books::line(shared, key)?;
+        lines.extend(found.map(|line| (line.entry.at.seconds(), number, line)));
     }
+    // Stripe's clock tells seconds and ours milliseconds: within a second, as it was done.
+    lines.sort_by_key(|(second, number, _)| (*second, *number));
+    out.lines = lines.into_iter().map(|(_, _, line)| line).collect();
     Ok(out)
 }
