@@ -161,6 +161,7 @@ impl App {
             ),
             limits: http_limits.clone(),
             trust_proxy: config.trust_proxy.clone(),
+            app_base_url: config.addresses.app.to_string(),
             version: env!("CARGO_PKG_VERSION"),
         };
         let ports = Ports {

@@ -5,7 +5,7 @@
 //! Not here: what a value may be (`validate`).
 //! Failure: problems; the values that could be read are still returned, so that they are checked too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -29,6 +29,8 @@ pub(crate) struct Raw {
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     pub(crate) values: BTreeMap<&'static str, Raw>,
+    /// Keys that were given, but as something that cannot be used; the problem is told already.
+    pub(crate) unusable: BTreeSet<&'static str>,
     /// The configuration file that was read.
     pub(crate) config_file: Option<PathBuf>,
     pub(crate) notes: Vec<String>,
@@ -105,6 +107,7 @@ fn gather_keys(
     gathered: &mut Gathered,
 ) {
     for key in keys::KEYS {
+        let told = problems.0.len();
         let flag = args.overrides.iter().find(|flag| flag.path == key.path);
         let found = match flag {
             Some(flag) => {
@@ -117,6 +120,8 @@ fn gather_keys(
             gathered.values.insert(key.path, raw);
         } else if let Some(raw) = layer.get(key.path) {
             gathered.values.insert(key.path, raw.clone());
+        } else if problems.0.len() > told {
+            gathered.unusable.insert(key.path);
         }
     }
     if !gathered.values.contains_key("listen")

@@ -193,6 +193,18 @@ fn a_secret_may_stand_in_a_file_of_its_own() {
         error.contains("STRIPE_API_KEY_FILE (environment): STRIPE_API_KEY is set too"),
         "{error}"
     );
+    // It was given, so it is not missing as well; nor is what a file that cannot be read should hold.
+    assert!(!error.contains("required and not set"), "{error}");
+    let away = MapEnv::of([("STRIPE_API_KEY_FILE", "/nowhere/key")]);
+    let error = load(&args(&path), &away).unwrap_err().to_string();
+    assert!(!error.contains("required and not set"), "{error}");
+    let error = load(&args(&path), &MapEnv::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("required and not set: STRIPE_API_KEY"),
+        "{error}"
+    );
 
     // In the configuration file, relative to it.
     let text = without.replace("[stripe]\n", "[stripe]\napi_key_file = \"key\"\n");

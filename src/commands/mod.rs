@@ -1,6 +1,7 @@
 //! The commands' work, one module each. `cli` parses and dispatches; here is what is done.
 
 pub mod admin;
+mod answer;
 pub mod demo;
 pub mod explain;
 pub mod reach;

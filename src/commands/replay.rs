@@ -1,7 +1,9 @@
 //! `bursar replay`: does stored events again; a dry run first, with a diff.
 
 use super::reach::{block_on, reach};
+use super::table::{cell, change_words};
 use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
+use crate::http::fields::parse_time;
 use serde_json::{Value, json};
 use std::io::Write;
 
@@ -38,26 +40,42 @@ pub struct ReplayArgs {
 /// # Errors
 /// The store cannot be reached, or the server refuses.
 pub fn run(args: &ReplayArgs, global: &GlobalArgs, out: &mut impl Write) -> Result<Exit, CliError> {
+    let (path, mut order) = request(args)?;
+    order["dryRun"] = (!args.yes).into();
     block_on(async {
         let mut bursar = reach(&args.config, global).await?;
-        let (path, mut order) = request(args);
-        order["dryRun"] = (!args.yes).into();
-        let answer = bursar.post(&path, &order).await;
+        let mut sum = Sum::default();
+        let ended = loop {
+            let report = match bursar.post(&path, &order).await {
+                Ok(report) => report,
+                Err(error) => break Err(error),
+            };
+            if !args.json {
+                out.write_all(lines(&report).as_bytes())?;
+            }
+            order["cursor"] = sum.add(&report);
+            if order["cursor"].is_null() {
+                break Ok(());
+            }
+            if !global.quiet {
+                eprintln!("{} events looked at, going on", sum.matched);
+            }
+        };
         bursar.close().await;
-        let report = answer?;
+        // What was done before an error was done.
         if args.json {
-            writeln!(out, "{report}")?;
+            writeln!(out, "{}", sum.report(!args.yes, ended.is_err()))?;
         } else {
-            out.write_all(render(&report, args.yes).as_bytes())?;
+            out.write_all(sum.text(args.yes).as_bytes())?;
         }
-        Ok(Exit::Success)
+        ended.map(|()| Exit::Success)
     })
 }
 
-fn request(args: &ReplayArgs) -> (String, Value) {
+fn request(args: &ReplayArgs) -> Result<(String, Value), CliError> {
     if let Some(event) = &args.event {
         let id: String = form_urlencoded::byte_serialize(event.as_bytes()).collect();
-        return (format!("/api/v1/webhook-events/{id}/replay"), json!({}));
+        return Ok((format!("/api/v1/webhook-events/{id}/replay"), json!({})));
     }
     let mut filter = json!({});
     if args.dead {
@@ -67,23 +85,130 @@ fn request(args: &ReplayArgs) -> (String, Value) {
         filter["tenantId"] = tenant.as_str().into();
     }
     if let Some(since) = &args.since {
+        if parse_time(since).is_none() {
+            let text = format!("--since takes a time (RFC 3339); {since:?} is none");
+            return Err(CliError::new(Exit::Usage, text).or_try("--since 2025-05-12T10:00:00Z"));
+        }
         filter["receivedAfter"] = since.as_str().into();
     }
-    ("/api/v1/webhook-events/replay".to_owned(), filter)
+    Ok(("/api/v1/webhook-events/replay".to_owned(), filter))
 }
 
-fn render(report: &Value, done: bool) -> String {
+/// What all the answers come to.
+#[derive(Default)]
+struct Sum {
+    matched: u64,
+    replayed: u64,
+    unchanged: u64,
+    skipped: u64,
+    diff: Vec<Value>,
+}
+
+impl Sum {
+    /// Takes an answer in; where to go on, `null` at the end.
+    fn add(&mut self, report: &Value) -> Value {
+        let count = |name: &str| report[name].as_u64().unwrap_or(0);
+        self.matched += count("matched");
+        self.replayed += count("replayed");
+        self.unchanged += count("unchanged");
+        self.skipped += count("skipped");
+        let diff = report["diff"].as_array().into_iter().flatten();
+        self.diff.extend(diff.cloned());
+        report["nextCursor"].clone()
+    }
+    fn report(self, is_dry: bool, more: bool) -> Value {
+        json!({
+            "matched": self.matched, "replayed": self.replayed, "unchanged": self.unchanged,
+            "skipped": self.skipped, "dryRun": is_dry, "hasMore": more, "diff": self.diff,
+        })
+    }
+    fn text(&self, done: bool) -> String {
+        let mut text = format!(
+            "matched={} replayed={} unchanged={} skipped={}\n",
+            self.matched, self.replayed, self.unchanged, self.skipped
+        );
+        let told = u64::try_from(self.diff.len()).unwrap_or(u64::MAX);
+        let untold = (self.replayed + self.skipped).saturating_sub(told);
+        if untold > 0 {
+            text.push_str(&format!("{untold} of them are not listed above\n"));
+        }
+        if !done {
+            text.push_str("nothing was changed; run it again with --yes to do it\n");
+        }
+        text
+    }
+}
+
+/// The events of an answer, each with what it changes.
+fn lines(report: &Value) -> String {
     let mut text = String::new();
     for line in report["diff"].as_array().into_iter().flatten() {
-        text.push_str(&format!("  {line}\n"));
-    }
-    let (matched, replayed) = (&report["matched"], &report["replayed"]);
-    let (unchanged, skipped) = (&report["unchanged"], &report["skipped"]);
-    text.push_str(&format!(
-        "matched={matched} replayed={replayed} unchanged={unchanged} skipped={skipped}\n"
-    ));
-    if !done {
-        text.push_str("nothing was changed; run it again with --yes to do it\n");
+        let (id, kind) = (cell(&line["id"]), cell(&line["type"]));
+        let (status, outcome) = (cell(&line["status"]), cell(&line["outcome"]));
+        text.push_str(&format!("  {id} {kind} ({status}): {outcome}"));
+        if line["reason"].as_str().is_some_and(|why| !why.is_empty()) {
+            text.push_str(&format!(", {}", cell(&line["reason"])));
+        }
+        text.push('\n');
+        for change in line["changed"].as_array().into_iter().flatten() {
+            text.push_str(&format!("      {}\n", change_words(change)));
+        }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ReplayArgs,
+    }
+    fn asked(arguments: &[&str]) -> Result<(String, Value), CliError> {
+        let line = Line::parse_from([&["replay"], arguments].concat());
+        request(&line.args)
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_said_of_the_flag_that_gave_it() {
+        let error = asked(&["--since", "yesterday"]).unwrap_err();
+        assert_eq!(error.exit, Exit::Usage);
+        let text = error.message;
+        assert!(text.contains("--since takes a time"), "{text}");
+        let (_, filter) = asked(&["--since", "2025-05-12T10:00:00Z", "--dead"]).unwrap();
+        let expected = json!({"status": "dead", "receivedAfter": "2025-05-12T10:00:00Z"});
+        assert_eq!(filter, expected);
+    }
+
+    #[test]
+    fn answers_are_summed_and_each_change_is_told_in_words() {
+        let answer = |id: &str, next: Value| {
+            json!({"matched": 3, "replayed": 1, "unchanged": 1, "skipped": 1, "dryRun": true,
+                "hasMore": true, "nextCursor": next, "diff": [
+                {"id": id, "type": "invoice.paid", "outcome": "replayed", "reason": "",
+                 "status": "dead", "changed": [
+                    {"field": "status", "from": "open", "to": "paid"},
+                    {"field": "paidAt", "from": null, "to": "2025-05-12"},
+                    {"field": "lines", "from": [{"a": 1}], "to": []}]}]})
+        };
+        let mut sum = Sum::default();
+        assert_eq!(sum.add(&answer("evt_1", "c".into())), "c");
+        assert_eq!(sum.add(&answer("evt_2", Value::Null)), Value::Null);
+        assert_eq!(
+            lines(&answer("evt_1", Value::Null)),
+            "  evt_1 invoice.paid (dead): replayed\n      status: open -> paid\n      \
+             paidAt: nothing -> 2025-05-12\n      lines changed\n"
+        );
+        assert_eq!(
+            sum.text(false),
+            "matched=6 replayed=2 unchanged=2 skipped=2\n2 of them are not listed above\n\
+             nothing was changed; run it again with --yes to do it\n"
+        );
+        let report = sum.report(true, false);
+        assert_eq!(report["matched"], 6);
+        assert_eq!(report["diff"].as_array().map(Vec::len), Some(2));
+    }
 }

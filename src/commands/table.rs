@@ -21,6 +21,20 @@ pub(super) fn cell(value: &Value) -> String {
     }
 }
 
+/// What became of a field, in words; of a list or an object only that it changed.
+pub(super) fn change_words(change: &Value) -> String {
+    let (field, from, to) = (cell(&change["field"]), &change["from"], &change["to"]);
+    let is_whole = |value: &Value| value.is_array() || value.is_object();
+    if is_whole(from) || is_whole(to) {
+        return format!("{field} changed");
+    }
+    let shown = |value: &Value| match value {
+        Value::Null => "nothing".to_owned(),
+        other => cell(other),
+    };
+    format!("{field}: {} -> {}", shown(from), shown(to))
+}
+
 fn harmless(text: &str) -> String {
     let shown = |c: char| if c.is_control() { '?' } else { c };
     text.chars().map(shown).collect()

@@ -105,6 +105,8 @@ pub struct EdgeSettings {
     pub limits: Limits,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trust_proxy: Vec<Cidr>,
+    /// Where this service is reached, as configured (`APP_BASE_URL`).
+    pub app_base_url: String,
     /// This build, as answered by health and the OpenAPI document.
     pub version: &'static str,
 }

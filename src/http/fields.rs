@@ -316,7 +316,8 @@ pub fn rule(kind: Kind) -> String {
     }
 }
 
-fn parse_time(text: &str) -> Option<Timestamp> {
+/// A time as requests give it (RFC 3339).
+pub fn parse_time(text: &str) -> Option<Timestamp> {
     let time: jiff::Timestamp = text.parse().ok()?;
     let whole_ms = time.as_millisecond();
     // Ours are whole milliseconds: what is at or after (or before) a fraction of one is at or after

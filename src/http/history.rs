@@ -1,6 +1,7 @@
 //! What happened: timelines, movements of money, and why an object is in the state it is in.
 //!
-//! Invariants: oldest first; append-only, so a page never changes once it was full.
+//! Invariants: oldest first; append-only, so a page never changes once it was full. `explain` is no
+//! page: within a second it keeps the order things were done in.
 
 use crate::http::answer::Answer;
 use crate::http::auth::Reach;
@@ -13,6 +14,7 @@ use bursar_domain::decision::{Change, EntrySource, LedgerAccount};
 use bursar_domain::ids::PaymentId;
 use bursar_domain::link::LinkKey;
 use bursar_domain::rows::RowKind;
+use bursar_store::api::InputStatus;
 use bursar_store::query::{
     InputView, LedgerLine, LedgerQuery, RowView, TimelineLine, TimelineOf, TimelineQuery,
 };
@@ -189,6 +191,26 @@ pub fn ledger(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     })
 }
 
+/// What somebody waits for who is parked on these, in words.
+pub fn awaited(keys: &[LinkKey]) -> String {
+    let one = |key: &LinkKey| match key {
+        LinkKey::Tenant(id) => format!("tenant {id} to exist"),
+        LinkKey::Command(id) => format!("order {id} to be known"),
+        LinkKey::Merchant(id) => format!("account {id} to be linked"),
+        LinkKey::Customer(_, id) => format!("customer {id} to be linked"),
+        LinkKey::Subscription(_, id) => format!("subscription {id} to be known"),
+        LinkKey::Invoice(_, id) => format!("invoice {id} to be known"),
+        LinkKey::Payment(_, id) => format!("payment {id} to be known"),
+        LinkKey::Charge(_, id) => format!("charge {id} to be known"),
+        LinkKey::Session(_, id) => format!("checkout {id} to be known"),
+    };
+    let words: Vec<String> = keys.iter().map(one).collect();
+    if words.is_empty() {
+        return "something to be linked".to_owned();
+    }
+    words.join(" or ")
+}
+
 /// An input as it is answered.
 pub fn input_json(view: &InputView) -> Value {
     let account = match &view.source {
@@ -197,9 +219,15 @@ pub fn input_json(view: &InputView) -> Value {
     };
     let time = |at: bursar_domain::ids::Timestamp| at.rfc3339();
     let parked: Vec<String> = view.parked_on.iter().map(ToString::to_string).collect();
+    let reason = match view.status {
+        InputStatus::Parked if view.reason.is_empty() => {
+            format!("waits for {}", awaited(&view.parked_on))
+        }
+        _ => view.reason.clone(),
+    };
     json!({
         "id": view.source.public_id(), "account": account, "type": view.kind,
-        "status": view.status.as_str(), "reason": view.reason,
+        "status": view.status.as_str(), "reason": reason,
         "disposition": view.disposition.map(bursar_domain::decision::Disposition::as_str),
         "parkedOn": parked, "addressedTo": view.to.as_ref().map(ToString::to_string),
         "createdAt": view.created_at.map(time), "receivedAt": view.received_at.rfc3339(),

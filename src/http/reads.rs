@@ -45,6 +45,11 @@ pub fn after(call: &Call) -> Result<Option<Vec<u8>>, Problem> {
         .transpose()
 }
 
+/// The cursor this request's list goes on with after that key.
+pub fn cursor_after(call: &Call, key: &[u8]) -> String {
+    call.edge.cursors.wrap(&query_text(call), key)
+}
+
 /// A page as JSON; each item is a JSON text.
 pub fn page<T>(call: &Call, page: Page<T>, item: impl Fn(&T) -> String) -> Answer {
     let mut body = String::from("{\"data\":[");
@@ -57,7 +62,7 @@ pub fn page<T>(call: &Call, page: Page<T>, item: impl Fn(&T) -> String) -> Answe
     body.push_str("],\"hasMore\":");
     match page.next {
         Some(key) => {
-            let cursor = call.edge.cursors.wrap(&query_text(call), &key);
+            let cursor = cursor_after(call, &key);
             body.push_str("true,\"nextCursor\":\"");
             body.push_str(&cursor);
             body.push_str("\"}");

@@ -12,9 +12,10 @@
 //! Source: contract §3 "Operators".
 
 use crate::http::answer::Answer;
-use crate::http::history::changes_json;
+use crate::http::history::{awaited, changes_json};
 use crate::http::order::audit;
 use crate::http::problem::{FieldCode, Problem};
+use crate::http::reads::{after, cursor_after};
 use crate::http::route::Call;
 use crate::http::server::BoxFuture;
 use crate::http::webhook::stored_fate;
@@ -24,12 +25,12 @@ use bursar_domain::decision::{Decision, Disposition};
 use bursar_domain::input::{Ctx, StoredInput};
 use bursar_domain::link::{LinkKey, LinkTarget};
 use bursar_store::api::{Fate, InputStatus};
-use bursar_store::query::InputView;
+use bursar_store::query::{InputQuery, InputView};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Events one replay looks at; more need another call, with a narrower filter.
+/// Events one request looks at; the next ones follow with its cursor.
 const REPLAY_MAX: usize = 1_000;
 /// Lines of the diff that are answered.
 const DIFF_MAX: usize = 200;
@@ -38,7 +39,7 @@ const DIFF_MAX: usize = 200;
 pub fn replay_one(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let view = find(&call).await?;
-        replay(&call, vec![view], false).await
+        replay(&call, vec![view], None).await
     })
 }
 
@@ -60,19 +61,22 @@ pub fn replay_filtered(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             let detail = "name at least one filter, or ask for a `dryRun`";
             return Err(Problem::field("status", FieldCode::Required, detail));
         }
-        let mut query = filter(&call)?;
+        // What is done again is done in order of receipt, over all pages of it.
+        let mut query = InputQuery {
+            oldest_first: true,
+            after: after(&call)?,
+            ..filter(&call)?
+        };
         let mut views = Vec::new();
-        let more = loop {
+        let next = loop {
             let page = call.edge.store.inputs(query.clone()).await?;
             views.extend(page.items);
             if page.next.is_none() || views.len() >= REPLAY_MAX {
-                break page.next.is_some();
+                break page.next;
             }
             query.after = page.next;
         };
-        // The store lists newest first; what is done again is done in order of receipt.
-        views.reverse();
-        replay(&call, views, more).await
+        replay(&call, views, next).await
     })
 }
 
@@ -91,7 +95,11 @@ enum Trial {
     },
 }
 
-async fn replay(call: &Call, views: Vec<InputView>, more: bool) -> Result<Answer, Problem> {
+async fn replay(
+    call: &Call,
+    views: Vec<InputView>,
+    next: Option<Vec<u8>>,
+) -> Result<Answer, Problem> {
     let is_dry = call.fields.boolean("dryRun").unwrap_or(false);
     let matched = views.len();
     let (mut unchanged, mut skipped) = (0_usize, 0_usize);
@@ -136,9 +144,12 @@ async fn replay(call: &Call, views: Vec<InputView>, more: bool) -> Result<Answer
     }
     metrics::counter!("bursar_replays_total", "outcome" => "unchanged").increment(unchanged as u64);
     metrics::counter!("bursar_replays_total", "outcome" => "skipped").increment(skipped as u64);
+    let more = next.is_some();
+    let cursor = next.map(|key| cursor_after(call, &key));
+    let cursor = serde_json::Value::from(cursor);
     Ok(Answer::json_text(format!(
         "{{\"matched\":{matched},\"replayed\":{replayed},\"unchanged\":{unchanged},\
-         \"skipped\":{skipped},\"dryRun\":{is_dry},\"hasMore\":{more},\"diff\":[{}]}}",
+         \"skipped\":{skipped},\"dryRun\":{is_dry},\"hasMore\":{more},\"nextCursor\":{cursor},\"diff\":[{}]}}",
         diff.join(",")
     )))
 }
@@ -202,8 +213,7 @@ impl<'a> Rehearsal<'a> {
             }
             Fate::Pending { to, park } => {
                 if !park.is_empty() && self.linked(park).await?.is_empty() {
-                    let waits: Vec<String> = park.iter().map(ToString::to_string).collect();
-                    let reason = format!("it would wait for {}", waits.join(" or "));
+                    let reason = format!("it would wait for {}", awaited(park));
                     return Ok(Trial::Park { fate, reason });
                 }
                 let (to, input) = (

@@ -325,6 +325,9 @@ fn verb(method: &Method) -> Option<Verb> {
     }
 }
 
+/// Every word of the `method` label.
+pub const METHOD_WORDS: &[&str] = &["GET", "POST", "PATCH", "DELETE", "other"];
+
 /// A closed set, for labels.
 fn known_method(method: &Method) -> &'static str {
     verb(method).map_or("other", Verb::as_str)

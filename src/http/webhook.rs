@@ -180,24 +180,43 @@ pub fn explain(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             .get(hyper::header::ACCEPT)
             .and_then(|value| value.to_str().ok())
             .is_some_and(|accept| accept.contains("text/html"));
+        let listen = format!("stripe listen --all-snapshot --forward-to {}", here(&call));
         if accepts_html {
             let page = Answer::of(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "text/html; charset=utf-8",
-                PAGE,
+                PAGE.replace("{listen}", &listen),
             );
             return Ok(page.with("allow", "POST").with(
                 "content-security-policy",
                 "default-src 'none'; style-src 'unsafe-inline'",
             ));
         }
-        let detail = "Stripe posts its events here. Enter this address as a webhook endpoint in \
-                      Stripe's dashboard, or forward to it: stripe listen --forward-to \
-                      http://127.0.0.1:8087/webhook";
+        let detail = format!(
+            "Stripe posts its events here. Enter this address as a webhook endpoint in Stripe's \
+             dashboard, or forward to it: {listen}"
+        );
         let mut problem = Problem::new(Code::MethodNotAllowed, detail);
         problem.allow = Some("POST".to_owned());
         Err(problem)
     })
+}
+
+/// The address the request came to; what no host is called is never repeated, but the configured
+/// address is told instead.
+fn here(call: &Call) -> String {
+    let host = call.headers.get(hyper::header::HOST);
+    let host = host.and_then(|host| host.to_str().ok());
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b".-:[]".contains(&b);
+    match host {
+        Some(host) if (1..=255).contains(&host.len()) && host.bytes().all(plain) => {
+            format!("{host}/webhook")
+        }
+        _ => format!(
+            "{}/webhook",
+            call.edge.settings.app_base_url.trim_end_matches('/')
+        ),
+    }
 }
 
 const PAGE: &str = r#"<!doctype html>
@@ -209,6 +228,6 @@ const PAGE: &str = r#"<!doctype html>
 Stripe has signed, and nothing else, so there is nothing to see in a browser.</p>
 <p>Enter this page's address as a webhook endpoint in Stripe's dashboard and put the endpoint's secret
 into <code>STRIPE_WEBHOOK_SECRET</code>. On your own machine, forward events instead:</p>
-<pre><code>stripe listen --forward-to http://127.0.0.1:8087/webhook</code></pre>
+<pre><code>{listen}</code></pre>
 </main></body></html>
 "#;

@@ -41,6 +41,7 @@ pub fn filter(call: &Call) -> Result<InputQuery, Problem> {
         received_after: call.fields.time("receivedAfter"),
         received_before: call.fields.time("receivedBefore"),
         kinds: call.fields.texts("types"),
+        oldest_first: false,
         after: None,
         limit: PAGE,
     })

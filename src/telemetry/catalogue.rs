@@ -5,6 +5,7 @@
 //! Series per route follow from the route table.
 
 use crate::http::openapi::answers_of;
+use crate::http::router::METHOD_WORDS;
 use crate::http::routes::every_route;
 use bursar_store::metrics::{Buckets, Label, Metric, MetricKind};
 use metrics::{Key, Label as SeriesLabel, Level, Metadata};
@@ -172,6 +173,19 @@ fn products(labels: &[Label]) -> Vec<Vec<(&'static str, String)>> {
 }
 
 fn register_routes() {
+    // What no route was found for: refused for its framing, its path or its method.
+    for method in METHOD_WORDS {
+        let labels = vec![
+            ("route", "none".to_owned()),
+            ("method", (*method).to_owned()),
+        ];
+        touch(&DURATIONS, labels.clone());
+        for status in [400, 404, 405] {
+            let mut labels = labels.clone();
+            labels.push(("code", status.to_string()));
+            touch(&REQUESTS, labels);
+        }
+    }
     for route in every_route() {
         let method = route.verb.as_str();
         let labels = vec![

@@ -143,6 +143,8 @@ pub struct InputQuery {
     pub received_before: Option<Timestamp>,
     /// Only these kinds (event types).
     pub kinds: Vec<String>,
+    /// Oldest first instead of newest first; a page goes on with the same order.
+    pub oldest_first: bool,
     /// After this key.
     pub after: Option<Vec<u8>>,
     /// At most this many.

@@ -196,6 +196,7 @@ impl App {
             admin: AdminAccess::new(ADMIN_KEY.to_owned().into(), here),
             limits: limits.clone(),
             trust_proxy: Vec::new(),
+            app_base_url: "https://billing.example.com".to_owned(),
             version: "0.0.0-test",
         };
         let secrets = SecretSet::new([SECRET, OLD_SECRET]);

@@ -147,6 +147,46 @@ async fn scrape(address: std::net::SocketAddr, line: &str, token: Option<&str>) 
 }
 
 #[tokio::test]
+async fn no_series_begins_with_traffic() {
+    let recorder = exporter::builder(catalogue::every_catalogue())
+        .unwrap()
+        .build_recorder();
+    let handle = recorder.handle();
+    let series = || -> std::collections::BTreeSet<String> {
+        let text = handle.render();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .filter_map(|line| line.rsplit_once(' '))
+            .map(|(name, _)| name.to_owned())
+            .collect()
+    };
+    // The runtime of a test has one thread, which the service runs on as well.
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    catalogue::register(catalogue::every_catalogue());
+    let before = series();
+    let app = crate::app::App::start().await;
+    for route in bursar::http::routes::every_route() {
+        let path = route.path.replace(['{', '}'], "");
+        for method in ["GET", "HEAD", "POST", "PATCH", "DELETE", "PUT"] {
+            let line = format!("{method} {path}");
+            app.send(&line, &[], b"").await;
+            app.send(&line, &[], b"{").await;
+            app.operator(&line, "").await;
+            app.operator(&line, r#"{"no":"such"}"#).await;
+        }
+    }
+    for line in ["GET", "POST", "PATCH", "DELETE", "BREW"] {
+        app.send(&format!("{line} /nowhere"), &[], b"").await;
+        app.send(&format!("{line} /livez"), &[("Host", "b")], b"")
+            .await;
+    }
+    let after = series();
+    let new: Vec<&String> = after.difference(&before).collect();
+    assert!(new.is_empty(), "{new:#?}");
+    assert!(after.iter().any(|name| name.contains("route=\"none\"")));
+}
+
+#[tokio::test]
 async fn metrics_are_served_on_their_own_address_and_to_the_token_only() {
     let recorder = exporter::builder(catalogue::every_catalogue())
         .unwrap()

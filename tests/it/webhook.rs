@@ -427,6 +427,22 @@ async fn size_encoding_and_method_are_refused_before_the_body_matters() {
         .await;
     assert_eq!(page.status, 405);
     assert!(page.body.contains("Stripe posts here"));
+    // It names the address it was asked at, and never repeats what no host is called.
+    let own = "stripe listen --all-snapshot --forward-to bursar.test/webhook";
+    assert!(page.body.contains(own), "{}", page.body);
+    let problem = app.send("GET /webhook", &[], b"").await;
+    assert!(problem.body.contains(own), "{}", problem.body);
+    for bad in ["<script>", "a/../b", "x y"] {
+        let request = format!(
+            "GET /webhook HTTP/1.1\r\nHost: {bad}\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
+        );
+        let reply = crate::app::Reply::parse(&app.raw(request.as_bytes()).await);
+        assert!(!reply.body.contains(bad), "{}", reply.body);
+        if reply.status == 405 {
+            let told = "--forward-to https://billing.example.com/webhook";
+            assert!(reply.body.contains(told), "{}", reply.body);
+        }
+    }
 }
 
 #[tokio::test]

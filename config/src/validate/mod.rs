@@ -135,7 +135,8 @@ impl<'a> Checker<'a> {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
         let Some(text) = self.text(path) else {
-            if Self::key(path).required && self.required {
+            let is_told = self.gathered.unusable.contains(path);
+            if Self::key(path).required && self.required && !is_told {
                 self.missing.push(Self::key(path).variable.to_owned());
             }
             return None;

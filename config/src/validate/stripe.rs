@@ -54,7 +54,7 @@ pub(super) fn mode(checker: &Checker<'_>) -> Mode {
 fn nothing_given(checker: &Checker<'_>) -> bool {
     WEBHOOK_SECRET_PATHS
         .iter()
-        .all(|path| checker.raw(path).is_none())
+        .all(|path| checker.raw(path).is_none() && !checker.gathered.unusable.contains(path))
 }
 
 fn api_key_mode(text: &str) -> Result<Mode, String> {

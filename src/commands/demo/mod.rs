@@ -18,7 +18,9 @@ use crate::app::{Addresses, App};
 use crate::cli::{CliError, Exit, GlobalArgs};
 use crate::http::server::asked_to_stop;
 use crate::telemetry::log;
-use bursar_config::{Config, DemoArgs as ConfigArgs, Log, LogFormat, ProcessEnv, refuse_live_key};
+use bursar_config::{
+    Config, DemoArgs as ConfigArgs, Env, Log, LogFormat, ProcessEnv, refuse_live_key,
+};
 use bursar_sandbox::{Sandbox, SandboxConfig, SeedPlan, SharedClock};
 use clock::DemoClock;
 use secrecy::ExposeSecret;
@@ -221,14 +223,42 @@ fn print_banner(
 
 fn print_stay(config: &Config, addresses: Addresses) -> std::io::Result<()> {
     let key = config.access.admin_key.expose_secret();
+    let bursar = started_as(
+        ProcessEnv.get("CARGO").is_some(),
+        std::env::args().next().as_deref(),
+    );
     print(&format!(
         "\n  It stays up; stop it with Ctrl-C. Look around:\n\
          \x20   curl -H 'Authorization: Bearer {key}' http://{public}/api/v1/tenants/acme\n\
          \x20   curl -H 'Authorization: Bearer {key}' http://{public}/api/v1/tenants/acme/timeline\n\
-         \x20   cargo run -- explain acme --data-dir {}\n\
+         \x20   {bursar} explain acme --data-dir {}\n\
          \x20 with your own Stripe test account:\n\
          \x20   stripe listen --all-snapshot --forward-to {public}/webhook\n",
         config.store.data_dir().display(),
         public = addresses.public,
     ))
+}
+
+/// The words that start this program again: cargo's if cargo did, else its own name.
+fn started_as(by_cargo: bool, name: Option<&str>) -> String {
+    match name {
+        _ if by_cargo => "cargo run --".to_owned(),
+        Some(name) if !name.is_empty() => name.to_owned(),
+        _ => "bursar".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closing_lines_name_the_program_as_it_was_started() {
+        assert_eq!(
+            started_as(true, Some("target/debug/bursar")),
+            "cargo run --"
+        );
+        assert_eq!(started_as(false, Some("./bursar")), "./bursar");
+        assert_eq!(started_as(false, None), "bursar");
+    }
 }

@@ -81,8 +81,8 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "webhook events",
         summary: "Does deliveries again, by filter",
-        description: "At most 1,000 at a time; `hasMore` says that a narrower filter, or another \
-                      call, is needed. Without any filter only a `dryRun` is allowed.",
+        description: "At most 1,000 at a time, in order of receipt; while `hasMore`, give \
+                      `nextCursor` as `cursor` with the same filter for the next ones. Without any filter only a `dryRun` is allowed.",
         params: &[
             TENANT,
             EVENT_STATUS,
@@ -90,6 +90,7 @@ pub(super) const ROWS: &[Route] = &[
             RECEIVED_AFTER,
             RECEIVED_BEFORE,
             DRY_RUN,
+            CURSOR,
         ],
         holds: Holds::One("Replay"),
         ..post(

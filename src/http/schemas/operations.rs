@@ -71,6 +71,10 @@ pub(super) const SCHEMAS: &[Schema] = &[
             has("skipped", Shape::Integer),
             has("dryRun", Shape::Boolean),
             has("hasMore", Shape::Boolean),
+            said(
+                may("nextCursor", Shape::Text),
+                "Goes on after the last event of this answer, with the same filter.",
+            ),
             has("diff", Shape::Many("Replayed")),
         ],
     ),

@@ -424,6 +424,26 @@ pub(crate) async fn inputs_are_listed_newest_first_by_status_kind_tenant_and_tim
             .collect();
         assert_eq!(found, expected);
     }
+    // The other way round, and page by page.
+    for limit in [1, 2, 100] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let query = InputQuery {
+                oldest_first: true,
+                limit,
+                after,
+                ..base()
+            };
+            let page = store.inputs(query).await.unwrap();
+            found.extend(page.items.iter().map(|item| item.source.public_id()));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let expected = ["evt_0", "evt_1", "evt_2", "evt_3", "evt_4", "evt_5"];
+        assert_eq!(found, expected, "{limit} at a time");
+    }
     let mut everything = Vec::new();
     let mut after = None;
     loop {

@@ -1,6 +1,6 @@
 //! Inputs: by id, by number, in lists, and everything that names an id.
 
-use super::{SCAN_MAX, Span, get, input_body, number_of, page};
+use super::{SCAN_MAX, Span, get, input_body, number_of, page, page_towards};
 use crate::engine::fold::is_delivery;
 use crate::engine::shared::Shared;
 use crate::error::StoreError;
@@ -88,10 +88,16 @@ pub(in crate::engine) fn inputs(
         (_, Some(status)) => Key::new(keys::STATUS).byte(status as u8).done(),
         (Some(tenant), None) => Key::new(keys::OF_TENANT).text(tenant.as_str()).done(),
         (None, None) if query.deliveries_only => vec![keys::DELIVERY],
+        (None, None) if query.oldest_first => {
+            let (span, after) = (Span::of(vec![keys::INPUT]), query.after.as_deref());
+            return page(shared, &span, after, query.limit, |key, _| {
+                matching(shared, query, number_of(key)?)
+            });
+        }
         (None, None) => return all_inputs(shared, query),
     });
-    let after = query.after.as_deref();
-    page(shared, &span, after, query.limit, |key, _| {
+    let (backwards, after) = (query.oldest_first, query.after.as_deref());
+    page_towards(shared, &span, backwards, after, query.limit, |key, _| {
         matching(shared, query, !number_of(key)?)
     })
 }
@@ -172,8 +178,14 @@ pub(in crate::engine) fn explain(
     let lines = keys::line_index(keys::LINE_ID, id).done();
     let found = first(shared.kv.as_ref(), &lines, &end_of(&lines), limit + 1)?;
     out.truncated |= found.len() > limit;
+    let mut lines = Vec::new();
     for (key, _) in found.iter().take(limit) {
-        out.lines.extend(super::books::line(shared, key)?);
+        let number = number_of(key)?;
+        let found = super::books::line(shared, key)?;
+        lines.extend(found.map(|line| (line.entry.at.seconds(), number, line)));
     }
+    // Stripe's clock tells seconds and ours milliseconds: within a second, as it was done.
+    lines.sort_by_key(|(second, number, _)| (*second, *number));
+    out.lines = lines.into_iter().map(|(_, _, line)| line).collect();
     Ok(out)
 }

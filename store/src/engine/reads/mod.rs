@@ -51,20 +51,36 @@ fn page<T>(
     span: &Span,
     after: Option<&[u8]>,
     limit: usize,
+    item: impl FnMut(&[u8], &[u8]) -> Result<Option<T>, StoreError>,
+) -> Result<Page<T>, StoreError> {
+    page_towards(shared, span, false, after, limit, item)
+}
+
+/// As [`page`], from the end of the index to its beginning if `backwards`.
+fn page_towards<T>(
+    shared: &Shared,
+    span: &Span,
+    backwards: bool,
+    after: Option<&[u8]>,
+    limit: usize,
     mut item: impl FnMut(&[u8], &[u8]) -> Result<Option<T>, StoreError>,
 ) -> Result<Page<T>, StoreError> {
     if limit == 0 {
         return Err(StoreError::Invalid("a page of no items".to_owned()));
     }
-    let mut low = span.low.clone();
+    let (mut low, mut high) = (span.low.clone(), span.high.clone());
     if let Some(after) = after {
         if after < span.low.as_slice() || after >= span.high.as_slice() {
             return Err(StoreError::Invalid(
                 "the cursor belongs to another list".to_owned(),
             ));
         }
-        low = after.to_vec();
-        low.push(0);
+        if backwards {
+            high = after.to_vec();
+        } else {
+            low = after.to_vec();
+            low.push(0);
+        }
     }
     let mut out = Page {
         items: Vec::new(),
@@ -73,29 +89,27 @@ fn page<T>(
     let mut looked = 0;
     let mut last: Option<Vec<u8>> = None;
     let mut failed = None;
-    shared
-        .kv
-        .range(&low, &span.high, false, &mut |key, value| {
-            if looked == SCAN_MAX {
+    shared.kv.range(&low, &high, backwards, &mut |key, value| {
+        if looked == SCAN_MAX {
+            out.next = last.take();
+            return ControlFlow::Break(());
+        }
+        looked += 1;
+        match item(key, value) {
+            Ok(None) => {}
+            Ok(Some(_)) if out.items.len() == limit => {
                 out.next = last.take();
                 return ControlFlow::Break(());
             }
-            looked += 1;
-            match item(key, value) {
-                Ok(None) => {}
-                Ok(Some(_)) if out.items.len() == limit => {
-                    out.next = last.take();
-                    return ControlFlow::Break(());
-                }
-                Ok(Some(found)) => out.items.push(found),
-                Err(error) => {
-                    failed = Some(error);
-                    return ControlFlow::Break(());
-                }
+            Ok(Some(found)) => out.items.push(found),
+            Err(error) => {
+                failed = Some(error);
+                return ControlFlow::Break(());
             }
-            last = Some(key.to_vec());
-            ControlFlow::Continue(())
-        })?;
+        }
+        last = Some(key.to_vec());
+        ControlFlow::Continue(())
+    })?;
     failed.map_or(Ok(out), Err)
 }
 
