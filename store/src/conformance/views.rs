@@ -6,6 +6,7 @@ use crate::error::StoreError;
 use crate::query::{InputQuery, LedgerQuery, RowQuery, TimelineOf, TimelineQuery};
 use bursar_domain::decision::{Decision, LedgerAccount, Movement};
 use bursar_domain::ids::Scope;
+use bursar_domain::ids::Timestamp;
 use bursar_domain::rows::{RowKind, RowWrite, Subject};
 
 pub(crate) async fn the_ledger_and_its_balances_move_together(store: &dyn Store) {
@@ -496,6 +497,29 @@ pub(crate) async fn explain_finds_inputs_and_lines(store: &dyn Store) {
     }
     let cut = store.explain("ch_1".to_owned(), 1).await.unwrap();
     assert_eq!((cut.inputs.len(), cut.truncated), (1, true));
+    // Of one second, the order they were done in; Stripe's clock knows no parts of one.
+    let about = |summary: &str, seconds, ms| {
+        let mut entry = line(summary, seconds);
+        entry.at = Timestamp(entry.at.0 + ms);
+        entry.ids = vec!["pi_2".to_owned()];
+        entry
+    };
+    let what = Decision {
+        timeline: vec![
+            about("ordered", 5, 127),
+            about("effect", 5, 0),
+            about("before", 4, 900),
+        ],
+        ..decision()
+    };
+    decide(store, "evt_3", "payment:/pi_2", what).await;
+    let found = store.explain("pi_2".to_owned(), 10).await.unwrap();
+    let told: Vec<&str> = found
+        .lines
+        .iter()
+        .map(|l| l.entry.summary.as_str())
+        .collect();
+    assert_eq!(told, ["before", "ordered", "effect"]);
 }
 
 pub(crate) async fn the_digest_ignores_the_order_of_commits(store: &dyn Store) {
