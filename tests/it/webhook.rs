@@ -486,3 +486,16 @@ async fn a_hundred_deliveries_of_one_event_at_once_are_stored_once() {
     assert_eq!(stored(&app).await.len(), 1);
     assert!(app.clock.now().seconds() >= START_SECONDS);
 }
+
+#[tokio::test]
+async fn an_unhandled_event_with_a_long_text_is_ignored_under_its_own_id() {
+    let app = App::start().await;
+    let body = serde_json::json!({"id": "evt_long", "object": "event", "type": "product.created",
+        "created": 1_747_044_000, "livemode": false,
+        "data": {"object": {"id": "prod_1", "object": "product", "description": "x".repeat(900_000)}}});
+    assert_eq!(app.deliver(body.to_string().as_bytes()).await.status, 200);
+    let event = app
+        .operator("GET /api/v1/webhook-events/evt_long", "")
+        .await;
+    assert_eq!(event.json()["status"], "ignored");
+}
