@@ -54,7 +54,7 @@ pub struct Deps {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The store did not take the start's record.
-    #[error("the store refused the start")]
+    #[error("the store refused the start: {0}")]
     Store(#[from] StoreError),
     /// An actor did not start.
     #[error("an actor did not start: {0}")]
