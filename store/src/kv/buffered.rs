@@ -87,6 +87,7 @@ impl Shared {
     fn serve(&self, closed: &Receiver<Arc<Batch>>) {
         give_way();
         while let Ok(table) = closed.recv() {
+            self.tell_known(&table);
             let written = catch_unwind(AssertUnwindSafe(|| self.below.apply_batch(&table)));
             let panicked = || Err(broken("writing rows panicked".to_owned()));
             match written.unwrap_or_else(|_| panicked()) {
@@ -99,6 +100,21 @@ impl Shared {
             }
             *self.is_idle.lock().unwrap_or_else(PoisonError::into_inner) = true;
             self.became_idle.notify_all();
+        }
+    }
+
+    /// Tells the filter of what goes below, some at a time. Until the table is dropped its keys are found in it.
+    fn tell_known(&self, table: &Batch) {
+        let mut keys = table
+            .iter()
+            .filter_map(|(key, value)| value.as_ref().and(Some(key)));
+        loop {
+            let some: Vec<&Vec<u8>> = keys.by_ref().take(LEARNT_AT_ONCE).collect();
+            if some.is_empty() {
+                return;
+            }
+            let mut tables = self.tables_mut();
+            some.into_iter().for_each(|key| tables.known.add(key));
         }
     }
 
@@ -228,11 +244,6 @@ impl Buffered {
             return Ok(());
         }
         let table = Arc::new(std::mem::take(&mut tables.open));
-        for (key, value) in table.iter() {
-            if value.is_some() {
-                tables.known.add(key);
-            }
-        }
         tables.bytes = 0;
         tables.closed = Some(Arc::clone(&table));
         drop(tables);
