@@ -7,6 +7,7 @@
 //! Invariants: the edge talks to it through channels alone.
 //! Failure: a system that refuses the lower priority has all threads alike; nothing else changes.
 
+use bursar_store::threads::give_way;
 use std::io;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -35,7 +36,7 @@ impl Background {
     pub fn start() -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .thread_name("actors")
-            .on_thread_start(give_way)
+            .on_thread_start(|| give_way(NICENESS))
             .enable_all()
             .build()?;
         Ok(Self(Some(runtime)))
@@ -56,12 +57,5 @@ impl Drop for Background {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
-    }
-}
-
-fn give_way() {
-    let me = Some(rustix::thread::gettid());
-    if let Err(error) = rustix::process::setpriority_process(me, NICENESS) {
-        tracing::debug!(%error, "the actors' threads keep their priority");
     }
 }

@@ -32,6 +32,7 @@ mod shapes;
 #[cfg(feature = "mutants")]
 #[doc(hidden)]
 pub mod testing;
+pub mod threads;
 pub mod vault;
 pub mod vfs;
 

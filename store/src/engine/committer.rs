@@ -138,10 +138,10 @@ impl Committer {
         while !closing {
             let mut waited = self.shared.queue.wait(self.patience());
             if self.shared.kv.is_behind() {
-                waited = self.shared.queue.wait_front(ROWS_WAIT);
-                if waited == Waited::Nothing {
+                if !self.shared.queue.wait_front(ROWS_WAIT) {
                     continue;
                 }
+                waited = Waited::Work;
             }
             if waited == Waited::Closed {
                 break;

@@ -18,7 +18,7 @@ use super::replay::count;
 use crate::error::StoreError;
 use crate::journal::{Checkpoint, Checkpoints};
 use crate::keys;
-use crate::kv::{Batch, Kv, Tally, first};
+use crate::kv::{Batch, Kv, Tally, after, first};
 use crate::shapes::{Counters, PROJECTIONS, pack, unpack};
 use serde::{Deserialize, Serialize};
 
@@ -206,11 +206,14 @@ fn batch_of(mut rows: &[u8]) -> Option<Batch> {
 
 /// Removes every row.
 fn clear(kv: &dyn Kv) -> Result<(), StoreError> {
+    let mut low = vec![0];
     loop {
-        let found = first(kv, &[0], &[0xff], CLEARED_AT_ONCE)?;
-        if found.is_empty() {
+        let found = first(kv, &low, &[0xff], CLEARED_AT_ONCE)?;
+        let Some((last, _)) = found.last() else {
             return Ok(());
-        }
+        };
+        // From there on: what is removed already would be walked over again.
+        low = after(last);
         let batch = found.into_iter().map(|(key, _)| (key, None)).collect();
         kv.apply_batch(&batch)?;
     }

@@ -27,6 +27,7 @@ use crate::keys;
 use crate::kv::{Batch, Kv, Overlay, end_of};
 use crate::record::{decode, time_of};
 use crate::shapes::{InputRow, unpack};
+use crate::threads::give_way;
 use bursar_domain::ids::Timestamp;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -46,6 +47,8 @@ const KEPT: usize = 2;
 const AFTER_FAILURE: Duration = Duration::from_secs(600);
 /// How often old segments are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(3_600);
+/// Nobody waits for a checkpoint, nor for what it allows to drop.
+const NICENESS: i32 = 5;
 
 /// How the journal is kept short.
 pub(crate) struct Keeping {
@@ -135,7 +138,10 @@ impl Keeper {
         let checkpoints = self.keeping.checkpoints.clone();
         let spawned = std::thread::Builder::new()
             .name("checkpoint".to_owned())
-            .spawn(move || write(&checkpoints, &orders));
+            .spawn(move || {
+                give_way(NICENESS);
+                write(&checkpoints, &orders)
+            });
         let thread = match spawned {
             Ok(thread) => thread,
             Err(error) => {
@@ -259,7 +265,10 @@ impl Keeper {
             let now = (self.keeping.now)();
             let spawned = std::thread::Builder::new()
                 .name("retention".to_owned())
-                .spawn(move || old_enough(&checkpoints, now, retention));
+                .spawn(move || {
+                    give_way(NICENESS);
+                    old_enough(&checkpoints, now, retention)
+                });
             match spawned {
                 Ok(thread) => self.looking = Some(thread),
                 Err(error) => tracing::error!(%error, "old segments cannot be looked for"),

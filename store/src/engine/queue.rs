@@ -5,7 +5,7 @@
 //! full before it is worked off.
 //!
 //! Invariants: both lines are bounded; each is first in, first out; what is behind gets whatever time
-//! the front leaves and at least one part in [`BEHIND_SHARE`], so neither starves the other.
+//! the front leaves and at least one part in [`BEHIND_SHARE`], except while rows cannot be put away.
 //! Not here: which commits make up a group (`committer`).
 
 use super::commit::{Commit, Queued};
@@ -104,18 +104,14 @@ impl Queue {
         }
     }
 
-    /// Waits for something in front.
-    pub(super) fn wait_front(&self, most: Duration) -> Waited {
+    /// Waits for something in front; says whether it came.
+    pub(super) fn wait_front(&self, most: Duration) -> bool {
         let is_empty = |lines: &mut Lines| lines.front.is_empty();
         let waited = self
             .arrived
             .wait_timeout_while(self.lines(), most, is_empty);
         let (lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if lines.front.is_empty() {
-            Waited::Nothing
-        } else {
-            Waited::Work
-        }
+        !lines.front.is_empty()
     }
 
     /// The next commit of the front line.

@@ -11,7 +11,7 @@
 
 use crate::error::StoreError;
 use crate::keys;
-use crate::kv::{Kv, Tally, end_of};
+use crate::kv::{Kv, Tally, after, end_of};
 use std::ops::ControlFlow;
 
 /// Rows looked at in one slice: well under a millisecond. Few in tests, so that walks overlap with
@@ -54,9 +54,8 @@ impl Recount {
             ControlFlow::Break(())
         })?;
         match last {
-            Some(mut key) => {
-                key.push(0);
-                self.walked_to = key;
+            Some(key) => {
+                self.walked_to = after(&key);
                 Ok(false)
             }
             None => Ok(true),
@@ -134,24 +133,43 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_row_lost_in_silence_stops_the_store_and_is_remembered() {
+    /// Rows and journal of a store that took this many events and was closed.
+    async fn closed_after(events: u32) -> (KvAndLog, Arc<AtomicBool>) {
+        let (kv, log) = (MemKv::default(), MemLog::default());
+        let doubted = Arc::new(AtomicBool::new(false));
+        let store = start(&kv, &log, &doubted);
+        for n in 0..events {
+            accept(&store, event(&format!("evt_{n}"), "payment:/pi_1")).await;
+        }
+        store.close().await.unwrap();
+        drop(store);
+        assert!(!doubted.load(Ordering::Acquire));
+        assert!(replay::is_complete(&kv).unwrap());
+        ((kv, log), doubted)
+    }
+
+    type KvAndLog = (MemKv, MemLog);
+
+    /// Runs a test; one that hangs fails.
+    fn run(test: impl Future<Output = ()>) {
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
             .build()
             .unwrap();
-        runtime.block_on(async {
-            let (kv, log) = (MemKv::default(), MemLog::default());
-            let doubted = Arc::new(AtomicBool::new(false));
-            let store = start(&kv, &log, &doubted);
-            for n in 0..20 {
-                accept(&store, event(&format!("evt_{n}"), "payment:/pi_1")).await;
-            }
-            store.close().await.unwrap();
-            drop(store);
-            assert!(!doubted.load(Ordering::Acquire));
-            assert!(replay::is_complete(&kv).unwrap());
-            kv.apply_batch(&Batch::from([(keys::input(7), None)]))
-                .unwrap();
+        let patience = std::time::Duration::from_secs(60);
+        let ended = runtime.block_on(async { tokio::time::timeout(patience, test).await });
+        ended.expect("nobody waits for ever");
+    }
+
+    fn lose(kv: &MemKv, key: Vec<u8>) {
+        kv.apply_batch(&Batch::from([(key, None)])).unwrap();
+    }
+
+    #[test]
+    fn a_row_lost_in_silence_stops_the_store_and_is_remembered() {
+        run(async {
+            let ((kv, log), doubted) = closed_after(20).await;
+            lose(&kv, keys::input(7));
             let store = start(&kv, &log, &doubted);
             while store.probe().await.is_ok() {}
             assert!(doubted.load(Ordering::Acquire));
@@ -161,23 +179,11 @@ mod tests {
 
     #[test]
     fn a_committer_that_panics_lets_nobody_wait() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let (kv, log) = (MemKv::default(), MemLog::default());
-            let doubted = Arc::new(AtomicBool::new(false));
-            let store = start(&kv, &log, &doubted);
-            accept(&store, event("evt_1", "payment:/pi_1")).await;
-            store.close().await.unwrap();
-            drop(store);
-            kv.apply_batch(&Batch::from([(keys::input(1), None)]))
-                .unwrap();
+        run(async {
+            let ((kv, log), _) = closed_after(1).await;
+            lose(&kv, keys::input(1));
             let store = start_doubting(&kv, &log, || panic!("the doubt cannot be written down"));
-            let refused = async { while store.probe().await.is_ok() {} };
-            let patience = std::time::Duration::from_secs(60);
-            tokio::time::timeout(patience, refused).await.unwrap();
+            while store.probe().await.is_ok() {}
             assert!(store.load(key("payment:/pi_1")).await.is_err());
         });
     }
@@ -196,25 +202,11 @@ mod tests {
 
     #[test]
     fn a_refused_group_does_not_end_the_count() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let (kv, log) = (MemKv::default(), MemLog::default());
-            let doubted = Arc::new(AtomicBool::new(false));
-            let store = start(&kv, &log, &doubted);
-            for n in 0..300 {
-                accept(&store, event(&format!("evt_{n}"), "payment:/pi_1")).await;
-            }
-            store.close().await.unwrap();
-            drop(store);
-            // Far behind in the walk: a named id of a late input.
-            let last = crate::kv::first(&kv, &[0], &[0xfe], usize::MAX)
-                .unwrap()
-                .pop()
-                .unwrap();
-            kv.apply_batch(&Batch::from([(last.0, None)])).unwrap();
+        run(async {
+            let ((kv, log), doubted) = closed_after(300).await;
+            // Far behind in the walk.
+            let rows = crate::kv::first(&kv, &[0], &[0xfe], usize::MAX).unwrap();
+            lose(&kv, rows.last().unwrap().0.clone());
             let doubting = Arc::clone(&doubted);
             let store = Engine::start(Parts {
                 log: Box::new(Full(log.clone(), 3)),
@@ -223,13 +215,9 @@ mod tests {
                 })
             })
             .unwrap();
-            let noticed = async {
-                while !doubted.load(Ordering::Acquire) {
-                    let _ = store.probe().await;
-                }
-            };
-            let patience = std::time::Duration::from_secs(60);
-            tokio::time::timeout(patience, noticed).await.unwrap();
+            while !doubted.load(Ordering::Acquire) {
+                let _ = store.probe().await;
+            }
         });
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Most rows are written again within a second (an input is received, then applied; a count moves
 //! with every event) or vanish (an inbox entry). They are collected here and go to the rows below as
-//! one sorted batch, on a thread of its own, so that a commit never waits for the rows on disk.
+//! one batch, on a thread of its own, so that a commit hardly ever waits for the rows on disk.
 //!
 //! ```text
 //! group ──> open table ──(full, or a quiet moment)──> closed table ──writer thread──> rows below
@@ -10,17 +10,18 @@
 //!
 //! Whoever can wait asks `is_behind` first: while the writer is, applies rest and deliveries go on.
 //!
-//! Invariants: a table is written below as one batch, so the rows below are always those of some
-//! journal record; a key's newest value is in the open table, else in the closed one, else below; a
+//! Invariants: a table is written below whole (also across a kill), so the rows that are opened are
+//! always those of some journal record; a key's newest value is in the open table, else in the closed one, else below; a
 //! closed table is dropped only after it was written. What is lost with the process is folded again
 //! from the journal: a few tables at most.
 //! Failure: an error of the writer thread is the answer to every later batch.
 
 use super::known::Known;
 use super::merge::merged;
-use super::{Batch, Each, Kv, end_of};
+use super::{Batch, Each, Kv, after, end_of};
 use crate::engine::fold::broken;
 use crate::error::StoreError;
+use crate::threads::give_way;
 use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,11 +29,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 
-/// A table is closed at this size. Two of them are all the memory this takes, and all that a killed
-/// process has to fold again: a second or two.
+/// A table is closed at this size, once the one before is written. A killed process has what two of
+/// them hold to fold again: a second or two.
 const TABLE_BYTES_MAX: usize = 24 << 20;
 /// The open table may grow to this many times its size while the closed one is being written; then a
-/// batch waits.
+/// batch waits. So two tables of this many times the size are the most memory this takes, and while
+/// one is written down again as much for its `redo`.
 const TABLES_MAX: usize = 4;
 /// The threads here give way to those somebody waits for.
 const NICENESS: i32 = 5;
@@ -85,7 +87,7 @@ impl Shared {
 
     /// The writer thread: one table after the other.
     fn serve(&self, closed: &Receiver<Arc<Batch>>) {
-        give_way();
+        give_way(NICENESS);
         while let Ok(table) = closed.recv() {
             self.tell_known(&table);
             let written = catch_unwind(AssertUnwindSafe(|| self.below.apply_batch(&table)));
@@ -120,7 +122,7 @@ impl Shared {
 
     /// Tells the filter of every key below, some at a time.
     fn learn(&self) {
-        give_way();
+        give_way(NICENESS);
         let (mut low, high) = (vec![0], end_of(&[0xfe]));
         loop {
             let mut keys: Vec<Vec<u8>> = Vec::new();
@@ -383,27 +385,12 @@ fn cost(key: &[u8], value: Option<&Vec<u8>>) -> usize {
     key.len() + value.map_or(0, Vec::len) + ROW_BYTES
 }
 
-/// Lets those somebody waits for go first.
-fn give_way() {
-    let me = Some(rustix::thread::gettid());
-    if let Err(error) = rustix::process::setpriority_process(me, NICENESS) {
-        tracing::debug!(%error, "a thread of the rows keeps its priority");
-    }
-}
-
 fn no_thread(cause: std::io::Error) -> StoreError {
     StoreError::Io {
         operation: "starting a thread for the rows",
         file: None,
         cause,
     }
-}
-
-/// The least key after this one.
-fn after(key: &[u8]) -> Vec<u8> {
-    let mut next = key.to_vec();
-    next.push(0);
-    next
 }
 
 #[cfg(test)]

@@ -91,6 +91,13 @@ pub(crate) fn first(
     Ok(out)
 }
 
+/// The least key after this one.
+pub(crate) fn after(key: &[u8]) -> Vec<u8> {
+    let mut next = key.to_vec();
+    next.push(0);
+    next
+}
+
 /// The least key that is greater than every key with this prefix.
 pub(crate) fn end_of(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();

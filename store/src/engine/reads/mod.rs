@@ -13,7 +13,7 @@ use super::fold::broken;
 use super::shared::Shared;
 use crate::error::StoreError;
 use crate::keys;
-use crate::kv::end_of;
+use crate::kv::{self, end_of};
 use crate::query::{Gone, Page};
 use crate::record::body_of;
 use crate::shapes::{InputRow, unpack};
@@ -78,8 +78,7 @@ fn page_towards<T>(
         if backwards {
             high = after.to_vec();
         } else {
-            low = after.to_vec();
-            low.push(0);
+            low = kv::after(after);
         }
     }
     let mut out = Page {
