@@ -42,6 +42,8 @@ const LANE: Label = (
         "notify",
         "identity",
         "alert",
+        "stripe_refund",
+        "stripe_background",
     ],
 );
 const CIRCUIT: Label = ("circuit", LANE.1);

@@ -11,6 +11,7 @@ use bursar_domain::ids::Scope;
 use bursar_domain::input::{Ctx, StoredInput};
 use bursar_domain::link::LinkKey;
 use bursar_domain::settings::Settings;
+use bursar_domain::stripe_call::StripeCall;
 use bursar_store::api::{DueEffect, Inbound};
 use std::future::Future;
 use std::pin::Pin;
@@ -67,6 +68,79 @@ pub enum ReadError {
 pub trait StripeRead: Send + Sync + 'static {
     /// Asks once; no retries of its own. `path` starts with `/v1/` and may have a query.
     fn get(&self, scope: Scope, path: String) -> PortFuture<'_, Result<ReadAnswer, ReadError>>;
+}
+
+/// Stripe's word on a call: what it did, or why it refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallAnswer {
+    /// 2xx, or 400, 402, 404 and the like with an error of Stripe's.
+    pub status: u16,
+    /// The answer's `Date`, seconds since 1970.
+    pub date_unix: i64,
+    /// Stripe's `Request-Id`, empty if none.
+    pub request_id: String,
+    /// `Idempotent-Replayed: true`: what was answered to an earlier request under this key, so the body is as old.
+    pub is_replayed: bool,
+    /// The JSON body, not parsed; an object for 2xx, an `error` otherwise.
+    pub body: Vec<u8>,
+}
+
+/// How one call ended. Source of the rows: Stripe API reference, "Errors", "Idempotent requests".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallEnd {
+    /// Stripe's definite word.
+    Answer(CallAnswer),
+    /// No byte of the request left: no connection, no name, no TLS.
+    NotSent {
+        /// In words, no personal data.
+        reason: String,
+    },
+    /// 429: not executed.
+    RateLimited {
+        /// `Retry-After`, if any.
+        retry_after: Option<Duration>,
+        /// `Stripe-Rate-Limited-Reason`; none for a lock on an object.
+        reason: Option<String>,
+    },
+    /// 401 or 403: not executed; our key is wrong or limited.
+    KeyRefused {
+        /// The status.
+        status: u16,
+        /// Stripe's code, no personal data.
+        detail: String,
+    },
+    /// 409: an earlier request under this key still runs, or the object is locked.
+    InProgress {
+        /// `Retry-After`, if any.
+        retry_after: Option<Duration>,
+    },
+    /// `idempotency_error`: this key was used for another request. A defect of ours.
+    KeyReused {
+        /// Stripe's `Request-Id`.
+        request_id: String,
+    },
+    /// Nobody can know: no answer after the first byte, a 5xx, an unreadable 2xx, a redirect.
+    Unknown {
+        /// In words, no personal data.
+        reason: String,
+        /// `Stripe-Should-Retry`, if sent.
+        should_retry: Option<bool>,
+        /// The failure itself is a replay: the key answers it for a day, so asking again is no use.
+        is_replayed: bool,
+        /// `Retry-After`, if any.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// POSTs and DELETEs at Stripe's API.
+pub trait StripeWrite: Send + Sync + 'static {
+    /// Sends once; no retries of its own. At most `within`.
+    fn send(
+        &self,
+        call: StripeCall,
+        idempotency_key: String,
+        within: Duration,
+    ) -> PortFuture<'_, CallEnd>;
 }
 
 /// A re-read a reducer asked for, read from its effect.
@@ -131,6 +205,8 @@ pub enum Outcome {
         error: String,
         /// Whether the attempt counts towards the limit (a refused key or an open breaker does not).
         counts: bool,
+        /// What the aggregate must hear now, e.g. that nobody can know whether it happened.
+        told: Option<Box<Inbound>>,
     },
 }
 

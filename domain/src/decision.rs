@@ -155,7 +155,7 @@ pub struct Movement {
 pub enum Lane {
     /// GETs at Stripe: re-reads reducers ask for.
     StripeRead = 1,
-    /// Orders to Stripe.
+    /// Orders to Stripe somebody waits for.
     Stripe = 2,
     /// Mail to people.
     Mail = 3,
@@ -165,13 +165,19 @@ pub enum Lane {
     Identity = 5,
     /// Alerts to operators.
     Alert = 6,
+    /// Orders to Stripe that give money back.
+    StripeRefund = 7,
+    /// Orders to Stripe nobody waits for.
+    StripeBackground = 8,
 }
 
 impl Lane {
     /// All lanes.
-    pub const ALL: [Self; 6] = [
-        Self::StripeRead,
+    pub const ALL: [Self; 8] = [
         Self::Stripe,
+        Self::StripeRefund,
+        Self::StripeRead,
+        Self::StripeBackground,
         Self::Mail,
         Self::Notify,
         Self::Identity,
@@ -186,6 +192,8 @@ impl Lane {
             Self::Notify => "notify",
             Self::Identity => "identity",
             Self::Alert => "alert",
+            Self::StripeRefund => "stripe_refund",
+            Self::StripeBackground => "stripe_background",
         }
     }
 }

@@ -34,6 +34,7 @@ pub mod rows;
 mod sentence;
 mod session;
 pub mod settings;
+pub mod stripe_call;
 pub mod stripe_wire;
 mod subscription;
 pub mod tenant;

@@ -26,6 +26,8 @@ pub const LANE_WORDS: &[&str] = &[
     "notify",
     "identity",
     "alert",
+    "stripe_refund",
+    "stripe_background",
 ];
 
 const fn effect_status(status: EffectStatus) -> &'static str {

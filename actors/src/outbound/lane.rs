@@ -252,6 +252,7 @@ async fn perform(
         after: None,
         error,
         counts: true,
+        told: None,
     };
     (retry, far_side)
 }
@@ -301,13 +302,27 @@ async fn conclude(env: &Env, effect: &DueEffect, outcome: Outcome) {
             after,
             error,
             counts,
+            told,
         } => {
+            if let Some(told) = told {
+                tell(env, effect, *told).await;
+            }
             let wait = env
                 .limits
                 .effect_retry
                 .delay_capped(attempts, &effect.id.0)
                 .max(after.unwrap_or_default());
             postpone(env, effect, counts, wait, error).await;
+        }
+    }
+}
+
+/// Makes what an attempt has to say durable before it is put off. Said again at the next attempt if it cannot be.
+async fn tell(env: &Env, effect: &DueEffect, told: Inbound) {
+    match env.store.accept(vec![told]).await {
+        Ok(_) => env.directory.wake(vec![effect.aggregate.clone()], None),
+        Err(error) => {
+            tracing::warn!(effect.id = effect.id.0, %error, "what an attempt told could not be stored");
         }
     }
 }

@@ -65,6 +65,7 @@ impl StripeReads {
                     after: None,
                     error,
                     counts: true,
+                    told: None,
                 },
             },
             Err(error) => on_error(&error),
@@ -93,6 +94,7 @@ fn on_error(error: &ReadError) -> Outcome {
         after,
         error: text,
         counts,
+        told: None,
     }
 }
 
