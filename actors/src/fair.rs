@@ -21,7 +21,7 @@ impl Group {
             | AggregateKey::Session(scope, _)
             | AggregateKey::Installation(scope) => scope.as_str(),
             AggregateKey::Merchant(account) => account.as_str(),
-            AggregateKey::Tenant(_) => "",
+            AggregateKey::Tenant(_) | AggregateKey::Command(_) => "",
         };
         if scope.is_empty() {
             Self(key.to_string())

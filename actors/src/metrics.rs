@@ -58,6 +58,7 @@ const AGGREGATE: Label = (
         "session",
         "merchant",
         "installation",
+        "command",
     ],
 );
 const CORE: Label = (

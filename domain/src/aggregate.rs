@@ -8,8 +8,8 @@
 //! Invariants: the text form is unique and round-trips (`parse(to_string(k)) == k`); ids hold no `/`.
 
 use crate::ids::{
-    AccountId, CustomerId, IdError, InvoiceId, PaymentId, Scope, SessionId, SubscriptionId,
-    TenantId,
+    AccountId, CommandId, CustomerId, IdError, InvoiceId, PaymentId, Scope, SessionId,
+    SubscriptionId, TenantId,
 };
 use crate::rows::{RowKind, RowWrite};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,8 @@ pub enum AggregateKey {
     Merchant(AccountId),
     /// What belongs to no object: payouts, reviews of unknown charges. Keeps no growing state.
     Installation(Scope),
+    /// One order of a program or person to Stripe.
+    Command(CommandId),
 }
 
 /// The kinds, for metric labels and limits.
@@ -49,6 +51,7 @@ pub enum AggregateKind {
     Session,
     Merchant,
     Installation,
+    Command,
 }
 
 impl AggregateKind {
@@ -63,10 +66,11 @@ impl AggregateKind {
             Self::Session => "session",
             Self::Merchant => "merchant",
             Self::Installation => "installation",
+            Self::Command => "command",
         }
     }
     /// All kinds, in key order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Tenant,
         Self::Customer,
         Self::Subscription,
@@ -75,6 +79,7 @@ impl AggregateKind {
         Self::Session,
         Self::Merchant,
         Self::Installation,
+        Self::Command,
     ];
 }
 
@@ -112,10 +117,11 @@ impl AggregateKey {
             Self::Session(..) => AggregateKind::Session,
             Self::Merchant(_) => AggregateKind::Merchant,
             Self::Installation(_) => AggregateKind::Installation,
+            Self::Command(_) => AggregateKind::Command,
         }
     }
 
-    /// The Stripe account its object lives on; `None` for tenants, which live on none.
+    /// The Stripe account its object lives on; `None` for tenants and commands, which live on none.
     pub const fn scope(&self) -> Option<&Scope> {
         match self {
             Self::Customer(scope, _)
@@ -124,7 +130,7 @@ impl AggregateKey {
             | Self::Payment(scope, _)
             | Self::Session(scope, _)
             | Self::Installation(scope) => Some(scope),
-            Self::Tenant(_) | Self::Merchant(_) => None,
+            Self::Tenant(_) | Self::Merchant(_) | Self::Command(_) => None,
         }
     }
 
@@ -141,6 +147,9 @@ impl AggregateKey {
         }
         if kind == "merchant" {
             return Ok(Self::Merchant(AccountId::parse(rest)?));
+        }
+        if kind == "command" {
+            return Ok(Self::Command(CommandId::parse(rest)?));
         }
         let (scope, id) = rest.split_once('/').ok_or(BAD)?;
         let scope = Scope(if scope.is_empty() {
@@ -166,6 +175,7 @@ impl fmt::Display for AggregateKey {
         match self {
             Self::Tenant(id) => write!(f, "{kind}:{id}"),
             Self::Merchant(id) => write!(f, "{kind}:{id}"),
+            Self::Command(id) => write!(f, "{kind}:{id}"),
             Self::Customer(scope, id) => write!(f, "{kind}:{}/{id}", scope.as_str()),
             Self::Subscription(scope, id) => write!(f, "{kind}:{}/{id}", scope.as_str()),
             Self::Invoice(scope, id) => write!(f, "{kind}:{}/{id}", scope.as_str()),
@@ -203,6 +213,7 @@ mod tests {
             "merchant:acct_9",
             "installation:/",
             "installation:acct_9/",
+            "command:cmd_1",
         ] {
             assert_eq!(AggregateKey::parse(text).unwrap().to_string(), text);
         }

@@ -10,7 +10,7 @@ use crate::aggregate::AggregateKey;
 use crate::decide::{Outcome, Reducer};
 use crate::decision::EffectIntent;
 use crate::effect::{Alert, Effect};
-use crate::fact::{Fact, Order};
+use crate::fact::{Fact, Order, answer_in};
 use crate::ids::{CustomerId, Scope, TenantId, Timestamp};
 use crate::input::Ctx;
 use crate::link::{Claim, ClaimSource, LinkKey, LinkTarget};
@@ -18,7 +18,7 @@ use crate::message::{Cause, CustomerSummary, Message};
 use crate::ownership::Ownership;
 use crate::project::Projection;
 use crate::register::{Origin, Ranked, Register, earliest};
-use crate::reread::{Reread, RereadTarget};
+use crate::reread::{Answer, Reread, RereadTarget};
 use crate::route::customer_subject;
 use crate::rows::{Personal, Row, RowKind};
 use crate::settings::Settings;
@@ -60,6 +60,25 @@ impl CustomerState {
         self.owner
             .read_metadata(&customer.metadata, created, &id, ctx.settings);
         Outcome::of(self.customer.join(customer.clone(), origin), id)
+    }
+
+    fn join_answer(&mut self, id: &CustomerId, answer: &Answer, ctx: &Ctx<'_>) -> Outcome {
+        match answer.json().map(read_object::<Customer>) {
+            Some(Ok(mut customer)) => {
+                // A deleted customer answers without its fields: keep what was known.
+                if customer.deleted == Some(true) {
+                    let known = self.customer.value().cloned().unwrap_or_default();
+                    customer = Customer {
+                        deleted: Some(true),
+                        ..known
+                    };
+                    earliest(&mut self.deleted_at, answer.at());
+                }
+                self.join_customer(&customer, Origin::reread(answer.at()), ctx)
+            }
+            Some(Err(error)) => Outcome::ignored(id.as_str(), error.to_string()),
+            None => Outcome::ignored(id.as_str(), "Stripe knows no such customer"),
+        }
     }
 
     fn greet(&mut self, child: &AggregateKey, tenant: Option<TenantId>) {
@@ -143,7 +162,7 @@ impl Reducer for CustomerState {
                     .chain([LinkKey::Tenant(tenant.clone())])
                     .collect();
             }
-            Fact::Answer(_) | Fact::Timer(_) | Fact::Order(_) => {}
+            Fact::Answer(_) | Fact::Called(_) | Fact::Timer(_) | Fact::Order(_) => {}
         }
         owner.lookups()
     }
@@ -152,6 +171,9 @@ impl Reducer for CustomerState {
         let (scope, id) = parts(key);
         if let Some(account) = &scope.0 {
             self.owner.refer(LinkKey::Merchant(account.clone()));
+        }
+        if let Some(answer) = answer_in(fact) {
+            return self.join_answer(id, answer, ctx);
         }
         match fact {
             Fact::Event(event) => match &event.object {
@@ -166,25 +188,6 @@ impl Reducer for CustomerState {
                 // `invoice.upcoming` of a customer: told, nothing to keep.
                 _ => Outcome::applied(id.as_str()),
             },
-            Fact::Answer(answer) => {
-                let read = answer.json().map(read_object::<Customer>);
-                match read {
-                    Some(Ok(mut customer)) => {
-                        // A deleted customer answers without its fields: keep what was known.
-                        if customer.deleted == Some(true) {
-                            let known = self.customer.value().cloned().unwrap_or_default();
-                            customer = Customer {
-                                deleted: Some(true),
-                                ..known
-                            };
-                            earliest(&mut self.deleted_at, answer.at());
-                        }
-                        self.join_customer(&customer, Origin::reread(answer.at()), ctx)
-                    }
-                    Some(Err(error)) => Outcome::ignored(id.as_str(), error.to_string()),
-                    None => Outcome::ignored(id.as_str(), "Stripe knows no such customer"),
-                }
-            }
             Fact::Message(envelope) => {
                 match &envelope.message {
                     Message::Hello { tenant } => self.greet(&envelope.from, tenant.clone()),
@@ -211,7 +214,9 @@ impl Reducer for CustomerState {
                 self.is_erased = true;
                 Outcome::applied(id.as_str()).saying("personal fields erased")
             }
-            Fact::Timer(_) | Fact::Order(_) => Outcome::ignored(id.as_str(), "not for a customer"),
+            Fact::Answer(_) | Fact::Called(_) | Fact::Timer(_) | Fact::Order(_) => {
+                Outcome::ignored(id.as_str(), "not for a customer")
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 //! bug and panics; the shell catches it and sets the input aside.
 
 use crate::aggregate::AggregateKey;
+use crate::command::Seen;
 use crate::decision::{Decision, Disposition, EffectIntent, TimelineEntry};
 use crate::fact::{Fact, cause_of};
 use crate::input::{Ctx, InputSource, StoredInput};
@@ -17,6 +18,7 @@ use crate::project::{Projection, write_difference};
 use crate::reread::RereadTarget;
 use crate::sentence;
 use crate::settings::Settings;
+use crate::stripe_wire::Event;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// What joining a fact did to a state, in words for people.
@@ -107,6 +109,7 @@ macro_rules! dispatch {
             crate::aggregate::AggregateKind::Session => $function::<crate::session::SessionState>($($argument),*),
             crate::aggregate::AggregateKind::Payment => $function::<crate::payment::PaymentState>($($argument),*),
             crate::aggregate::AggregateKind::Merchant => $function::<crate::merchant::MerchantState>($($argument),*),
+            crate::aggregate::AggregateKind::Command => $function::<crate::command::CommandState>($($argument),*),
             crate::aggregate::AggregateKind::Installation => $function::<crate::installation::InstallationState>($($argument),*),
         }
     };
@@ -214,7 +217,8 @@ fn owner_elsewhere(
         | RereadTarget::Refund(_)
         | RereadTarget::Dispute(_)
         | RereadTarget::BalanceTransaction(_)
-        | RereadTarget::Account(_) => return None,
+        | RereadTarget::Account(_)
+        | RereadTarget::Lookup { .. } => return None,
     };
     (owner != *key).then_some(owner)
 }
@@ -239,7 +243,7 @@ impl Ready for PassedOn<'_> {
         let mut passed = Projection::default();
         passed.tell(self.owner, "", Message::Answer((**answer).clone()));
         let fact = Fact::Answer(answer.clone());
-        let cause = cause_of(self.input, &fact, ctx.now);
+        let cause = cause_of(self.key, self.input, &fact, ctx.now);
         let none = Projection::default();
         write_difference(&mut decision, self.key, &none, &passed, &cause);
         decision
@@ -279,7 +283,7 @@ impl<R: Reducer> Ready for Met<'_, R> {
             Ok(fact) => fact,
             Err(reason) => return Decision::nothing(Disposition::Dead, reason),
         };
-        let cause = cause_of(input, &fact, ctx.now);
+        let cause = cause_of(key, input, &fact, ctx.now);
         let mut new = old.clone();
         let mut outcome = new.join(key, &fact, &cause, ctx);
         let mut decision = Decision::nothing(outcome.disposition, outcome.reason.clone());
@@ -300,6 +304,9 @@ impl<R: Reducer> Ready for Met<'_, R> {
             changed = write_difference(&mut decision, key, &before, &after, &cause);
         }
         decision.effects = new.effects(&old, key, &cause, ctx);
+        if let Fact::Event(event) = &fact {
+            tell_command(&mut decision, key, event, &cause);
+        }
         let writes_nothing = changed.is_empty() && decision.movements.is_empty();
         if !writes_nothing && outcome.disposition != Disposition::Ignored {
             // Whatever the join thought of it: it did change what is shown.
@@ -321,6 +328,22 @@ impl<R: Reducer> Ready for Met<'_, R> {
         }
         decision
     }
+}
+
+/// An event made by a request under a key of ours proves to its command that it reached Stripe.
+fn tell_command(decision: &mut Decision, key: &AggregateKey, event: &Event, cause: &Cause) {
+    let Some(command) = &event.command else {
+        return;
+    };
+    let seen = Seen {
+        kind: event.kind.clone(),
+        scope: event.scope.clone(),
+        object_id: event.object_id().to_owned(),
+    };
+    let mut told = Projection::default();
+    let to = AggregateKey::Command(command.clone());
+    told.tell(to, event.id.as_str(), Message::CommandSeen(seen));
+    write_difference(decision, key, &Projection::default(), &told, cause);
 }
 
 fn entry(

@@ -6,6 +6,7 @@
 //! Not here: performing them (`actors`), mail texts (root crate).
 
 use crate::aggregate::AggregateKey;
+use crate::command::{CallEffect, CommandKind};
 use crate::decision::{EffectId, EffectIntent, Lane};
 use crate::ids::{SessionId, TenantId, Timestamp};
 use crate::message::Cause;
@@ -21,6 +22,8 @@ use std::collections::BTreeMap;
 pub enum Effect {
     /// Asks Stripe for an object.
     Reread(Reread),
+    /// Orders something at Stripe.
+    Call(CallEffect),
     /// Mail to people.
     Mail(Mail),
     /// Tells applications.
@@ -84,6 +87,11 @@ impl Effect {
     pub const fn lane(&self) -> Lane {
         match self {
             Self::Reread(_) => Lane::StripeRead,
+            Self::Call(call) => match call.kind {
+                CommandKind::Refund => Lane::StripeRefund,
+                CommandKind::CustomerSync => Lane::StripeBackground,
+                _ => Lane::Stripe,
+            },
             Self::Mail(_) => Lane::Mail,
             Self::Notify(_) => Lane::Notify,
             Self::Provision(_) => Lane::Identity,
@@ -94,6 +102,7 @@ impl Effect {
     pub fn kind(&self) -> String {
         match self {
             Self::Reread(_) => "reread".to_owned(),
+            Self::Call(call) => format!("call.{}", call.call.operation.as_str()),
             Self::Mail(mail) => format!("mail.{}", mail.template),
             Self::Notify(notify) => format!("notify.{}", notify.kind),
             Self::Provision(_) => "provision".to_owned(),

@@ -2,10 +2,12 @@
 //!
 //! Failure: what does not read is a sentence; the input is then dead with that reason.
 
+use crate::aggregate::AggregateKey;
+use crate::command::{CallResult, CommandOrder};
 use crate::decision::EntrySource;
 use crate::ids::{TenantId, Timestamp};
 use crate::input::{InputSource, StoredInput};
-use crate::message::{Cause, Envelope};
+use crate::message::{Cause, Envelope, Message};
 use crate::reread::Answer;
 use crate::stripe_wire::{Event, read_envelope, read_event};
 use serde::{Deserialize, Serialize};
@@ -75,6 +77,20 @@ pub enum Order {
         /// `cmd_…`.
         command: String,
     },
+    /// `command.begin`, to the command: what is ordered at Stripe.
+    #[serde(rename = "command.begin")]
+    CommandBegin(Box<CommandOrder>),
+    /// `command.again`, to a command that was given up.
+    #[serde(rename = "command.again")]
+    CommandAgain {},
+    /// `command.unsure`, to the command: an attempt ended without anybody knowing how.
+    #[serde(rename = "command.unsure")]
+    CommandUnsure {
+        /// Under which key.
+        generation: u32,
+        /// In words.
+        reason: String,
+    },
     /// `erase`: personal fields go, the rest stays.
     #[serde(rename = "erase")]
     Erase {},
@@ -90,6 +106,9 @@ impl Order {
             Self::UnclaimedClaim { .. } => "unclaimed.claim",
             Self::Claim { .. } => "claim",
             Self::CommandLink { .. } => "command.link",
+            Self::CommandBegin(_) => "command.begin",
+            Self::CommandAgain {} => "command.again",
+            Self::CommandUnsure { .. } => "command.unsure",
             Self::Erase {} => "erase",
         }
     }
@@ -99,6 +118,9 @@ impl Order {
     }
 }
 
+/// The kind of an input that holds a [`CallResult`].
+pub const CALL: &str = "call";
+
 /// A decoded input.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
@@ -106,8 +128,10 @@ pub enum Fact {
     Event(Box<Event>),
     /// Another aggregate said.
     Message(Box<Envelope>),
-    /// Stripe answered.
+    /// Stripe answered a read.
     Answer(Box<Answer>),
+    /// An order to Stripe came to an end.
+    Called(Box<CallResult>),
     /// Time passed.
     Timer(String),
     /// Someone ordered.
@@ -125,10 +149,25 @@ impl Fact {
                 Ok(Self::Event(Box::new(event)))
             }
             InputSource::Message(..) => read_json(&input.body, "message").map(Self::Message),
+            InputSource::Effect(_) if input.kind == CALL => {
+                read_json(&input.body, "result").map(Self::Called)
+            }
             InputSource::Effect(_) => read_json(&input.body, "answer").map(Self::Answer),
             InputSource::Timer(_, name, _) => Ok(Self::Timer(name.clone())),
             InputSource::Operator(_) => read_json(&input.body, "order").map(Self::Order),
         }
+    }
+}
+
+/// The answer to a re-read, whether asked by this aggregate or by another one that passed it on.
+pub(crate) fn answer_in(fact: &Fact) -> Option<&Answer> {
+    match fact {
+        Fact::Answer(answer) => Some(answer),
+        Fact::Message(envelope) => match &envelope.message {
+            Message::Answer(answer) => Some(answer),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -150,13 +189,26 @@ fn read_json<T: serde::de::DeserializeOwned>(body: &[u8], what: &str) -> Result<
 }
 
 /// The outside fact behind an input.
-pub(crate) fn cause_of(input: &StoredInput, fact: &Fact, now: Timestamp) -> Cause {
+pub(crate) fn cause_of(
+    key: &AggregateKey,
+    input: &StoredInput,
+    fact: &Fact,
+    now: Timestamp,
+) -> Cause {
+    if let (AggregateKey::Command(id), Fact::Order(_) | Fact::Called(_)) = (key, fact) {
+        return Cause {
+            source: EntrySource::Command,
+            source_id: id.to_string(),
+            kind: input.kind.clone(),
+            at: now,
+        };
+    }
     let (source, at) = match fact {
         Fact::Message(envelope) => return envelope.cause.clone(),
         Fact::Event(event) => (EntrySource::Event, event.created),
         Fact::Answer(answer) => (EntrySource::Reread, answer.at()),
         Fact::Timer(_) => (EntrySource::Timer, now),
-        Fact::Order(_) => (EntrySource::Operator, now),
+        Fact::Order(_) | Fact::Called(_) => (EntrySource::Operator, now),
     };
     Cause {
         source,

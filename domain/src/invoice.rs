@@ -10,7 +10,7 @@ use crate::aggregate::AggregateKey;
 use crate::decide::{Outcome, Reducer};
 use crate::decision::{Disposition, EffectIntent};
 use crate::effect::{Alert, Effect, Mail, Notify};
-use crate::fact::{Fact, Order};
+use crate::fact::{Fact, Order, answer_in};
 use crate::ids::{CustomerId, InvoiceId, PaymentId, Scope, SubscriptionId, TenantId, Timestamp};
 use crate::input::Ctx;
 use crate::link::{LinkKey, LinkTarget};
@@ -261,18 +261,6 @@ fn parts(key: &AggregateKey) -> (&Scope, &InvoiceId) {
     }
 }
 
-/// The answer to a re-read, whether asked by this aggregate or by another one that passed it on.
-pub(crate) fn answer_in(fact: &Fact) -> Option<&Answer> {
-    match fact {
-        Fact::Answer(answer) => Some(answer),
-        Fact::Message(envelope) => match &envelope.message {
-            Message::Answer(answer) => Some(answer),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
 impl Reducer for InvoiceState {
     fn references(&self, key: &AggregateKey, fact: &Fact, settings: &Settings) -> Vec<LinkKey> {
         let (scope, _) = parts(key);
@@ -297,7 +285,7 @@ impl Reducer for InvoiceState {
                     add(&invoice);
                 }
             }
-            Fact::Timer(_) | Fact::Order(_) => {}
+            Fact::Called(_) | Fact::Timer(_) | Fact::Order(_) => {}
         }
         owner.lookups()
     }
@@ -332,7 +320,7 @@ impl Reducer for InvoiceState {
                 Some(_) => Outcome::applied(id.as_str()),
                 None => Outcome::ignored(id.as_str(), "not for an invoice"),
             },
-            Fact::Timer(_) => Outcome::applied(id.as_str()),
+            Fact::Called(_) | Fact::Timer(_) => Outcome::applied(id.as_str()),
             Fact::Order(Order::Erase {}) => {
                 self.is_erased = true;
                 Outcome::applied(id.as_str()).saying("personal fields erased")

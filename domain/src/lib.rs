@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod claims;
+pub mod command;
 mod customer;
 pub mod decide;
 pub mod decision;

@@ -146,7 +146,10 @@ impl MerchantState {
         })
     }
 
-    fn join_message(&mut self, envelope: &Envelope) -> Joined {
+    fn join_message(&mut self, envelope: &Envelope, settings: &Settings) -> Joined {
+        if let Message::Answer(answer) = &envelope.message {
+            return self.join_answer(answer, settings);
+        }
         let news = match &envelope.message {
             Message::Hello { tenant } => {
                 let known = self.children.insert(envelope.from.clone(), tenant.clone());
@@ -325,13 +328,13 @@ impl Reducer for MerchantState {
                 after.join_answer(answer, settings);
             }
             Fact::Message(envelope) => {
-                after.join_message(envelope);
+                after.join_message(envelope, settings);
             }
             Fact::Order(Order::Claim { tenant, .. }) => {
                 let named = LinkKey::Tenant(tenant.clone());
                 return self.owner.lookups().into_iter().chain([named]).collect();
             }
-            Fact::Timer(_) | Fact::Order(_) => {}
+            Fact::Called(_) | Fact::Timer(_) | Fact::Order(_) => {}
         }
         after.owner.lookups()
     }
@@ -341,7 +344,7 @@ impl Reducer for MerchantState {
         let joined = match fact {
             Fact::Event(event) => self.join_event(event, ctx.settings),
             Fact::Answer(answer) => self.join_answer(answer, ctx.settings),
-            Fact::Message(envelope) => self.join_message(envelope),
+            Fact::Message(envelope) => self.join_message(envelope, ctx.settings),
             Fact::Order(Order::Claim {
                 tenant,
                 created,
@@ -355,7 +358,7 @@ impl Reducer for MerchantState {
                 });
                 if news { Joined::Kept } else { Joined::Same }
             }
-            Fact::Timer(_) | Fact::Order(_) => {
+            Fact::Called(_) | Fact::Timer(_) | Fact::Order(_) => {
                 return Outcome::ignored(id, "not for a merchant");
             }
         };

@@ -5,6 +5,7 @@
 //! A message carries its `Cause`, so that the receiver's timeline names the event behind it.
 
 use crate::aggregate::AggregateKey;
+use crate::command::Seen;
 use crate::decision::EntrySource;
 use crate::ids::{
     AccountId, CustomerId, InvoiceId, PaymentId, Scope, SessionId, SubscriptionId, TenantId,
@@ -122,8 +123,19 @@ pub enum Message {
         /// What became of it.
         outcome: PaymentOutcome,
     },
-    /// A re-read's answer for an object the asker does not own.
+    /// A re-read's or call's answer for an object the asker does not own.
     Answer(Answer),
+    /// Whoever hears an event to the command under whose key it was made.
+    CommandSeen(Seen),
+    /// Command to command: I need the customer you make.
+    CommandAwaited {},
+    /// Command to those that wait for its customer.
+    CommandEnded {
+        /// The customer; `None`: there is none.
+        customer: Option<CustomerId>,
+        /// Why not.
+        code: String,
+    },
 }
 
 /// A genuine session names a tenant.
@@ -297,6 +309,9 @@ impl Message {
             Self::GrantAttached { .. } => "grant_attached",
             Self::PaymentOutcome { .. } => "payment_outcome",
             Self::Answer(_) => "answer",
+            Self::CommandSeen(_) => "command_seen",
+            Self::CommandAwaited {} => "command_awaited",
+            Self::CommandEnded { .. } => "command_ended",
         }
     }
 

@@ -29,6 +29,11 @@ pub enum RereadTarget {
     BalanceTransaction(BalanceTransactionId),
     /// The payments of an invoice: the only link from one to the other since basil.
     InvoicePayments(InvoiceId),
+    /// Whatever tells whether a command took effect: path and query.
+    Lookup {
+        /// Starts with `/v1/`; ids in it are escaped.
+        path: String,
+    },
 }
 
 impl RereadTarget {
@@ -45,8 +50,22 @@ impl RereadTarget {
             Self::Customer(id) => id.as_str(),
             Self::Account(id) => id.as_str(),
             Self::BalanceTransaction(id) => id.as_str(),
+            Self::Lookup { .. } => "",
         }
     }
+}
+
+/// An id as a path or query holds it: what is not plain ASCII of names is percent-encoded.
+pub(crate) fn escaped(id: &str) -> String {
+    let mut out = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 /// One GET at Stripe, on an account.
@@ -62,45 +81,35 @@ impl Reread {
     /// Path and query of the GET. Ids hold no `/`, `?` or `#`; the rest of ASCII is escaped where
     /// a query needs it.
     pub fn path(&self) -> String {
-        let escape = |id: &str| {
-            let mut out = String::with_capacity(id.len());
-            for byte in id.bytes() {
-                if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'~') {
-                    out.push(char::from(byte));
-                } else {
-                    out.push_str(&format!("%{byte:02X}"));
-                }
-            }
-            out
-        };
         match &self.target {
-            RereadTarget::Subscription(id) => format!("/v1/subscriptions/{}", escape(id.as_str())),
-            RereadTarget::Invoice(id) => format!("/v1/invoices/{}", escape(id.as_str())),
+            RereadTarget::Subscription(id) => format!("/v1/subscriptions/{}", escaped(id.as_str())),
+            RereadTarget::Invoice(id) => format!("/v1/invoices/{}", escaped(id.as_str())),
             RereadTarget::PaymentIntent(id) => {
-                format!("/v1/payment_intents/{}", escape(id.as_str()))
+                format!("/v1/payment_intents/{}", escaped(id.as_str()))
             }
             // With its refunds, which a charge no longer carries unasked since 2022-11-15, and with
             // its fee.
             RereadTarget::Charge(id) => format!(
                 "/v1/charges/{}?expand%5B%5D=refunds&expand%5B%5D=balance_transaction",
-                escape(id.as_str())
+                escaped(id.as_str())
             ),
-            RereadTarget::Refund(id) => format!("/v1/refunds/{}", escape(id.as_str())),
-            RereadTarget::Dispute(id) => format!("/v1/disputes/{}", escape(id.as_str())),
-            RereadTarget::Session(id) => format!("/v1/checkout/sessions/{}", escape(id.as_str())),
+            RereadTarget::Refund(id) => format!("/v1/refunds/{}", escaped(id.as_str())),
+            RereadTarget::Dispute(id) => format!("/v1/disputes/{}", escaped(id.as_str())),
+            RereadTarget::Session(id) => format!("/v1/checkout/sessions/{}", escaped(id.as_str())),
             RereadTarget::SessionLineItems(id) => format!(
                 "/v1/checkout/sessions/{}/line_items?limit=100",
-                escape(id.as_str())
+                escaped(id.as_str())
             ),
-            RereadTarget::Customer(id) => format!("/v1/customers/{}", escape(id.as_str())),
-            RereadTarget::Account(id) => format!("/v1/accounts/{}", escape(id.as_str())),
+            RereadTarget::Customer(id) => format!("/v1/customers/{}", escaped(id.as_str())),
+            RereadTarget::Account(id) => format!("/v1/accounts/{}", escaped(id.as_str())),
             RereadTarget::BalanceTransaction(id) => {
-                format!("/v1/balance_transactions/{}", escape(id.as_str()))
+                format!("/v1/balance_transactions/{}", escaped(id.as_str()))
             }
+            RereadTarget::Lookup { path } => path.clone(),
             RereadTarget::InvoicePayments(id) => {
                 format!(
                     "/v1/invoice_payments?limit=100&invoice={}",
-                    escape(id.as_str())
+                    escaped(id.as_str())
                 )
             }
         }
@@ -123,7 +132,9 @@ pub struct Answer {
 
 /// Reads a body by way of a value: an answer that travels inside a tagged message is buffered on
 /// its way, and a raw value cannot be read from a buffer.
-fn any_json<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<Box<RawValue>>, D::Error> {
+pub(crate) fn any_json<'de, D: Deserializer<'de>>(
+    reader: D,
+) -> Result<Option<Box<RawValue>>, D::Error> {
     let value = Option::<serde_json::Value>::deserialize(reader)?;
     let raw = value.map(|value| RawValue::from_string(value.to_string()));
     raw.transpose().map_err(serde::de::Error::custom)

@@ -27,11 +27,12 @@ pub enum RowKind {
     Merchant = 9,
     CreditEntry = 10,
     Unclaimed = 11,
+    Command = 12,
 }
 
 impl RowKind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Tenant,
         Self::Customer,
         Self::Subscription,
@@ -43,6 +44,7 @@ impl RowKind {
         Self::Merchant,
         Self::CreditEntry,
         Self::Unclaimed,
+        Self::Command,
     ];
 }
 

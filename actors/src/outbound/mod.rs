@@ -8,6 +8,7 @@
 pub mod alert;
 mod lane;
 pub mod skipped;
+pub mod stripe_call;
 pub mod stripe_read;
 
 pub(crate) use lane::LaneMsg;

@@ -332,7 +332,7 @@ impl Reducer for PaymentState {
             Fact::Message(envelope) => {
                 after.join_message(&envelope.message, id);
             }
-            Fact::Timer(_) | Fact::Order(_) => {}
+            Fact::Called(_) | Fact::Timer(_) | Fact::Order(_) => {}
         }
         after.refer(scope);
         after.owner.lookups()
@@ -350,7 +350,9 @@ impl Reducer for PaymentState {
                 self.missing.ask(ctx.now);
                 Outcome::applied("").saying("asks Stripe for what was not heard of yet")
             }
-            Fact::Timer(_) | Fact::Order(_) => Outcome::ignored("", "not for a payment"),
+            Fact::Called(_) | Fact::Timer(_) | Fact::Order(_) => {
+                Outcome::ignored("", "not for a payment")
+            }
         };
         if outcome.object_id.is_empty() {
             outcome.object_id = id.to_string();

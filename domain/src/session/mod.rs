@@ -12,12 +12,12 @@ mod purchase;
 use crate::aggregate::AggregateKey;
 use crate::decide::{Outcome, Reducer};
 use crate::decision::{Disposition, EffectIntent};
+use crate::fact::answer_in;
 use crate::fact::{Fact, Order};
 use crate::ids::{
     CustomerId, InvoiceId, PaymentId, Scope, SessionId, SubscriptionId, TenantId, Timestamp,
 };
 use crate::input::Ctx;
-use crate::invoice::answer_in;
 use crate::link::{Claim, ClaimSource, LinkKey, LinkTarget};
 use crate::message::{Cause, Grant, Message, Sums, TenantNamed};
 use crate::ownership::Ownership;
@@ -422,7 +422,7 @@ impl Reducer for SessionState {
                 Some(_) => Outcome::applied(id.as_str()),
                 None => Outcome::applied(id.as_str()).saying("heard from its payment"),
             },
-            Fact::Timer(_) | Fact::Answer(_) | Fact::Order(_) => {
+            Fact::Called(_) | Fact::Timer(_) | Fact::Answer(_) | Fact::Order(_) => {
                 Outcome::ignored(id.as_str(), "not for a session")
             }
         }

@@ -29,7 +29,8 @@ pub use payment::{Charge, Dispute, DisputeMovement, FraudWarning, PaymentIntent,
 pub use session::{Session, SessionLineItem};
 pub use subscription::{Subscription, SubscriptionItem};
 
-use crate::ids::{AccountId, EventId, Scope, Timestamp};
+use crate::command::command_of_key;
+use crate::ids::{AccountId, CommandId, EventId, Scope, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -131,6 +132,8 @@ struct WireEnvelope<'a> {
     account: Option<Cow<'a, str>>,
     livemode: Option<bool>,
     #[serde(borrow)]
+    request: Option<&'a RawValue>,
+    #[serde(borrow)]
     data: Option<WireData<'a>>,
 }
 
@@ -161,6 +164,8 @@ pub struct Envelope<'a> {
     pub object: &'a str,
     /// `data.previous_attributes`.
     pub previous: Option<&'a str>,
+    /// `request`: the API request that made it, if one did.
+    pub request: Option<&'a str>,
 }
 
 fn event_id(id: &str) -> Result<EventId, WireError> {
@@ -217,6 +222,7 @@ pub fn read_envelope(body: &[u8]) -> Result<Envelope<'_>, WireError> {
             livemode: wire.livemode,
             object: "",
             previous: None,
+            request: None,
         });
     }
     if wire.object.as_deref() != Some("event") {
@@ -239,7 +245,19 @@ pub fn read_envelope(body: &[u8]) -> Result<Envelope<'_>, WireError> {
             .previous_attributes
             .map(RawValue::get)
             .filter(|text| *text != "null"),
+        request: wire.request.map(RawValue::get),
     })
+}
+
+/// The command of ours whose request made an event. Before 2017-05-25 `request` was the bare id.
+fn command_in(request: Option<&str>) -> Option<CommandId> {
+    #[derive(Deserialize)]
+    struct Request<'a> {
+        #[serde(borrow)]
+        idempotency_key: Option<Cow<'a, str>>,
+    }
+    let read: Request<'_> = serde_json::from_str(request?).ok()?;
+    command_of_key(&read.idempotency_key?)
 }
 
 /// The typed object of an event.
@@ -280,6 +298,31 @@ pub struct Event {
     pub object: Object,
     /// Leaves of `previous_attributes` as the object's own type reads them.
     pub previous: Option<Leaves>,
+    /// The command of ours whose request made it.
+    pub command: Option<CommandId>,
+}
+
+impl Event {
+    /// The id of its object; empty for what has none.
+    pub fn object_id(&self) -> &str {
+        let id = match &self.object {
+            Object::Customer(object) => &object.id,
+            Object::Subscription(object) => &object.id,
+            Object::Invoice(object) => &object.id,
+            Object::Session(object) => &object.id,
+            Object::PaymentIntent(object) => &object.id,
+            Object::Charge(object) => &object.id,
+            Object::Refund(object) => &object.id,
+            Object::Dispute(object) => &object.id,
+            Object::Account(object) => &object.id,
+            Object::Capability(object) => &object.id,
+            Object::Payout(object) => &object.id,
+            Object::FraudWarning(object) => &object.id,
+            Object::Review(object) => &object.id,
+            Object::Deauthorized => &None,
+        };
+        id.as_deref().unwrap_or_default()
+    }
 }
 
 fn part<T: WireObject>(
@@ -339,5 +382,6 @@ pub fn read_event(envelope: &Envelope<'_>) -> Result<Option<Event>, WireError> {
         livemode: envelope.livemode.unwrap_or_default(),
         object,
         previous,
+        command: command_in(envelope.request),
     }))
 }

@@ -11,10 +11,10 @@ mod notices;
 use crate::aggregate::AggregateKey;
 use crate::decide::{Outcome, Reducer};
 use crate::decision::EffectIntent;
+use crate::fact::answer_in;
 use crate::fact::{Fact, Order};
 use crate::ids::{CustomerId, InvoiceId, PaymentId, Scope, SubscriptionId, Timestamp};
 use crate::input::Ctx;
-use crate::invoice::answer_in;
 use crate::link::{LinkKey, LinkTarget};
 use crate::message::{
     Cause, InvoiceFact, LicenseState, Message, PaymentOutcome, SubscriptionSummary,
@@ -302,7 +302,7 @@ impl Reducer for SubscriptionState {
                 self.join_subscription(scope, subscription, Origin::of(event), ctx)
             }
             Fact::Message(envelope) => self.settle_message(&envelope.message, id),
-            Fact::Timer(_) => Outcome::applied(id.as_str()),
+            Fact::Called(_) | Fact::Timer(_) => Outcome::applied(id.as_str()),
             Fact::Order(Order::Erase {}) => {
                 self.is_erased = true;
                 Outcome::applied(id.as_str()).saying("personal fields erased")

@@ -299,7 +299,7 @@ fn cleared(text: Option<String>) -> Option<String> {
 }
 
 /// The subject of a tenant's own personal fields.
-pub(crate) fn subject(id: &TenantId) -> Subject {
+pub fn subject(id: &TenantId) -> Subject {
     Subject(format!("tenant:{id}"))
 }
 
@@ -326,7 +326,9 @@ impl Reducer for TenantState {
             Fact::Message(envelope) => self.join_message(&envelope.from, &envelope.message, id),
             Fact::Order(order) => self.join_order(id, order, ctx),
             Fact::Timer(_) => Outcome::applied(id.as_str()),
-            Fact::Event(_) | Fact::Answer(_) => Outcome::ignored(id.as_str(), "not for a tenant"),
+            Fact::Event(_) | Fact::Answer(_) | Fact::Called(_) => {
+                Outcome::ignored(id.as_str(), "not for a tenant")
+            }
         }
     }
 

@@ -114,7 +114,11 @@ impl TenantState {
                 self.is_erased = true;
                 Outcome::applied(id.as_str()).saying("personal fields erased")
             }
-            Order::UnclaimedClaim { .. } | Order::Claim { .. } => refused("not for a tenant"),
+            Order::UnclaimedClaim { .. }
+            | Order::Claim { .. }
+            | Order::CommandBegin(_)
+            | Order::CommandAgain {}
+            | Order::CommandUnsure { .. } => refused("not for a tenant"),
         }
     }
 

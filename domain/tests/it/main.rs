@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod build;
+mod commands;
 mod conditions;
 mod corpus;
 mod flows;

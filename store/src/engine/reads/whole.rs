@@ -160,7 +160,12 @@ fn walk(
 pub(in crate::engine) fn state_digest(shared: &Shared) -> Result<String, StoreError> {
     let mut canon = Canon(Sha256::new());
     canon.field(b"bursar state 1");
+    let commands = RowKind::Command as u8;
     walk(shared, keys::ROW, |key, bytes| {
+        // How an order of ours went is no part of what is true of a tenant.
+        if key.get(1) == Some(&commands) {
+            return Ok(());
+        }
         let row: StoredRow = unpack(bytes)?;
         canon.field(key);
         canon.field(row.tenant.as_ref().map_or("", |t| t.as_str()).as_bytes());

@@ -1,0 +1,255 @@
+//! What a command makes of what it hears: results of attempts, looks, events, other commands.
+
+use super::proof::{self, Found};
+use super::{
+    ABSENCES, Absence, COUNTING_LOOK, CallResult, CommandState, DEPENDENTS_MAX, End, Looking, Seen,
+};
+use crate::aggregate::AggregateKey;
+use crate::decide::Outcome;
+use crate::ids::{CommandId, Timestamp};
+use crate::input::Ctx;
+use crate::message::Message;
+use crate::reread::Answer;
+use serde_json::{Value, json};
+
+impl CommandState {
+    pub(super) fn hear_result(&mut self, result: &CallResult, ctx: &Ctx<'_>) -> Outcome {
+        match result {
+            CallResult::Answered {
+                status,
+                request_id,
+                is_replayed,
+                date,
+                body,
+                ..
+            } => {
+                let object: Value = body
+                    .as_ref()
+                    .and_then(|body| serde_json::from_str(body.get()).ok())
+                    .unwrap_or_default();
+                if (200..300).contains(status) {
+                    self.answered(&object, body.as_deref(), *date, *is_replayed);
+                    let id = object["id"].as_str().unwrap_or_default().to_owned();
+                    self.succeed(id, request_id, ctx.now);
+                    return Outcome::applied("");
+                }
+                self.refused(*status, &object["error"], request_id, ctx.now)
+            }
+            CallResult::GaveUp {
+                code,
+                reason,
+                generation,
+            } => {
+                if self.end.is_some()
+                    || *generation != self.generation
+                    || self.unsure_since.is_some()
+                {
+                    return Outcome::ignored("", "it may have happened");
+                }
+                self.fail(code, 0, &Value::Null, "", ctx.now);
+                Outcome::applied("").saying(format!("given up, nothing was sent: {reason}"))
+            }
+            CallResult::Indeterminate {
+                generation,
+                last_try_at,
+                reason,
+            } => {
+                self.look_from(*generation, *last_try_at, ctx.now);
+                Outcome::applied("").saying(format!(
+                    "nobody can know yet ({reason}): Stripe is looked at"
+                ))
+            }
+            CallResult::KeyReused {
+                generation,
+                last_try_at,
+                ..
+            } => {
+                self.is_frozen = true;
+                self.look_from(*generation, *last_try_at, ctx.now);
+                Outcome::applied("")
+                    .saying("Stripe knows this key for another request: nothing is sent any more")
+            }
+        }
+    }
+
+    /// Takes what a caller needs of an answer, and hands the object to whom it belongs.
+    fn answered(
+        &mut self,
+        object: &Value,
+        body: Option<&serde_json::value::RawValue>,
+        date: i64,
+        is_replayed: bool,
+    ) {
+        let Some(order) = &self.order else { return };
+        let text = |name: &str| object[name].as_str().map(str::to_owned);
+        if !self.is_erased {
+            self.told.url = text("url");
+            self.told.expires_at = object["expires_at"].as_i64();
+        }
+        let Some((owner, target)) = proof::owner_of(&order.call, object) else {
+            return;
+        };
+        if is_replayed || date == 0 {
+            self.is_replayed = true;
+            return;
+        }
+        let answer = Answer {
+            target,
+            status: 200,
+            date,
+            body: body.map(ToOwned::to_owned),
+        };
+        self.heard = Some((owner, answer));
+    }
+
+    fn refused(&mut self, status: u16, error: &Value, request_id: &str, at: Timestamp) -> Outcome {
+        if matches!(self.end, Some(End::Succeeded { .. })) {
+            return Outcome::ignored("", "it is known to have happened");
+        }
+        let code = if status == 402 { "declined" } else { "refused" };
+        self.fail(code, status, error, request_id, at);
+        let word = error["code"]
+            .as_str()
+            .or(error["type"].as_str())
+            .unwrap_or("no code");
+        Outcome::applied("").saying(format!("refused by Stripe: {status} {word}"))
+    }
+
+    fn fail(&mut self, code: &str, status: u16, error: &Value, request_id: &str, at: Timestamp) {
+        let text = |name: &str| error[name].as_str().map(str::to_owned);
+        self.end = Some(End::Failed {
+            code: code.to_owned(),
+            status,
+            stripe_code: text("code").or_else(|| text("type")),
+            decline_code: text("decline_code"),
+            param: text("param"),
+            request_id: request_id.to_owned(),
+        });
+        if !self.is_erased {
+            self.told.message = text("message");
+        }
+        self.ended_at = Some(at);
+        (self.unsure_since, self.looking) = (None, None);
+    }
+
+    fn look_from(&mut self, generation: u32, last_try_at: Timestamp, now: Timestamp) {
+        if self.end.is_some() || generation != self.generation {
+            return;
+        }
+        self.unsure_since.get_or_insert(now);
+        let is_free = self
+            .order
+            .as_ref()
+            .is_none_or(|order| order.call.operation.is_free());
+        if is_free {
+            // What may have been made costs nothing, and nobody could be sent there any more.
+            self.fail("stripe_unavailable", 0, &Value::Null, "", now);
+            self.is_spent = true;
+        } else {
+            self.looking = Some(Looking {
+                last_try_at,
+                look: 1,
+            });
+        }
+    }
+
+    pub(super) fn hear_look(&mut self, id: &CommandId, answer: &Answer, now: Timestamp) -> Outcome {
+        let (Some(order), Some(looking)) = (&self.order, self.looking.clone()) else {
+            return Outcome::ignored("", "nothing is looked for");
+        };
+        match proof::found(order, id, answer) {
+            Found::Yes(object_id) => {
+                // What was found says less than the object itself.
+                self.is_replayed = true;
+                self.succeed(object_id, "", now);
+                Outcome::applied("").saying("found at Stripe: it did happen")
+            }
+            Found::Gone => {
+                self.fail(
+                    "refused",
+                    404,
+                    &json!({"code": "resource_missing"}),
+                    "",
+                    now,
+                );
+                Outcome::applied("").saying("what it was about does not exist at Stripe")
+            }
+            Found::No => {
+                if looking.look >= COUNTING_LOOK {
+                    let generation = self.generation;
+                    self.absences.push(Absence {
+                        generation,
+                        at: now,
+                        look: looking.look,
+                    });
+                }
+                let absent = self
+                    .absences
+                    .iter()
+                    .filter(|a| a.generation == self.generation);
+                if absent.count() >= ABSENCES && !self.is_frozen {
+                    self.generation += 1;
+                    (self.round, self.looking, self.unsure_since) = (1, None, None);
+                    return Outcome::applied("")
+                        .saying("looked for twice and absent: ordered under a new key");
+                }
+                self.looking = Some(Looking {
+                    look: looking.look + 1,
+                    ..looking
+                });
+                Outcome::applied("").saying("looked for and not found (yet)")
+            }
+        }
+    }
+
+    pub(super) fn hear_seen(&mut self, seen: &Seen, ctx: &Ctx<'_>) -> Outcome {
+        let Some(order) = &self.order else {
+            return Outcome::ignored("", "nothing was ordered");
+        };
+        if seen.scope != order.call.scope || !proof::is_proof(order.call.operation, &seen.kind) {
+            return Outcome::ignored("", "no proof of this order");
+        }
+        self.is_confirmed = true;
+        if !matches!(self.end, Some(End::Succeeded { .. })) {
+            self.succeed(seen.object_id.clone(), "", ctx.now);
+            self.is_replayed = true;
+        }
+        Outcome::applied("").saying(format!("{} confirms it", seen.kind))
+    }
+
+    pub(super) fn hear_message(
+        &mut self,
+        from: &AggregateKey,
+        message: &Message,
+        ctx: &Ctx<'_>,
+    ) -> Outcome {
+        match message {
+            Message::CommandSeen(seen) => self.hear_seen(seen, ctx),
+            Message::CommandAwaited {} => {
+                if let AggregateKey::Command(id) = from
+                    && self.dependents.len() < DEPENDENTS_MAX
+                {
+                    self.dependents.insert(id.clone());
+                }
+                Outcome::applied("")
+            }
+            Message::CommandEnded {
+                customer: Some(customer),
+                ..
+            } => {
+                self.customer.get_or_insert_with(|| customer.to_string());
+                Outcome::applied("").saying(format!("the customer is {customer}"))
+            }
+            Message::CommandEnded {
+                customer: None,
+                code,
+            } => {
+                if self.end.is_none() && self.customer.is_none() {
+                    self.fail(code, 0, &Value::Null, "", ctx.now);
+                }
+                Outcome::applied("").saying("the customer could not be made")
+            }
+            _ => Outcome::ignored("", "not for a command"),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What a command shows: its row, whom it tells, which look is due, whom it alarms.
+
+use super::{
+    CommandOrder, CommandState, End, LOOKS_APART_MS, LOOKS_MAX, LOOKS_MS, Told, id_of, proof,
+    subject,
+};
+use crate::aggregate::AggregateKey;
+use crate::decision::EffectIntent;
+use crate::effect::{Alert, Effect};
+use crate::ids::{CommandId, CustomerId, Scope, Timestamp};
+use crate::message::Message;
+use crate::project::Projection;
+use crate::reread::{Reread, RereadTarget};
+use crate::rows::{Personal, Row, RowKind};
+use serde_json::{Value, json};
+
+impl CommandState {
+    pub(super) fn row(&self, id: &CommandId, order: &CommandOrder) -> Row {
+        let text = |at: Option<Timestamp>| at.map(Timestamp::rfc3339);
+        let (mut error, mut request_id) = (Value::Null, String::new());
+        match &self.end {
+            Some(End::Succeeded {
+                request_id: known, ..
+            }) => request_id.clone_from(known),
+            Some(End::Failed {
+                code,
+                status,
+                stripe_code,
+                decline_code,
+                param,
+                request_id: known,
+            }) => {
+                request_id.clone_from(known);
+                error = json!({
+                    "code": code, "stripeStatus": (*status > 0).then_some(status),
+                    "stripeCode": stripe_code, "declineCode": decline_code, "param": param,
+                });
+            }
+            None => {}
+        }
+        let absences = self.absences.iter().map(|absence| {
+            json!({"generation": absence.generation, "at": absence.at.rfc3339(), "look": absence.look})
+        });
+        let value = json!({
+            "id": id, "kind": order.kind.as_str(), "tenantId": order.tenant,
+            "merchantAccountId": order.call.scope.0,
+            "status": self.status(), "objectId": self.object_id(), "confirmed": self.is_confirmed,
+            "error": error, "stripeRequestId": (!request_id.is_empty()).then_some(request_id),
+            "generation": self.generation, "evidenceOfAbsence": absences.collect::<Vec<_>>(),
+            "orderedBy": order.by, "operation": order.call.operation.as_str(),
+            "createdAt": self.begun_at.rfc3339(), "endedAt": text(self.ended_at),
+        });
+        let told = json!({
+            "url": self.told.url, "message": self.told.message,
+            "expiresAt": text(self.told.expires_at.map(Timestamp::from_seconds)),
+        });
+        Row {
+            kind: RowKind::Command,
+            scope: Scope::PLATFORM,
+            id: id.to_string(),
+            tenant: Some(order.tenant.clone()),
+            created_at: Some(self.begun_at),
+            status: self.status().to_owned(),
+            hidden: false,
+            value: value.to_string().into_bytes(),
+            personal: (self.told != Told::default() && !self.is_erased).then(|| Personal {
+                subject: subject(order),
+                fields: told.to_string().into_bytes(),
+            }),
+        }
+    }
+
+    /// What waits for its customer is told how that went.
+    pub(super) fn tell_dependents(&self, projection: &mut Projection, id: &CommandId) {
+        let message = match &self.end {
+            Some(End::Succeeded { object_id, .. }) => match CustomerId::parse(object_id) {
+                Ok(customer) => Message::CommandEnded {
+                    customer: Some(customer),
+                    code: String::new(),
+                },
+                Err(_) => return,
+            },
+            Some(End::Failed { code, .. }) => Message::CommandEnded {
+                customer: None,
+                code: code.clone(),
+            },
+            None => return,
+        };
+        for dependent in &self.dependents {
+            let to = AggregateKey::Command(dependent.clone());
+            projection.tell(to, id.as_str(), message.clone());
+        }
+    }
+
+    /// The look that became due.
+    pub(super) fn look(
+        &self,
+        old: &Self,
+        key: &AggregateKey,
+        order: &CommandOrder,
+    ) -> Option<EffectIntent> {
+        let looking = self
+            .looking
+            .as_ref()
+            .filter(|looking| looking.look <= LOOKS_MAX)?;
+        if old.looking.as_ref() == Some(looking) {
+            return None;
+        }
+        let path = proof::lookup_path(order, self.begun_at)?;
+        let before = usize::try_from(looking.look.saturating_sub(1)).unwrap_or(usize::MAX);
+        let further = i64::try_from(before.saturating_sub(LOOKS_MS.len() - 1)).unwrap_or(i64::MAX);
+        let after_ms = LOOKS_MS[before.min(LOOKS_MS.len() - 1)] + further * LOOKS_APART_MS;
+        let target = RereadTarget::Lookup { path };
+        let reread = Effect::Reread(Reread {
+            scope: order.call.scope.clone(),
+            target,
+        });
+        let name = format!("look:{}.{}", self.generation, looking.look);
+        Some(reread.intent(key, &name, looking.last_try_at.plus_ms(after_ms), None))
+    }
+
+    pub(super) fn alerts(
+        &self,
+        old: &Self,
+        key: &AggregateKey,
+        order: &CommandOrder,
+        now: Timestamp,
+    ) -> Vec<EffectIntent> {
+        let id = id_of(key);
+        let alert = |code: &str, text: String| {
+            let alert = Effect::Alert(Alert {
+                code: code.to_owned(),
+                tenant: Some(order.tenant.clone()),
+                object_id: id.to_string(),
+                text,
+            });
+            alert.intent(key, code, now, None)
+        };
+        let kind = order.kind.as_str();
+        let mut alerts = Vec::new();
+        if self.is_overdue && !old.is_overdue {
+            let text =
+                format!("{kind} {id}: whether it happened is unknown for a day; look at Stripe");
+            alerts.push(alert("command_unknown", text));
+        }
+        if self.is_frozen && !old.is_frozen {
+            let text = format!(
+                "{kind} {id}: Stripe knows its key for another request; nothing is sent any more"
+            );
+            alerts.push(alert("idempotency_key_reused", text));
+        }
+        let was_failed = matches!(old.end, Some(End::Failed { .. }));
+        if was_failed && matches!(self.end, Some(End::Succeeded { .. })) {
+            let text = format!("{kind} {id} was called failed, and Stripe says it happened");
+            alerts.push(alert("command_failed_but_happened", text));
+        }
+        alerts
+    }
+}
