@@ -3,4 +3,5 @@
 //! Not here: what an event means (`bursar_domain`), when to call (`bursar_actors`).
 
 pub mod read;
+pub mod requests;
 pub mod signature;
