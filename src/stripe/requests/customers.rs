@@ -43,14 +43,16 @@ pub struct CustomerChange {
     pub metadata: BTreeMap<String, Option<String>>,
 }
 
-/// `POST /v1/customers/{customer}`. `tenant_id` and `command_id` are ours: a change to them is left out.
+/// `POST /v1/customers/{customer}`. `tenant_id` and `command_id` are ours, and Stripe has no keys with square brackets:
+/// changes of those stay with us, so that one key does not hold up the others.
 pub fn update(order: &CustomerChange, command: &CommandId) -> StripeCall {
     let path = path("/v1/customers", order.customer.as_str(), "");
     let mut draft = Draft::post(Operation::CustomerUpdate, &Scope::PLATFORM, path)
         .set_some("name", order.name.as_deref())
         .set_some("email", order.email.as_deref());
     for (key, value) in &order.metadata {
-        if key != "tenant_id" && key != "command_id" {
+        let is_ours = matches!(key.as_str(), "tenant_id" | "command_id");
+        if !is_ours && !key.contains(['[', ']']) {
             let value = value.as_deref().unwrap_or_default();
             draft = draft.set(format!("metadata[{key}]"), value);
         }

@@ -8,30 +8,11 @@ use bursar_domain::stripe_call::{Method, Operation, StripeCall};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt::Display;
 
-/// Keys one object of Stripe's may carry.
-pub const METADATA_KEYS_MAX: usize = 50;
-const METADATA_KEY_CHARS_MAX: usize = 40;
-const METADATA_VALUE_CHARS_MAX: usize = 500;
-
 const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'-')
     .remove(b'.')
     .remove(b'~');
-
-/// Why Stripe would not take this pair as metadata, if so.
-pub fn metadata_problem(key: &str, value: &str) -> Option<&'static str> {
-    if key.is_empty() || key.chars().count() > METADATA_KEY_CHARS_MAX {
-        return Some("a metadata key has 1 to 40 characters");
-    }
-    if key.contains(['[', ']']) {
-        return Some("a metadata key has no square brackets");
-    }
-    if value.chars().count() > METADATA_VALUE_CHARS_MAX {
-        return Some("a metadata value has at most 500 characters");
-    }
-    None
-}
 
 /// A path of Stripe's with one id in it: `{before}/{id}{after}`.
 pub(super) fn path(before: &str, id: &str, after: &str) -> String {
@@ -100,25 +81,5 @@ mod tests {
             path("/v1/disputes", "a%2Fb&c", ""),
             "/v1/disputes/a%252Fb%26c"
         );
-    }
-
-    #[test]
-    fn metadata_outside_stripes_bounds_is_named() {
-        let long_key = "k".repeat(41);
-        let (long_value, fits) = ("v".repeat(501), "ü".repeat(500));
-        for (key, value, is_fine) in [
-            ("order", "1", true),
-            ("order", fits.as_str(), true),
-            ("order", long_value.as_str(), false),
-            ("", "1", false),
-            (long_key.as_str(), "1", false),
-            ("a[b]", "1", false),
-        ] {
-            assert_eq!(
-                metadata_problem(key, value).is_none(),
-                is_fine,
-                "{key} {value:.9}"
-            );
-        }
     }
 }

@@ -5,7 +5,7 @@
 //! a lost answer is found again; a parameter that is not wanted is left out, never sent empty by accident.
 //! Not here: whether an order is allowed (the handlers), what is sent with it (`super::write`), what the answer means.
 //! Failure: none; whatever a typed order holds can be written. Texts are bounded by whoever reads them
-//! ([`metadata_problem`] says what Stripe takes).
+//! (`crate::http::fields`).
 //! Source: Stripe API reference, one section per builder; `tests/corpus/stripe/openapi-product-2025-04-30.basil.json`,
 //! against which `tests/it/calls.rs` holds every builder.
 
@@ -17,8 +17,6 @@ mod draft;
 pub mod invoices;
 pub mod payments;
 pub mod subscriptions;
-
-pub use draft::{METADATA_KEYS_MAX, metadata_problem};
 
 /// How Stripe settles what a change within a paid period is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
