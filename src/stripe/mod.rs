@@ -2,5 +2,11 @@
 //!
 //! Not here: what an event means (`bursar_domain`), when to call (`bursar_actors`).
 
+mod client;
+pub mod form;
 pub mod read;
+pub mod requests;
 pub mod signature;
+pub mod write;
+
+pub use client::ClientError;
