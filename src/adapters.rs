@@ -1,15 +1,21 @@
 //! The edge's ports, filled by the actors: each adapter translates one vocabulary into the other.
 
-use crate::http::edge::{Check, Circuit, Health as HttpHealth, Intake as HttpIntake, IntakeError};
+use crate::http::edge::{
+    Check, Circuit, Health as HttpHealth, Intake as HttpIntake, IntakeError, Stripe as HttpStripe,
+};
 use crate::http::server::{BoxFuture, Peer};
 use crate::stripe::signature::Refusal;
 use bursar_actors::circuits::Circuits;
 use bursar_actors::intake::{Intake, Refused};
 use bursar_actors::observer::Health;
+use bursar_actors::ports::{CallEnd, ReadAnswer, ReadError, StripeRead, StripeWrite};
 use bursar_actors::tree::Waker;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Lane;
+use bursar_domain::ids::Scope;
+use bursar_domain::stripe_call::StripeCall;
 use bursar_store::api::{Accepted, Inbound};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -117,5 +123,38 @@ impl HttpHealth for EdgeHealth {
                 None => false,
             }
         })
+    }
+}
+
+/// How long a preview may take: somebody waits for it.
+const PREVIEW_WITHIN: Duration = Duration::from_secs(15);
+
+/// Stripe for handlers.
+pub struct EdgeStripe {
+    read: Arc<dyn StripeRead>,
+    write: Arc<dyn StripeWrite>,
+}
+
+impl EdgeStripe {
+    /// Over the clients.
+    pub fn new(read: Arc<dyn StripeRead>, write: Arc<dyn StripeWrite>) -> Self {
+        Self { read, write }
+    }
+}
+
+impl HttpStripe for EdgeStripe {
+    fn check(&self, _scope: &Scope) -> Result<(), Duration> {
+        Ok(())
+    }
+
+    fn get(&self, scope: Scope, path: String) -> BoxFuture<Result<ReadAnswer, ReadError>> {
+        let read = Arc::clone(&self.read);
+        Box::pin(async move { read.get(scope, path).await })
+    }
+
+    fn preview(&self, call: StripeCall) -> BoxFuture<CallEnd> {
+        let write = Arc::clone(&self.write);
+        let key = format!("bursar_preview_{}", uuid::Uuid::now_v7().simple());
+        Box::pin(async move { write.send(call, key, PREVIEW_WITHIN).await })
     }
 }

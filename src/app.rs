@@ -8,24 +8,28 @@
 //! `drain` is a crash, and crashes are safe.
 //! Not here: what is configured (`config`), what is printed (`commands`), any business rule.
 
-use crate::adapters::{EdgeHealth, EdgeIntake};
+use crate::adapters::{EdgeHealth, EdgeIntake, EdgeStripe};
 use crate::background::Background;
 use crate::http::auth::AdminAccess;
-use crate::http::edge::{Edge, EdgeSettings, Ports};
+use crate::http::edge::{Billing, Edge, EdgeSettings, Ports};
 use crate::http::idempotency::forget_hourly;
 use crate::http::limits::Limits as HttpLimits;
 use crate::http::router::Router;
 use crate::http::server::{ControlSocket, Peer, Server};
 use crate::stripe::read::ReadClient;
 use crate::stripe::signature::SecretSet;
+use crate::stripe::write::WriteClient;
 use crate::telemetry::exporter::Exporter;
 use bursar_actors::Exit;
 use bursar_actors::clock::Clock;
 use bursar_actors::core_reducer::CoreReducer;
 use bursar_actors::limits::Limits as ActorLimits;
 use bursar_actors::outbound::Performers;
+use bursar_actors::outbound::stripe_call::StripeCalls;
+use bursar_actors::ports::{StripeRead, StripeWrite};
 use bursar_actors::tree::{Deps, Drained, Tree};
 use bursar_config::{Config, StoreLocation, WebhookSecrets};
+use bursar_domain::decision::Lane;
 use bursar_domain::settings::Settings;
 use bursar_store::api::Store;
 use bursar_store::error::StoreError;
@@ -125,22 +129,31 @@ impl App {
     ) -> Result<Self, AppError> {
         let settings = Arc::new(config.reducer_settings(""));
         let api = &config.stripe;
-        let read = ReadClient::new(&api.api_base.to_string(), &api.api_key, &api.api_version);
-        let stripe = read.map_err(|error| AppError::Setup {
+        let client = |error| AppError::Setup {
             what: "cannot set up the HTTP client",
             source: std::io::Error::other(error),
-        })?;
+        };
+        let base = api.api_base.to_string();
+        let read = ReadClient::new(&base, &api.api_key, &api.api_version).map_err(client)?;
+        let write = WriteClient::new(&base, &api.api_key, &api.api_version).map_err(client)?;
+        let (read, write): (Arc<dyn StripeRead>, Arc<dyn StripeWrite>) =
+            (Arc::new(read), Arc::new(write));
+        let calls = Arc::new(StripeCalls::new(Arc::clone(&write), Arc::clone(&clock)));
+        let mut performers = Performers::new();
+        for lane in [Lane::Stripe, Lane::StripeRefund, Lane::StripeBackground] {
+            performers.insert(lane, calls.clone());
+        }
         let deps = Deps {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             reducer: Arc::new(CoreReducer),
-            stripe_read: Arc::new(stripe),
+            stripe_read: Arc::clone(&read),
             settings: Arc::clone(&settings),
             limits: ActorLimits {
                 intake_silence: config.webhook_silence_alert,
                 ..ActorLimits::default()
             },
-            performers: Performers::new(),
+            performers,
         };
         let background = Background::start().map_err(|source| AppError::Setup {
             what: "cannot start the actors' threads",
@@ -161,6 +174,7 @@ impl App {
             ),
             limits: http_limits.clone(),
             trust_proxy: config.trust_proxy.clone(),
+            billing: billing(config),
             app_base_url: config.addresses.app.to_string(),
             version: env!("CARGO_PKG_VERSION"),
         };
@@ -169,6 +183,7 @@ impl App {
             intake: Arc::new(EdgeIntake::new(tree.intake(), tree.waker())),
             clock,
             health: Arc::new(EdgeHealth::new(tree.health(), tree.circuits())),
+            stripe: Arc::new(EdgeStripe::new(read, write)),
         };
         let edge = Arc::new(Edge::new(
             ports,
@@ -270,6 +285,17 @@ impl App {
         let drained = self.tree.drain(left).await;
         drop(self.background);
         drained
+    }
+}
+
+fn billing(config: &Config) -> Billing {
+    let portal = config.stripe.customer_portal_url.as_ref();
+    Billing {
+        checkout: config.checkout,
+        client_base_url: config.addresses.client.to_string(),
+        return_origins: config.addresses.return_origins.clone(),
+        portal_url: portal.map(ToString::to_string),
+        connect_onboarding: config.events.connect_onboarding,
     }
 }
 

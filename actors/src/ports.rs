@@ -51,6 +51,12 @@ pub enum ReadError {
     /// 5xx.
     #[error("the server answered {0}")]
     Server(u16),
+    /// Not asked: calls are held back.
+    #[error("calls to Stripe are held back")]
+    Refused {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// 401 or 403: our key is wrong or limited. Asking again soon changes nothing.
     #[error("the key was refused ({0})")]
     Auth(u16),

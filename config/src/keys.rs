@@ -146,10 +146,8 @@ pub const KEYS: &[Key] = &[
     secret("metrics_token", "BURSAR_METRICS_TOKEN"),
     list("trust_proxy", "BURSAR_TRUST_PROXY"),
     text("app_base_url", "APP_BASE_URL").required().waits(),
-    text("client_base_url", "CLIENT_BASE_URL")
-        .alias("WASP_WEB_CLIENT_URL")
-        .waits(),
-    list("allowed_return_origins", "ALLOWED_RETURN_ORIGINS").waits(),
+    text("client_base_url", "CLIENT_BASE_URL").alias("WASP_WEB_CLIENT_URL"),
+    list("allowed_return_origins", "ALLOWED_RETURN_ORIGINS"),
     // Store and files.
     text("store", "BURSAR_STORE").or("sled:./data").path(),
     text("plans_file", "BURSAR_PLANS_FILE").path(),
@@ -184,22 +182,20 @@ pub const KEYS: &[Key] = &[
     list(WEBHOOK_SECRET_PATHS[3], "STRIPE_ENDPOINT_SECRET_KEY").secret_list(),
     text("stripe.api_base", "STRIPE_API_BASE").or("https://api.stripe.com"),
     text("stripe.api_version", "STRIPE_API_VERSION").or("2025-04-30.basil"),
-    text("stripe.customer_portal_url", "STRIPE_CUSTOMER_PORTAL_URL").waits(),
+    text("stripe.customer_portal_url", "STRIPE_CUSTOMER_PORTAL_URL"),
     // Checkout.
-    switch("checkout.automatic_tax", "CHECKOUT_AUTOMATIC_TAX", "true").waits(),
+    switch("checkout.automatic_tax", "CHECKOUT_AUTOMATIC_TAX", "true"),
     switch(
         "checkout.promotion_codes",
         "CHECKOUT_PROMOTION_CODES",
         "true",
-    )
-    .waits(),
-    switch("checkout.address_update", "CHECKOUT_ADDRESS_UPDATE", "true").waits(),
+    ),
+    switch("checkout.address_update", "CHECKOUT_ADDRESS_UPDATE", "true"),
     switch(
         "checkout.tax_id_collection",
         "CHECKOUT_TAX_ID_COLLECTION",
         "false",
-    )
-    .waits(),
+    ),
     // Limits of the HTTP server.
     integer("limits.connections", "BURSAR_LIMITS_CONNECTIONS", "1024"),
     integer(

@@ -22,8 +22,21 @@ pub struct Answer {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Its body.
     pub body: Bytes,
-    /// It holds a secret: never stored, never cached.
-    pub secret: bool,
+    /// What is kept of it for a repeat under the same idempotency key.
+    pub kept: Kept,
+}
+
+/// What is kept of an answer under an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// All of it.
+    Whole,
+    /// That it was given: it held a secret, which is shown once.
+    Fact,
+    /// That it was given; the handler makes the same bytes again from what is stored sealed.
+    Anew,
+    /// Nothing: the repeat runs again.
+    Nothing,
 }
 
 impl Answer {
@@ -34,7 +47,7 @@ impl Answer {
             content_type,
             headers: Vec::new(),
             body: body.into(),
-            secret: false,
+            kept: Kept::Whole,
         }
     }
     /// 200 with JSON text.
@@ -66,7 +79,17 @@ impl Answer {
     }
     /// The same answer, marked as holding a secret.
     pub fn holding_secret(mut self) -> Self {
-        self.secret = true;
+        self.kept = Kept::Fact;
+        self.with("cache-control", "no-store")
+    }
+    /// The same answer, marked as holding an address that lets its holder in: not stored in clear, never cached.
+    pub fn holding_link(mut self) -> Self {
+        self.kept = Kept::Anew;
+        self.with("cache-control", "no-store")
+    }
+    /// The same answer, not kept for a repeat.
+    pub fn unkept(mut self) -> Self {
+        self.kept = Kept::Nothing;
         self.with("cache-control", "no-store")
     }
     /// As hyper sends it.

@@ -5,16 +5,19 @@
 use crate::http::attempts::Attempts;
 use crate::http::auth::AdminAccess;
 use crate::http::budget::Budget;
+use crate::http::commands::Slots;
 use crate::http::cursor::CursorKey;
 use crate::http::idempotency::Running;
 use crate::http::limits::Limits;
 use crate::http::server::{BoxFuture, Peer};
 use crate::stripe::signature::{Refusal, SecretSet};
 use bursar_actors::clock::Clock;
-use bursar_config::Cidr;
+use bursar_actors::ports::{CallEnd, ReadAnswer, ReadError};
+use bursar_config::{Checkout, Cidr, ConnectOnboarding};
 use bursar_domain::aggregate::AggregateKey;
-use bursar_domain::ids::Timestamp;
+use bursar_domain::ids::{Scope, Timestamp};
 use bursar_domain::settings::Settings;
+use bursar_domain::stripe_call::StripeCall;
 use bursar_store::api::{Accepted, Inbound, Store};
 use bursar_store::error::StoreError;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -94,6 +97,31 @@ pub trait Health: Send + Sync + 'static {
     }
 }
 
+/// Stripe, as handlers ask it: whether it may be called at all, and what it says now.
+pub trait Stripe: Send + Sync + 'static {
+    /// Whether calls on this account are held back, and for how long.
+    fn check(&self, scope: &Scope) -> Result<(), Duration>;
+    /// One GET, now.
+    fn get(&self, scope: Scope, path: String) -> BoxFuture<Result<ReadAnswer, ReadError>>;
+    /// One call that changes nothing (a preview), now.
+    fn preview(&self, call: StripeCall) -> BoxFuture<CallEnd>;
+}
+
+/// What orders to Stripe follow.
+#[derive(Clone, Debug)]
+pub struct Billing {
+    /// What checkout sessions ask for.
+    pub checkout: Checkout,
+    /// The product's front end (`CLIENT_BASE_URL`).
+    pub client_base_url: String,
+    /// Origins a return address may have.
+    pub return_origins: Vec<String>,
+    /// The static customer portal.
+    pub portal_url: Option<String>,
+    /// Who may open Connect accounts.
+    pub connect_onboarding: ConnectOnboarding,
+}
+
 /// What the edge must know of the configuration.
 #[derive(Clone, Debug)]
 pub struct EdgeSettings {
@@ -105,6 +133,8 @@ pub struct EdgeSettings {
     pub limits: Limits,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trust_proxy: Vec<Cidr>,
+    /// What orders to Stripe follow.
+    pub billing: Billing,
     /// Where this service is reached, as configured (`APP_BASE_URL`).
     pub app_base_url: String,
     /// This build, as answered by health and the OpenAPI document.
@@ -121,6 +151,10 @@ pub struct Edge {
     pub clock: Arc<dyn Clock>,
     /// The checks.
     pub health: Arc<dyn Health>,
+    /// Stripe.
+    pub stripe: Arc<dyn Stripe>,
+    /// Places for commands.
+    pub commands: Slots,
     /// Configuration.
     pub settings: EdgeSettings,
     secrets: RwLock<Arc<SecretSet>>,
@@ -161,6 +195,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// The checks.
     pub health: Arc<dyn Health>,
+    /// Stripe.
+    pub stripe: Arc<dyn Stripe>,
 }
 
 impl Edge {
@@ -171,6 +207,8 @@ impl Edge {
             intake: ports.intake,
             clock: ports.clock,
             health: ports.health,
+            stripe: ports.stripe,
+            commands: Slots::default(),
             secrets: RwLock::new(Arc::new(secrets)),
             cursors: CursorKey::derive(&settings.admin),
             running: Running::default(),

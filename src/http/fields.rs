@@ -5,6 +5,8 @@
 //! in one JSON object, is refused; JSON is at most 64 levels deep.
 //! Source: contract §3, "Billing".
 
+use crate::http::card_numbers;
+use crate::http::line_items;
 use crate::http::problem::{Code, FieldCode, FieldError, Problem};
 use crate::http::route::{Kind, Param, Route, Verb};
 use crate::http::texts::{EMAIL_BYTES_MAX, is_email, is_zone, nearest_zone};
@@ -61,7 +63,7 @@ impl Fields {
     }
 }
 
-/// Reads the fields of a request. # Errors: 400 with every problem, 415.
+/// Reads the fields of a request. # Errors: 400 with every problem, 415, 422 for a card's number.
 pub fn read(
     route: &Route,
     query: Option<&str>,
@@ -72,6 +74,7 @@ pub fn read(
         route,
         fields: Fields::default(),
         errors: Vec::new(),
+        holds_card: false,
     };
     for (name, value) in form_urlencoded::parse(query.unwrap_or("").as_bytes()) {
         reading.take(&name, Given::Text(&value));
@@ -80,6 +83,10 @@ pub fn read(
         for (name, value) in flattened(route, json_object(content_type, body)?) {
             reading.take(&name, Given::Json(value));
         }
+    }
+    if reading.holds_card {
+        let detail = "a field holds the number of a payment card; cards belong on Stripe's pages only. Nothing was kept";
+        return Err(Problem::new(Code::CardNumberRefused, detail));
     }
     for param in route.params.iter().filter(|param| param.required) {
         let is_there = reading.fields.0.contains_key(param.name);
@@ -103,6 +110,7 @@ struct Reading<'a> {
     route: &'a Route,
     fields: Fields,
     errors: Vec<FieldError>,
+    holds_card: bool,
 }
 
 impl Reading<'_> {
@@ -121,6 +129,14 @@ impl Reading<'_> {
         self.route.verb == Verb::Patch && is_text && text.is_empty()
     }
     fn take(&mut self, name: &str, given: Given<'_>) {
+        let holds_card = match &given {
+            Given::Text(text) => card_numbers::is_in_text(text),
+            Given::Json(value) => card_numbers::is_in(value),
+        };
+        if holds_card || card_numbers::is_in_text(name) {
+            self.holds_card = true;
+            return;
+        }
         let Some(param) = self.route.params.iter().find(|p| p.name == name) else {
             let detail = unknown(self.route.params, name);
             return self.error(name, FieldCode::Unknown, detail);
@@ -188,7 +204,7 @@ fn from_text(kind: Kind, text: &str) -> Checked {
             let items = text.split(',').filter(|item| !item.is_empty());
             from_json(kind, items.map(Value::from).collect())
         }
-        Kind::Metadata => Err((FieldCode::WrongType, rule(kind))),
+        Kind::Metadata | Kind::LineItems => Err((FieldCode::WrongType, rule(kind))),
         _ => from_json(kind, text.into()),
     }
 }
@@ -207,6 +223,8 @@ fn from_json(kind: Kind, value: Value) -> Checked {
         },
         Kind::Choices(..) | Kind::Texts(_) => list(kind, value),
         Kind::Metadata => metadata(kind, value),
+        Kind::LineItems if line_items::fits(&value) => Ok(value),
+        Kind::LineItems => wrong(FieldCode::Malformed),
         _ => {
             let Some(text) = value.as_str() else {
                 return wrong(FieldCode::WrongType);
@@ -310,6 +328,7 @@ pub fn rule(kind: Kind) -> String {
         Kind::Choice(words) => format!("one of {}", words.join(", ")),
         Kind::Choices(words, most) => format!("a list of at most {most} of {}", words.join(", ")),
         Kind::Texts(most) => format!("a list of at most {most} texts"),
+        Kind::LineItems => line_items::RULE.to_owned(),
         Kind::Metadata => "an object of at most 50 texts: names of 1 to 40, values of up to 500 \
                            characters"
             .to_owned(),

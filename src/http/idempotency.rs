@@ -8,7 +8,7 @@
 //! the fact (409 `secret_shown_once`); 401, 404, 413, 422, 429 and 5xx are not kept.
 //! Source: contract §3, "Idempotency".
 
-use crate::http::answer::{Answer, JSON};
+use crate::http::answer::{Answer, JSON, Kept as AnswerKept};
 use crate::http::edge::Edge;
 use crate::http::problem::{Code, Problem};
 use crate::http::route::Call;
@@ -66,6 +66,9 @@ struct Kept {
     headers: Vec<(String, String)>,
     /// `None`: it held a secret.
     body: Option<String>,
+    /// The handler makes it again.
+    #[serde(default)]
+    anew: bool,
 }
 
 /// The key of a request. # Errors: 400 if it is empty, too long, not printable ASCII or doubled.
@@ -132,7 +135,12 @@ pub async fn run(call: Call) -> Result<Answer, Problem> {
         return Err(problem);
     };
     if let Some(kept) = edge.store.kept(SPACE, place.clone()).await? {
-        return replay(&kept, &fingerprint);
+        return match replay(&kept, &fingerprint)? {
+            Some(answer) => Ok(answer),
+            None => Ok((call.route.handler)(call)
+                .await?
+                .with("idempotent-replayed", "true")),
+        };
     }
     count("new");
     let request_id = call.request_id.clone();
@@ -148,11 +156,12 @@ pub async fn run(call: Call) -> Result<Answer, Problem> {
 }
 
 fn is_final(problem: &Problem) -> bool {
-    matches!(problem.code.status(), 400 | 402 | 403 | 409 | 412)
+    (problem.is_definite || matches!(problem.code.status(), 400 | 403 | 409 | 412))
         && !matches!(problem.code, Code::IdempotencyInProgress)
 }
 
-fn replay(kept: &[u8], fingerprint: &str) -> Result<Answer, Problem> {
+/// The kept answer; `None`: the handler makes it again.
+fn replay(kept: &[u8], fingerprint: &str) -> Result<Option<Answer>, Problem> {
     let kept: Kept = serde_json::from_slice(kept).map_err(|error| {
         tracing::error!(%error, "a kept answer cannot be read");
         Problem::new(Code::Internal, "the kept answer cannot be read")
@@ -163,6 +172,9 @@ fn replay(kept: &[u8], fingerprint: &str) -> Result<Answer, Problem> {
         return Err(Problem::new(Code::IdempotencyKeyReused, detail));
     }
     count("replayed");
+    if kept.anew {
+        return Ok(None);
+    }
     let Some(body) = kept.body else {
         let detail = "the first answer held a secret; make a new one under a new key";
         return Err(Problem::new(Code::SecretShownOnce, detail));
@@ -179,7 +191,7 @@ fn replay(kept: &[u8], fingerprint: &str) -> Result<Answer, Problem> {
             answer.header("etag", value);
         }
     }
-    Ok(answer.with("idempotent-replayed", "true"))
+    Ok(Some(answer.with("idempotent-replayed", "true")))
 }
 
 async fn keep(
@@ -188,7 +200,8 @@ async fn keep(
     fingerprint: String,
     answer: &Answer,
 ) -> Result<(), Problem> {
-    if answer.body.len() > KEPT_BYTES_MAX || answer.status == StatusCode::ACCEPTED {
+    let is_nothing = answer.kept == AnswerKept::Nothing || answer.status == StatusCode::ACCEPTED;
+    if is_nothing || answer.body.len() > KEPT_BYTES_MAX {
         return Ok(());
     }
     let header = |(name, value): &(hyper::header::HeaderName, hyper::header::HeaderValue)| {
@@ -201,7 +214,9 @@ async fn keep(
         status: answer.status.as_u16(),
         problem: answer.content_type != JSON,
         headers: answer.headers.iter().filter_map(header).collect(),
-        body: (!answer.secret).then(|| String::from_utf8_lossy(&answer.body).into_owned()),
+        body: (answer.kept == AnswerKept::Whole)
+            .then(|| String::from_utf8_lossy(&answer.body).into_owned()),
+        anew: answer.kept == AnswerKept::Anew,
     };
     let value = serde_json::to_vec(&kept).map_err(|error| {
         tracing::error!(%error, "an answer cannot be kept");

@@ -4,6 +4,7 @@
 
 use crate::http::answer::Answer;
 use crate::http::fields::rule;
+use crate::http::line_items::LINES_MAX;
 use crate::http::problem::{Code, FieldCode, Problem};
 use crate::http::route::{Auth, Call, Holds, Kind, Param, Route};
 use crate::http::routes::{every_route, params_of};
@@ -97,6 +98,19 @@ fn kind_schema(kind: Kind) -> Value {
         Kind::Texts(most) => json!({
             "type": "array", "maxItems": most, "items": {"type": "string", "maxLength": 255},
         }),
+        Kind::LineItems => json!({
+            "type": "array", "minItems": 1, "maxItems": LINES_MAX,
+            "items": {
+                "type": "object", "additionalProperties": false,
+                "required": ["name", "amount", "currency"],
+                "properties": {
+                    "name": {"type": "string", "minLength": 1, "maxLength": 250},
+                    "amount": {"type": "integer", "minimum": 1, "maximum": 99_999_999},
+                    "currency": {"type": "string", "pattern": "^[a-z]{3}$"},
+                    "quantity": {"type": "integer", "minimum": 1, "maximum": 999_999, "default": 1},
+                },
+            },
+        }),
         Kind::Metadata => json!({
             "type": "object", "maxProperties": 50,
             "additionalProperties": {"type": ["string", "null"], "maxLength": 500},
@@ -114,7 +128,11 @@ fn parameters(route: &Route) -> Vec<Value> {
             json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})
         })
         .collect();
-    for param in route.params.iter().filter(|p| p.kind != Kind::Metadata) {
+    for param in route
+        .params
+        .iter()
+        .filter(|p| !matches!(p.kind, Kind::Metadata | Kind::LineItems))
+    {
         let mut value = json!({
             "name": param.name, "in": "query", "description": described(param),
             // Where there is a body, a field may come in either.

@@ -81,6 +81,24 @@ codes! {
     BodyTooLarge = "body_too_large", 413, "The body is too large";
     /// Not JSON, or encoded.
     UnsupportedMediaType = "unsupported_media_type", 415, "The body's type is not supported";
+    /// The bank or Stripe declined the payment.
+    StripeDeclined = "stripe_declined", 402, "The payment was declined";
+    /// Stripe refused the order.
+    StripeRefused = "stripe_refused", 422, "Stripe refused the order";
+    /// Stripe cannot compute tax for this customer or account yet.
+    StripeTaxNotReady = "stripe_tax_not_ready", 422, "Tax cannot be computed yet";
+    /// No plan of this id is for sale.
+    UnknownPlan = "unknown_plan", 422, "No plan of this id is for sale";
+    /// The tenant has no customer at Stripe.
+    NoCustomer = "no_customer", 422, "The tenant has no customer at Stripe yet";
+    /// An address outside the allowed origins.
+    ReturnUrlNotAllowed = "return_url_not_allowed", 422, "The address is not an allowed return address";
+    /// A field holds the number of a card.
+    CardNumberRefused = "card_number_refused", 422, "Card numbers are never taken";
+    /// Stripe failed, and nothing happened.
+    StripeUnavailable = "stripe_unavailable", 502, "Stripe did not answer";
+    /// Calls to Stripe are held back for a while.
+    StripeCircuitOpen = "stripe_circuit_open", 503, "Calls to Stripe are held back";
     /// Well-formed, but refused.
     Refused = "refused", 422, "The request is refused";
     /// Too many requests.
@@ -159,6 +177,25 @@ pub struct Problem {
     pub allow: Option<String>,
     /// The connection cannot be used any further (its body was not read).
     pub close: bool,
+    /// It will not be answered otherwise: a repeat under the same idempotency key gets these bytes.
+    pub is_definite: bool,
+    /// What Stripe said, if it was Stripe.
+    pub stripe: Option<Box<StripeWords>>,
+}
+
+/// Stripe's own words on a refusal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StripeWords {
+    /// Its `code`, else its `type`.
+    pub stripe_code: Option<String>,
+    /// Why the bank declined.
+    pub decline_code: Option<String>,
+    /// The parameter it is about, in Stripe's names.
+    pub param: Option<String>,
+    /// `req_…`, for its support.
+    pub stripe_request_id: Option<String>,
+    /// The command that was refused.
+    pub command_id: String,
 }
 
 impl Problem {
@@ -172,6 +209,8 @@ impl Problem {
             retry_after_seconds: retry,
             allow: None,
             close: false,
+            is_definite: false,
+            stripe: None,
         }
     }
     /// Absent or foreign: one text for both.
@@ -224,6 +263,20 @@ impl Problem {
         });
         if !errors.is_empty() {
             body["errors"] = Value::Array(errors);
+        }
+        if let Some(words) = &self.stripe {
+            let known = [
+                ("stripeCode", &words.stripe_code),
+                ("declineCode", &words.decline_code),
+                ("param", &words.param),
+                ("stripeRequestId", &words.stripe_request_id),
+            ];
+            for (name, text) in known {
+                if let Some(text) = text {
+                    body[name] = json!(text);
+                }
+            }
+            body["commandId"] = json!(words.command_id);
         }
         let mut answer = Answer::of(self.status(), "application/problem+json", body.to_string());
         if let Some(seconds) = self.retry_after_seconds {

@@ -124,7 +124,16 @@ pub fn checked_range(call: &Call, from: &str, to: &str) -> Result<(), Problem> {
 }
 
 async fn list(call: Call, kind: RowKind) -> Result<Answer, Problem> {
-    checked_range(&call, "createdAfter", "createdBefore")?;
+    listed(&call, kind, row_json).await
+}
+
+/// A page of a kind's rows, each shown by `item`. # Errors: 400.
+pub async fn listed(
+    call: &Call,
+    kind: RowKind,
+    item: impl Fn(&RowView) -> String,
+) -> Result<Answer, Problem> {
+    checked_range(call, "createdAfter", "createdBefore")?;
     let tenant = match call.reach() {
         Reach::Installation => None,
         Reach::Tenant(tenant) => Some(tenant),
@@ -136,11 +145,11 @@ async fn list(call: Call, kind: RowKind) -> Result<Answer, Problem> {
         created_after: call.fields.time("createdAfter"),
         created_before: call.fields.time("createdBefore"),
         hidden: call.fields.boolean("archived").unwrap_or(false),
-        after: after(&call)?,
-        limit: limit(&call),
+        after: after(call)?,
+        limit: limit(call),
     };
     let rows = call.edge.store.rows(query).await?;
-    Ok(page(&call, rows, row_json))
+    Ok(page(call, rows, item))
 }
 
 async fn single(call: Call, kind: RowKind) -> Result<Answer, Problem> {

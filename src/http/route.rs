@@ -66,6 +66,8 @@ pub enum Kind {
     Time,
     /// A tenant id.
     Tenant,
+    /// Lines of a sale: `{name, amount, currency, quantity}` each.
+    LineItems,
     /// An id of Stripe's or ours.
     Id,
     /// One of these words.

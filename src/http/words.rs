@@ -9,6 +9,28 @@
 /// A word further away than this is no typing mistake.
 const TYPO_DISTANCE_MAX: usize = 3;
 
+/// Of an order to Stripe.
+pub const COMMAND: &[&str] = &["initiated", "succeeded", "failed", "unknown"];
+/// Kinds of orders to Stripe.
+pub const COMMAND_KIND: &[&str] = &[
+    "customer",
+    "customer_sync",
+    "checkout",
+    "sale",
+    "portal",
+    "refund",
+    "capture",
+    "cancel_payment",
+    "change_plan",
+    "set_quantity",
+    "cancel_subscription",
+    "resume_subscription",
+    "finalize_invoice",
+    "connect_account",
+    "account_link",
+    "login_link",
+    "dispute_evidence",
+];
 /// Of a tenant.
 pub const TENANT: &[&str] = &[
     "pending",

@@ -84,6 +84,7 @@ fn on_error(error: &ReadError) -> Outcome {
     let (after, counts) = match error {
         ReadError::Timeout | ReadError::Network(_) | ReadError::Server(_) => (None, true),
         ReadError::RateLimited { retry_after } => (*retry_after, false),
+        ReadError::Refused { retry_after } => (Some(*retry_after), false),
         ReadError::Auth(_) => {
             tracing::error!(error = text, "the Stripe key cannot read: correct it");
             (Some(AUTH_WAIT), false)

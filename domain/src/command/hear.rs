@@ -10,6 +10,7 @@ use crate::ids::{CommandId, Timestamp};
 use crate::input::Ctx;
 use crate::message::Message;
 use crate::reread::Answer;
+use crate::stripe_call::Operation;
 use serde_json::{Value, json};
 
 impl CommandState {
@@ -32,6 +33,10 @@ impl CommandState {
                     let id = object["id"].as_str().unwrap_or_default().to_owned();
                     self.succeed(id, request_id, ctx.now);
                     return Outcome::applied("");
+                }
+                if self.is_gone_already(*status) {
+                    self.look_from(self.generation, ctx.now, ctx.now);
+                    return Outcome::applied("").saying("not there any more: Stripe is looked at");
                 }
                 self.refused(*status, &object["error"], request_id, ctx.now)
             }
@@ -100,6 +105,12 @@ impl CommandState {
             body: body.map(ToOwned::to_owned),
         };
         self.heard = Some((owner, answer));
+    }
+
+    /// A subscription that an earlier attempt ended answers the next one 404.
+    fn is_gone_already(&self, status: u16) -> bool {
+        let operation = self.order.as_ref().map(|order| order.call.operation);
+        status == 404 && operation == Some(Operation::SubscriptionCancel) && self.end.is_none()
     }
 
     fn refused(&mut self, status: u16, error: &Value, request_id: &str, at: Timestamp) -> Outcome {

@@ -47,7 +47,7 @@ impl CommandState {
             "status": self.status(), "objectId": self.object_id(), "confirmed": self.is_confirmed,
             "error": error, "stripeRequestId": (!request_id.is_empty()).then_some(request_id),
             "generation": self.generation, "evidenceOfAbsence": absences.collect::<Vec<_>>(),
-            "orderedBy": order.by, "operation": order.call.operation.as_str(),
+            "awaits": order.awaits, "free": order.call.operation.is_free(), "orderedBy": order.by, "operation": order.call.operation.as_str(),
             "createdAt": self.begun_at.rfc3339(), "endedAt": text(self.ended_at),
         });
         let told = json!({

@@ -6,6 +6,7 @@
 mod audits;
 mod billing;
 mod operators;
+mod orders;
 
 use crate::http::limits::WAIT_SECONDS_MAX;
 use crate::http::problem::Code;
@@ -158,6 +159,7 @@ pub fn every_route() -> impl Iterator<Item = &'static Route> {
     PUBLIC
         .iter()
         .chain(billing::ROWS)
+        .chain(orders::ROWS)
         .chain(operators::ROWS)
         .chain(audits::ROWS)
 }

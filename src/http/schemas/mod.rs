@@ -79,6 +79,7 @@ impl Field {
 
 mod objects;
 mod operations;
+mod orders;
 
 const fn has(name: &'static str, shape: Shape) -> Field {
     Field {
@@ -107,5 +108,9 @@ const DISPOSITIONS: &[&str] = &["applied", "stale", "duplicate", "ignored", "par
 
 /// Every schema.
 pub fn every_schema() -> impl Iterator<Item = &'static Schema> {
-    objects::SCHEMAS.iter().chain(operations::SCHEMAS)
+    let orders = orders::SCHEMAS;
+    objects::SCHEMAS
+        .iter()
+        .chain(operations::SCHEMAS)
+        .chain(orders)
 }

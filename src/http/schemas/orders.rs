@@ -1,0 +1,74 @@
+//! Shapes of orders to Stripe.
+
+use super::{Schema, Shape, has, may, said, schema};
+use crate::http::words;
+
+/// The schemas.
+pub(super) const SCHEMAS: &[Schema] = &[
+    schema(
+        "CheckoutOpened",
+        "A checkout session a visitor can be sent to.",
+        &[
+            has("sessionUrl", Shape::Text),
+            has("sessionId", Shape::Text),
+        ],
+    ),
+    schema(
+        "PortalOpened",
+        "A portal session a customer can be sent to.",
+        &[has("portalUrl", Shape::Text)],
+    ),
+    schema(
+        "Command",
+        "One order to Stripe.",
+        &[
+            has("id", Shape::Text),
+            has("kind", Shape::Word(words::COMMAND_KIND)),
+            has("operation", Shape::Text),
+            has("tenantId", Shape::Text),
+            may("merchantAccountId", Shape::Text),
+            said(
+                has("status", Shape::Word(words::COMMAND)),
+                "`unknown`: nobody can know yet; never said of what is known.",
+            ),
+            said(may("objectId", Shape::Text), "What it made or changed."),
+            said(
+                has("confirmed", Shape::Boolean),
+                "Stripe's event has told of it.",
+            ),
+            may("error", Shape::Is("CommandError")),
+            may("message", Shape::Text),
+            may("stripeRequestId", Shape::Text),
+            said(
+                has("generation", Shape::Integer),
+                "Which Stripe key it is under; raised only on evidence that the earlier one did nothing.",
+            ),
+            has("evidenceOfAbsence", Shape::Many("Absence")),
+            may("awaits", Shape::Text),
+            said(has("free", Shape::Boolean), "What it makes costs nothing."),
+            has("orderedBy", Shape::Text),
+            has("createdAt", Shape::Time),
+            may("endedAt", Shape::Time),
+        ],
+    ),
+    schema(
+        "CommandError",
+        "Why an order failed.",
+        &[
+            has("code", Shape::Text),
+            may("stripeStatus", Shape::Integer),
+            may("stripeCode", Shape::Text),
+            may("declineCode", Shape::Text),
+            may("param", Shape::Text),
+        ],
+    ),
+    schema(
+        "Absence",
+        "A look at Stripe that did not find what was ordered.",
+        &[
+            has("generation", Shape::Integer),
+            has("look", Shape::Integer),
+            has("at", Shape::Time),
+        ],
+    ),
+];
