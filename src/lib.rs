@@ -8,6 +8,7 @@ pub mod cli;
 pub mod commands;
 pub mod control;
 pub mod http;
+pub mod processor;
 pub mod samples;
 pub mod stripe;
 pub mod telemetry;

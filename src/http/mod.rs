@@ -33,6 +33,7 @@ pub mod order;
 pub mod problem;
 pub mod reads;
 pub mod replays;
+pub mod return_urls;
 pub mod route;
 pub mod router;
 pub mod routes;

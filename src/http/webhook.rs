@@ -13,7 +13,10 @@ use crate::http::edge::{Edge, IntakeError};
 use crate::http::problem::{Code, Problem};
 use crate::http::route::Call;
 use crate::http::server::BoxFuture;
+use crate::processor::{Delivery, PaymentProcessor, Receiving, Stripe};
 use crate::stripe::signature::{Genuine, Refusal};
+use bursar_domain::ids::Timestamp;
+use bursar_domain::route::Routed;
 use bursar_store::api::{Accepted, Fate, Inbound, InputStatus};
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -21,7 +24,6 @@ use tokio::time::Instant;
 
 const RECEIVED: &str = r#"{"received":true}"#;
 const DUPLICATE: &str = r#"{"received":true,"duplicate":true}"#;
-const SIGNATURE: &str = "stripe-signature";
 const OUTCOME: &str = "bursar_webhook_requests_total";
 
 fn count(outcome: &'static str) {
@@ -41,9 +43,9 @@ pub fn unread(problem: &Problem) {
 pub fn receive(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let started = Instant::now();
-        let genuine = check(&call)?;
-        position_matched(genuine);
-        let answer = store(&call.edge, call.body.clone()).await?;
+        let (delivery, now) = check(&call)?;
+        position_matched(delivery.genuine);
+        let answer = store(&call.edge, call.body.clone(), delivery.routed, now).await?;
         metrics::histogram!("bursar_webhook_ack_duration_seconds").record(started.elapsed());
         Ok(answer)
     })
@@ -56,20 +58,20 @@ fn position_matched(genuine: Genuine) {
     metrics::counter!("bursar_webhook_signature_matches_total", "secret" => label).increment(1);
 }
 
-fn check(call: &Call) -> Result<Genuine, Problem> {
+fn check(call: &Call) -> Result<(Delivery, Timestamp), Problem> {
     let edge = &call.edge;
-    let mut headers = call.headers.get_all(SIGNATURE).iter();
-    let first = headers.next().map(|value| value.as_bytes());
-    let verdict = if headers.next().is_some() {
-        Err(Refusal::Malformed("Stripe-Signature was sent twice"))
-    } else {
-        let now_seconds = edge.now().seconds();
-        edge.secrets().verify(first, &call.body, now_seconds)
+    let receiving = Receiving {
+        secrets: &edge.secrets(),
+        settings: &edge.settings.domain,
+        now: edge.now(),
     };
-    verdict.map_err(|refusal| {
-        edge.intake.refused(refusal, call.peer);
-        refused(refusal)
-    })
+    match Stripe.webhook(receiving, &call.headers, &call.body) {
+        Ok(delivery) => Ok((delivery, receiving.now)),
+        Err(refusal) => {
+            edge.intake.refused(refusal, call.peer);
+            Err(refused(refusal))
+        }
+    }
 }
 
 fn refused(refusal: Refusal) -> Problem {
@@ -101,9 +103,12 @@ fn refused(refusal: Refusal) -> Problem {
     Problem::new(code, detail)
 }
 
-async fn store(edge: &Edge, body: Bytes) -> Result<Answer, Problem> {
-    let now = edge.now();
-    let routed = bursar_domain::route(&body, &edge.settings.domain, now);
+async fn store(
+    edge: &Edge,
+    body: Bytes,
+    routed: Routed,
+    now: Timestamp,
+) -> Result<Answer, Problem> {
     let (kind, id) = (routed.kind.clone(), routed.source.public_id());
     let fate = stored_fate(routed.fate);
     let reason = match &fate {

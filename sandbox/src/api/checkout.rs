@@ -57,6 +57,12 @@ fn check_pairs(w: &World, p: &Value, mode: &str) -> Result<(), ApiError> {
         let message = "`customer_update` can only be used with `customer`.";
         return Err(ApiError::invalid("customer_update", None, message));
     }
+    let corrects_name = p["customer_update"]["name"] == "auto";
+    let takes_tax_id = p["tax_id_collection"]["enabled"] == true;
+    if takes_tax_id && fields::given(p, "customer").is_some() && !corrects_name {
+        let message = "Tax ID collection requires updating business name on the customer. To enable tax ID collection for an existing customer, please set `customer_update[name]` to `auto`.";
+        return Err(ApiError::invalid("tax_id_collection", None, message));
+    }
     for (hash, needed) in [
         ("subscription_data", "subscription"),
         ("payment_intent_data", "payment"),

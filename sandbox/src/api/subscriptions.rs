@@ -169,6 +169,7 @@ pub(crate) fn update(w: &mut World, id: &str, p: &Value) -> Result<Value, ApiErr
             "A canceled subscription can only update its cancellation_details and metadata.";
         return Err(ApiError::refused(None, message));
     }
+    check_pending(p)?;
     let mut target = sub.clone();
     fields::copy(
         &mut target,
@@ -235,6 +236,32 @@ fn end_trial_now(
     w.tell("customer.subscription.trial_will_end", &after);
     crate::billing::due::trial_over(w, id, before, 0);
     w.need("subscription", id, "id")
+}
+
+/// A pending update holds what brings an invoice about, and nothing else (`metadata` only from 2026-05-27.dahlia on).
+fn check_pending(p: &Value) -> Result<(), ApiError> {
+    const SUPPORTED: [&str; 9] = [
+        "expand",
+        "payment_behavior",
+        "proration_behavior",
+        "proration_date",
+        "billing_cycle_anchor",
+        "items",
+        "trial_end",
+        "trial_from_plan",
+        "add_invoice_items",
+    ];
+    let mut given = p.as_object().into_iter().flat_map(|map| map.keys());
+    let odd = given.find(|key| !SUPPORTED.contains(&key.as_str()));
+    match odd {
+        Some(name) if p["payment_behavior"] == "pending_if_incomplete" => {
+            let message = format!(
+                "When `payment_behavior` is set to `pending_if_incomplete`, you can only pass supported params. `{name}` is not supported."
+            );
+            Err(ApiError::invalid(name, None, &message))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn only_metadata(p: &Value) -> bool {

@@ -320,12 +320,10 @@ async fn an_upgrade_whose_payment_fails_waits_as_a_pending_update_or_is_refused(
         w.get(&path).await["items"]["data"][0]["price"]["id"],
         w.price("hobby")
     );
-    let waiting = w
-        .post(
-            &path,
-            &format!("{form}&payment_behavior=pending_if_incomplete"),
-        )
-        .await;
+    let pending = format!("{form}&payment_behavior=pending_if_incomplete");
+    let (status, error) = w.refused(&path, &format!("{pending}&metadata[a]=1")).await;
+    assert_eq!((status, error["param"].as_str()), (400, Some("metadata")));
+    let waiting = w.post(&path, &pending).await;
     assert_eq!(waiting["items"]["data"][0]["price"]["id"], w.price("hobby"));
     assert_eq!(
         waiting["pending_update"]["subscription_items"][0]["price"]["id"],
@@ -521,4 +519,24 @@ async fn the_same_seed_and_calls_give_the_same_events_byte_for_byte() {
         runs.push(serde_json::to_string(&events).unwrap());
     }
     assert!(runs[0] == runs[1]);
+}
+
+#[tokio::test]
+async fn a_tax_id_is_collected_only_where_the_name_may_change() {
+    let w = world().await;
+    let customer = w.post("/v1/customers", "email=ada@example.com").await;
+    let form = format!(
+        "mode=subscription&success_url=https://app.example/&line_items[0][price]={}\
+         &line_items[0][quantity]=1&tax_id_collection[enabled]=true",
+        w.price("hobby")
+    );
+    w.post("/v1/checkout/sessions", &form).await;
+    let known = format!("{form}&customer={}", customer["id"].as_str().unwrap());
+    let (status, error) = w.refused("/v1/checkout/sessions", &known).await;
+    assert_eq!(
+        (status, error["param"].as_str()),
+        (400, Some("tax_id_collection"))
+    );
+    let corrected = format!("{known}&customer_update[name]=auto");
+    w.post("/v1/checkout/sessions", &corrected).await;
 }
