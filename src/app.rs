@@ -14,6 +14,7 @@ use crate::http::auth::AdminAccess;
 use crate::http::edge::{Billing, Edge, EdgeSettings, Ports};
 use crate::http::idempotency::forget_hourly;
 use crate::http::limits::Limits as HttpLimits;
+use crate::http::return_urls::ReturnUrls;
 use crate::http::router::Router;
 use crate::http::server::{ControlSocket, Peer, Server};
 use crate::stripe::read::ReadClient;
@@ -292,8 +293,7 @@ fn billing(config: &Config) -> Billing {
     let portal = config.stripe.customer_portal_url.as_ref();
     Billing {
         checkout: config.checkout,
-        client_base_url: config.addresses.client.to_string(),
-        return_origins: config.addresses.return_origins.clone(),
+        return_urls: ReturnUrls::new(&config.addresses),
         portal_url: portal.map(ToString::to_string),
         connect_onboarding: config.events.connect_onboarding,
     }

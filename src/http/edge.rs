@@ -9,6 +9,7 @@ use crate::http::commands::Slots;
 use crate::http::cursor::CursorKey;
 use crate::http::idempotency::Running;
 use crate::http::limits::Limits;
+use crate::http::return_urls::ReturnUrls;
 use crate::http::server::{BoxFuture, Peer};
 use crate::stripe::signature::{Refusal, SecretSet};
 use bursar_actors::clock::Clock;
@@ -112,10 +113,8 @@ pub trait Stripe: Send + Sync + 'static {
 pub struct Billing {
     /// What checkout sessions ask for.
     pub checkout: Checkout,
-    /// The product's front end (`CLIENT_BASE_URL`).
-    pub client_base_url: String,
-    /// Origins a return address may have.
-    pub return_origins: Vec<String>,
+    /// Where people may be sent back to.
+    pub return_urls: ReturnUrls,
     /// The static customer portal.
     pub portal_url: Option<String>,
     /// Who may open Connect accounts.

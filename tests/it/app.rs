@@ -1,20 +1,22 @@
 //! A whole service on a port of its own, over a store in memory or another, and a client that sends bytes.
 
-use bursar::adapters::{EdgeHealth, EdgeIntake};
+use bursar::adapters::{EdgeHealth, EdgeIntake, EdgeStripe};
 use bursar::http::auth::AdminAccess;
-use bursar::http::edge::{Edge, EdgeSettings, Intake, IntakeError, Ports};
+use bursar::http::edge::{Billing, Edge, EdgeSettings, Intake, IntakeError, Ports};
 use bursar::http::limits::Limits;
+use bursar::http::return_urls::ReturnUrls;
 use bursar::http::router::Router;
 use bursar::http::server::{BoxFuture, Peer, Server};
 use bursar::stripe::signature::{Refusal, SecretSet, sign};
 use bursar_actors::clock::{Clock, TestClock};
 use bursar_actors::core_reducer::CoreReducer;
-use bursar_actors::ports::{PortFuture, ReadAnswer, ReadError, StripeRead};
+use bursar_actors::ports::{CallEnd, PortFuture, ReadAnswer, ReadError, StripeRead, StripeWrite};
 use bursar_actors::tree::{Deps, Tree};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::ids::{Scope, Timestamp};
 use bursar_domain::plans::{Catalogue, Limit, Plan, PlanEffect, SubscriptionPlan};
 use bursar_domain::settings::Settings;
+use bursar_domain::stripe_call::StripeCall;
 use bursar_store::MemStore;
 use bursar_store::api::{Accepted, Inbound, Store};
 use std::collections::BTreeMap;
@@ -97,6 +99,29 @@ impl StripeRead for EmptyStripe {
             request_id: String::new(),
         };
         Box::pin(std::future::ready(Ok(answer)))
+    }
+}
+
+impl StripeWrite for EmptyStripe {
+    fn send(&self, _: StripeCall, _: String, _: Duration) -> PortFuture<'_, CallEnd> {
+        let reason = "nobody takes orders here".to_owned();
+        Box::pin(std::future::ready(CallEnd::NotSent { reason }))
+    }
+}
+
+fn billing() -> Billing {
+    let addresses =
+        bursar_config::Addresses::on_this_machine(SocketAddr::from(([127, 0, 0, 1], 80)));
+    Billing {
+        checkout: bursar_config::Checkout {
+            automatic_tax: true,
+            promotion_codes: true,
+            address_update: true,
+            tax_id_collection: false,
+        },
+        return_urls: ReturnUrls::new(&addresses),
+        portal_url: None,
+        connect_onboarding: bursar_config::ConnectOnboarding::Operator,
     }
 }
 
@@ -189,6 +214,10 @@ impl App {
             intake: Arc::clone(&gate) as Arc<dyn Intake>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             health: Arc::new(EdgeHealth::new(tree.health(), tree.circuits())),
+            stripe: Arc::new(EdgeStripe::new(
+                Arc::clone(&stripe) as Arc<dyn StripeRead>,
+                Arc::clone(&stripe) as Arc<dyn StripeWrite>,
+            )),
         };
         let here = vec![bursar_config::Cidr::parse("127.0.0.0/8").unwrap()];
         let edge_settings = EdgeSettings {
@@ -196,6 +225,7 @@ impl App {
             admin: AdminAccess::new(ADMIN_KEY.to_owned().into(), here),
             limits: limits.clone(),
             trust_proxy: Vec::new(),
+            billing: billing(),
             app_base_url: "https://billing.example.com".to_owned(),
             version: "0.0.0-test",
         };

@@ -15,14 +15,6 @@ const READ: Auth = Auth::Scopes(&[
     Scope::Connect,
 ]);
 
-/// Codes any order to Stripe may end with.
-const ORDERED: &[Code] = &[
-    Code::StripeDeclined,
-    Code::StripeRefused,
-    Code::StripeUnavailable,
-    Code::StripeCircuitOpen,
-    Code::NotAppliedYet,
-];
 const CHECKOUT: &[Code] = &[
     Code::SubscriptionExists,
     Code::UnknownPlan,

@@ -1,0 +1,4 @@
+//! Orders to Stripe, from a program's request to what the sandbox did: real sockets, real files, real signatures.
+
+mod checkout;
+pub(crate) mod stand;
