@@ -100,8 +100,11 @@ pub fn plan(order: &PlanCheckout, command: &CommandId) -> StripeCall {
 /// The call for this customer, who was not known when it was written. What the customer may correct at checkout is read
 /// from the call, not from today's configuration, so that a restart with other switches sends the same bytes:
 /// `billing_address_collection=auto` (what Stripe does anyway) stands for `CHECKOUT_ADDRESS_UPDATE`, and collecting a tax
-/// id makes Stripe demand that the name may change.
+/// id makes Stripe demand that the name may change. A call that names a customer stays as it is.
 pub fn with_customer(mut call: StripeCall, customer: &CustomerId) -> StripeCall {
+    if call.param("customer").is_some() {
+        return call;
+    }
     let saves_address = call.param("billing_address_collection").is_some();
     let saves_name = call.param("tax_id_collection[enabled]").is_some();
     for (is_saved, name) in [

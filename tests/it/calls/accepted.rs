@@ -17,6 +17,9 @@ use bursar_actors::ports::CallEnd;
 use bursar_domain::ids::{ChargeId, DisputeId, InvoiceId, ObjectId, Scope, SubscriptionId};
 use bursar_domain::plans::CheckoutMode;
 use bursar_domain::stripe_call::{Method, Operation, StripeCall};
+use proptest::collection::btree_map;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
 use std::collections::BTreeMap;
 
 #[tokio::test]
@@ -314,4 +317,35 @@ async fn paused(world: &mut World) -> SubscriptionId {
     let id = text(&made, "id");
     assert_eq!(world.control.object(id).unwrap()["status"], "paused");
     SubscriptionId::parse(id).unwrap()
+}
+
+#[tokio::test]
+async fn any_text_arrives_as_it_was_ordered() {
+    let mut world = World::start().await;
+    let customer = world.customer().await;
+    let texts = btree_map("[a-z]{1,40}", "(?s).{1,120}", 1..40);
+    let mut runner = TestRunner::deterministic();
+    for _ in 0..40 {
+        let sent: BTreeMap<String, String> = texts.new_tree(&mut runner).unwrap().current();
+        let order = CustomerChange {
+            customer: customer.clone(),
+            name: None,
+            email: None,
+            metadata: sent
+                .clone()
+                .into_iter()
+                .map(|(k, v)| (k, Some(v)))
+                .collect(),
+        };
+        let seen = world.took(update(&order, &command("cmd_text"))).await;
+        for (key, value) in &sent {
+            assert_eq!(seen["metadata"][key], value.as_str(), "{key}");
+        }
+        // An object holds 50 keys.
+        let forget = CustomerChange {
+            metadata: sent.into_keys().map(|key| (key, None)).collect(),
+            ..order
+        };
+        world.took(update(&forget, &command("cmd_text"))).await;
+    }
 }

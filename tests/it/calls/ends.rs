@@ -399,3 +399,27 @@ async fn the_wire_carries_key_version_account_and_form() {
     assert!(asked[2].ends_with("\r\n\r\n") && !asked[2].contains("stripe-account"));
     assert!(asked[3].ends_with("\r\n\r\nbilling_cycle_anchor=now"));
 }
+
+#[tokio::test]
+async fn a_connection_that_dies_under_a_second_order_does_not_send_it_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let first = read_request(&mut stream).await;
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{DATED}\r\n{{}}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let second = read_request(&mut stream).await;
+            *count.lock().unwrap() += usize::from(!first.is_empty());
+            *count.lock().unwrap() += usize::from(!second.is_empty());
+        }
+    });
+    let client = client(&base);
+    let first = client.send(order(), "k-1".to_owned(), WITHIN).await;
+    assert_eq!(first, answered(200, "{}"));
+    let second = client.send(order(), "k-2".to_owned(), WITHIN).await;
+    assert_eq!(second, unknown("the connection broke before an answer"));
+    assert_eq!(*asked.lock().unwrap(), 2);
+}

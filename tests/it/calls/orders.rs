@@ -124,6 +124,7 @@ fn late_customers() -> impl Strategy<Value = StripeCall> {
             let late = with_customer(plan(&late, &command), &customer);
             assert_eq!(late, plan(&early, &command));
             assert_eq!(late.params.last().unwrap().0, "customer");
+            assert_eq!(with_customer(late.clone(), &customer), late);
             late
         },
     )
