@@ -24,7 +24,7 @@ pub fn is_in_text(text: &str) -> bool {
     let bytes = text.as_bytes();
     let mut start = 0;
     while start < bytes.len() {
-        let stands_alone = start == 0 || !bytes[start - 1].is_ascii_alphanumeric();
+        let stands_alone = start == 0 || !is_of_word(bytes[start - 1]);
         if !bytes[start].is_ascii_digit() || !stands_alone {
             start += 1;
             continue;
@@ -40,15 +40,17 @@ pub fn is_in_text(text: &str) -> bool {
             }
             end += 1;
         }
-        let ends_alone = bytes
-            .get(end)
-            .is_none_or(|next| !next.is_ascii_alphanumeric());
+        let ends_alone = bytes.get(end).is_none_or(|next| !is_of_word(*next));
         if ends_alone && is_issued(&digits) && has_check_digit(&digits) {
             return true;
         }
         start = end.max(start + 1);
     }
     false
+}
+
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 fn is_issued(digits: &[u8]) -> bool {

@@ -287,7 +287,7 @@ async fn what_waits_unclaimed_is_given_to_a_tenant_once() {
 async fn circuit(app: &App, name: &str) -> Value {
     let all = get(app, "/api/v1/circuits").await;
     let all = all["data"].as_array().unwrap();
-    assert_eq!(all.len(), 6);
+    assert_eq!(all.len(), 8);
     let found = all.iter().find(|circuit| circuit["name"] == name);
     found.unwrap().clone()
 }
