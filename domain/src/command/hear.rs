@@ -11,6 +11,7 @@ use crate::input::Ctx;
 use crate::message::Message;
 use crate::reread::Answer;
 use crate::stripe_call::Operation;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 impl CommandState {
@@ -78,13 +79,7 @@ impl CommandState {
     }
 
     /// Takes what a caller needs of an answer, and hands the object to whom it belongs.
-    fn answered(
-        &mut self,
-        object: &Value,
-        body: Option<&serde_json::value::RawValue>,
-        date: i64,
-        is_replayed: bool,
-    ) {
+    fn answered(&mut self, object: &Value, body: Option<&RawValue>, date: i64, is_replayed: bool) {
         let Some(order) = &self.order else { return };
         let text = |name: &str| object[name].as_str().map(str::to_owned);
         if !self.is_erased {
@@ -148,11 +143,11 @@ impl CommandState {
             return;
         }
         self.unsure_since.get_or_insert(now);
-        let is_free = self
+        let is_told_by_nothing = self
             .order
             .as_ref()
-            .is_none_or(|order| order.call.operation.is_free());
-        if is_free {
+            .is_none_or(|order| proof::lookup_path(order, self.begun_at).is_none());
+        if is_told_by_nothing {
             // What may have been made costs nothing, and nobody could be sent there any more.
             self.fail("stripe_unavailable", 0, &Value::Null, "", now);
             self.is_spent = true;
@@ -160,6 +155,7 @@ impl CommandState {
             self.looking = Some(Looking {
                 last_try_at,
                 look: 1,
+                after: None,
             });
         }
     }
@@ -169,9 +165,10 @@ impl CommandState {
             return Outcome::ignored("", "nothing is looked for");
         };
         match proof::found(order, id, answer) {
-            Found::Yes(object_id) => {
-                // What was found says less than the object itself.
-                self.is_replayed = true;
+            Found::Yes(object) => {
+                let object_id = object["id"].as_str().unwrap_or_default().to_owned();
+                let raw = RawValue::from_string(object.to_string()).ok();
+                self.answered(&object, raw.as_deref(), answer.date, false);
                 self.succeed(object_id, "", now);
                 Outcome::applied("").saying("found at Stripe: it did happen")
             }
@@ -184,6 +181,13 @@ impl CommandState {
                     now,
                 );
                 Outcome::applied("").saying("what it was about does not exist at Stripe")
+            }
+            Found::More(last) => {
+                self.looking = Some(Looking {
+                    after: Some(last),
+                    ..looking
+                });
+                Outcome::applied("").saying("not among the newest at Stripe: looked for further on")
             }
             Found::No => {
                 if looking.look >= COUNTING_LOOK {
@@ -206,6 +210,7 @@ impl CommandState {
                 }
                 self.looking = Some(Looking {
                     look: looking.look + 1,
+                    after: None,
                     ..looking
                 });
                 Outcome::applied("").saying("looked for and not found (yet)")

@@ -86,6 +86,8 @@ struct Looking {
     last_try_at: Timestamp,
     /// The look that is due, from 1.
     look: u32,
+    /// After which object of its list it goes on.
+    after: Option<String>,
 }
 
 /// What only the caller may see: where a payer is sent, what a person is told.

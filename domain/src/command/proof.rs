@@ -21,10 +21,12 @@ const SKEW_SECONDS: i64 = 300;
 /// What a look found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// It took effect; the object it made or changed.
-    Yes(String),
+    /// It took effect; the object it made or changed, as it is now.
+    Yes(Value),
     /// Not (yet).
     No,
+    /// Not on this page; the list goes on after this object.
+    More(String),
     /// The object it was about does not exist.
     Gone,
 }
@@ -58,8 +60,10 @@ pub(super) fn lookup_path(order: &CommandOrder, begun_at: Timestamp) -> Option<S
         Operation::InvoiceFinalize => format!("/v1/invoices/{id}"),
         Operation::CustomerUpdate => format!("/v1/customers/{id}"),
         Operation::DisputeUpdate => format!("/v1/disputes/{id}"),
-        Operation::CheckoutCreate
-        | Operation::PortalCreate
+        Operation::CheckoutCreate => {
+            format!("/v1/checkout/sessions?limit=100&created%5Bgte%5D={since}")
+        }
+        Operation::PortalCreate
         | Operation::InvoicePreview
         | Operation::AccountLinkCreate
         | Operation::LoginLinkCreate => return None,
@@ -75,10 +79,14 @@ pub(super) fn found(order: &CommandOrder, command: &CommandId, answer: &Answer) 
         return Found::No;
     };
     let is_ours = |object: &Value| object["metadata"]["command_id"] == command.as_str();
-    let id = |object: &Value| object["id"].as_str().unwrap_or_default().to_owned();
     if let Some(list) = object["data"].as_array() {
         let mine = list.iter().find(|object| is_ours(object));
-        return mine.map_or(Found::No, |object| Found::Yes(id(object)));
+        let last = list.last().and_then(|object| object["id"].as_str());
+        return match (mine, last) {
+            (Some(object), _) => Found::Yes(object.clone()),
+            (None, Some(last)) if object["has_more"] == true => Found::More(last.to_owned()),
+            (None, _) => Found::No,
+        };
     }
     let status = object["status"].as_str().unwrap_or_default();
     let is_done = match order.call.operation {
@@ -92,7 +100,7 @@ pub(super) fn found(order: &CommandOrder, command: &CommandId, answer: &Answer) 
         _ => is_ours(&object),
     };
     if is_done {
-        Found::Yes(id(&object))
+        Found::Yes(object)
     } else {
         Found::No
     }

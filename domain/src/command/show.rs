@@ -10,7 +10,7 @@ use crate::effect::{Alert, Effect};
 use crate::ids::{CommandId, CustomerId, Scope, Timestamp};
 use crate::message::Message;
 use crate::project::Projection;
-use crate::reread::{Reread, RereadTarget};
+use crate::reread::{Reread, RereadTarget, escaped};
 use crate::rows::{Personal, Row, RowKind};
 use serde_json::{Value, json};
 
@@ -110,12 +110,18 @@ impl CommandState {
         let before = usize::try_from(looking.look.saturating_sub(1)).unwrap_or(usize::MAX);
         let further = i64::try_from(before.saturating_sub(LOOKS_MS.len() - 1)).unwrap_or(i64::MAX);
         let after_ms = LOOKS_MS[before.min(LOOKS_MS.len() - 1)] + further * LOOKS_APART_MS;
+        // The next page of a list is read at once: the look is one look.
+        let (path, after_ms) = match &looking.after {
+            Some(after) => (format!("{path}&starting_after={}", escaped(after)), 0),
+            None => (path, after_ms),
+        };
         let target = RereadTarget::Lookup { path };
         let reread = Effect::Reread(Reread {
             scope: order.call.scope.clone(),
             target,
         });
-        let name = format!("look:{}.{}", self.generation, looking.look);
+        let after = looking.after.as_deref().unwrap_or_default();
+        let name = format!("look:{}.{}.{after}", self.generation, looking.look);
         Some(reread.intent(key, &name, looking.last_try_at.plus_ms(after_ms), None))
     }
 
