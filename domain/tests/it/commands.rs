@@ -298,9 +298,15 @@ fn only_two_late_looks_that_find_nothing_raise_the_generation() {
 fn a_look_that_finds_it_ends_it_at_once() {
     let mut one = One::begun(&refund());
     one.result(&lost());
-    one.look(
-        &json!({"object": "list", "data": [{"id": "re_1", "metadata": {"command_id": "cmd_1"}}]}),
-    );
+    // It stands on the second page of a long list.
+    let page =
+        json!({"object": "list", "has_more": true, "data": [{"id": "re_7", "metadata": {}}]});
+    one.look(&page);
+    assert_eq!((one.status(), one.looks()), ("unknown", 2));
+    let found =
+        json!({"id": "re_1", "payment_intent": "pi_1", "metadata": {"command_id": "cmd_1"}});
+    one.look(&json!({"object": "list", "has_more": false, "data": [found]}));
+    assert!(matches!(&one.told[0].1, Message::Answer(answer) if answer.target.id() == "re_1"));
     assert_eq!(one.status(), "succeeded");
     assert_eq!(
         (one.row["objectId"].as_str(), one.calls()),
