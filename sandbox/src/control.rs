@@ -141,6 +141,17 @@ impl Control {
             .collect()
     }
 
+    /// How many objects of a kind have this text in a field, in all accounts.
+    pub fn count_objects(&self, kind: &str, field: &str, text: &str) -> usize {
+        let mut world = self.shared.world();
+        let accounts = world.account_ids();
+        let of = |w: &World| w.newest(kind).filter(|one| one[field] == text).count();
+        accounts
+            .iter()
+            .map(|account| world.within(account, |w| of(w)))
+            .sum()
+    }
+
     /// Where events go, and with which secrets they are signed.
     pub fn set_webhook(&self, url: Option<String>, secrets: Vec<String>) {
         let mut switches = self.shared.switches();

@@ -8,12 +8,15 @@
 //!
 //! `stopping` asks the same binary to end by signals, with clients that do not let go.
 //!
+//! `orders` kills it around calls to a Stripe that fails in every way the sandbox knows.
+//!
 //! `poison` (feature `mutants`) measures what a tenant whose events panic costs its neighbours.
 //!
 //! `BURSAR_KILLS` sets the rounds (5), `BURSAR_BIN` the binary (this build's), `BURSAR_SEED` the seed.
 
 #![allow(clippy::unwrap_used, reason = "a failed call is a failed test")]
 
+mod orders;
 #[cfg(feature = "mutants")]
 mod poison;
 mod server;

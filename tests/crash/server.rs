@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 /// The secret events are signed with.
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_crash_suite_0123456789abcdef";
-const ADMIN_KEY: &str = "crash-suite-operator-key-0123456789abcdef";
+/// The operator's key.
+pub(crate) const ADMIN_KEY: &str = "crash-suite-operator-key-0123456789abcdef";
 
 /// Wall-clock seconds: signatures carry them.
 pub(crate) fn unix_now() -> i64 {
@@ -22,6 +23,8 @@ pub(crate) struct Settings {
     folder: PathBuf,
     drain_seconds: u32,
     mutant: Option<&'static str>,
+    stripe_base: String,
+    plans: Option<PathBuf>,
 }
 
 impl Settings {
@@ -30,6 +33,8 @@ impl Settings {
             folder: folder.to_owned(),
             drain_seconds: 25,
             mutant: None,
+            stripe_base: "http://127.0.0.1:9".to_owned(),
+            plans: None,
         }
     }
 
@@ -38,6 +43,17 @@ impl Settings {
     pub(crate) fn mutant(self, id: &'static str) -> Self {
         Self {
             mutant: Some(id),
+            ..self
+        }
+    }
+
+    /// With a Stripe that is there, and a catalogue of its prices.
+    pub(crate) fn stripe(self, base: &str, plans: &str) -> Self {
+        let file = self.folder.join("plans.toml");
+        std::fs::write(&file, plans).expect("the folder can be written");
+        Self {
+            stripe_base: base.to_owned(),
+            plans: Some(file),
             ..self
         }
     }
@@ -90,8 +106,14 @@ impl Server {
             )
             .env("APP_BASE_URL", "http://127.0.0.1:8087")
             .env("STRIPE_API_KEY", "sk_test_crash_suite_0123456789")
-            .env("STRIPE_API_BASE", "http://127.0.0.1:9")
+            .env("STRIPE_API_BASE", &settings.stripe_base)
             .env("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET)
+            .envs(
+                settings
+                    .plans
+                    .as_ref()
+                    .map(|file| ("BURSAR_PLANS_FILE", file)),
+            )
             .envs(settings.mutant.map(|id| ("SEEDED_BUG", id)))
             .stdout(Stdio::piped())
             .stderr(stderr)
