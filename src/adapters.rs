@@ -8,7 +8,6 @@ use bursar_actors::intake::{Intake, Refused};
 use bursar_actors::observer::Health;
 use bursar_actors::tree::Waker;
 use bursar_domain::aggregate::AggregateKey;
-use bursar_domain::decision::Lane;
 use bursar_store::api::{Accepted, Inbound};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -60,7 +59,7 @@ impl HttpIntake for EdgeIntake {
     }
 }
 
-/// The observer's health and the lanes' breakers, as the edge asks them.
+/// The observer's health and the circuits, as the edge asks them.
 pub struct EdgeHealth {
     health: watch::Receiver<Health>,
     circuits: Circuits,
@@ -101,7 +100,7 @@ impl HttpHealth for EdgeHealth {
         let views = self.circuits.all().into_iter();
         views
             .map(|view| Circuit {
-                name: view.lane.as_str(),
+                name: view.name,
                 state: view.state.as_str(),
                 since: Some(view.since),
             })
@@ -109,13 +108,7 @@ impl HttpHealth for EdgeHealth {
     }
 
     fn reset_circuit(&self, name: &str) -> BoxFuture<bool> {
-        let lane = Lane::ALL.into_iter().find(|lane| lane.as_str() == name);
-        let circuits = self.circuits.clone();
-        Box::pin(async move {
-            match lane {
-                Some(lane) => circuits.reset(lane).await,
-                None => false,
-            }
-        })
+        let (circuits, name) = (self.circuits.clone(), name.to_owned());
+        Box::pin(async move { circuits.reset(&name).await })
     }
 }

@@ -54,6 +54,14 @@ pub enum ReadError {
     /// 401 or 403: our key is wrong or limited. Asking again soon changes nothing.
     #[error("the key was refused ({0})")]
     Auth(u16),
+    /// Not asked: the gate lets nothing through now.
+    #[error("not asked: {}", circuit.as_deref().map_or("the allowance of requests is used up", |_| "a circuit is open"))]
+    Refused {
+        /// The open circuit; none: the allowance is used up.
+        circuit: Option<String>,
+        /// When to ask again.
+        retry_after: Duration,
+    },
     /// Any other status: asking again changes nothing.
     #[error("unexpected answer {status}: {detail}")]
     Unexpected {
@@ -199,7 +207,7 @@ pub enum Outcome {
     },
     /// It did not work this time.
     Retry {
-        /// Not before (the lane's own delay if `None`).
+        /// Not before (the lane's own delay if `None`); exactly then if the attempt does not count.
         after: Option<Duration>,
         /// What went wrong.
         error: String,
@@ -214,4 +222,9 @@ pub enum Outcome {
 pub trait Performer: Send + Sync + 'static {
     /// One attempt. A panic counts as a failed attempt.
     fn perform(&self, effect: DueEffect) -> PortFuture<'_, Outcome>;
+    /// How a due effect ends without an attempt, because its time is over. Asked of each before its attempt, and while
+    /// the circuit is open too. Quick: no I/O.
+    fn overdue(&self, _effect: &DueEffect) -> Option<Outcome> {
+        None
+    }
 }

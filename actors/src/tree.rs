@@ -5,11 +5,12 @@
 //! and crashes are safe: the next start sweeps up.
 
 use crate::boot::Boot;
-use crate::circuits::{Circuits, Shown};
+use crate::circuits::{Announcer, Circuits, Shown};
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::entities::EntitiesMsg;
 use crate::env::{Beats, Core, Env, Exit, Gauges};
+use crate::gate::{self, Gate};
 use crate::intake::Intake;
 use crate::limits::Limits;
 use crate::observer::{Health, ObserverMsg};
@@ -75,6 +76,7 @@ pub struct Tree {
     intake: Intake,
     health: watch::Receiver<Health>,
     settling: JoinHandle<()>,
+    auditing: JoinHandle<()>,
 }
 
 impl Tree {
@@ -82,10 +84,18 @@ impl Tree {
     pub async fn start(deps: Deps) -> Result<Self, StartError> {
         let boot = Boot::begin(deps.store.as_ref(), deps.limits.boot_suspicion).await?;
         let mut performers: Performers = Performers::new();
+        let patience = deps.limits.trouble.clone();
+        let (announcer, audit) = Announcer::new(Arc::clone(&deps.store), patience);
+        let gate = Arc::new(Gate::new(
+            Arc::clone(&deps.clock),
+            gate::requests_per_second(deps.settings.livemode),
+            announcer.clone(),
+        ));
         let reads = StripeReads::new(
             deps.stripe_read,
             Arc::clone(&deps.reducer),
             Arc::clone(&deps.clock),
+            Arc::clone(&gate),
         );
         performers.insert(Lane::StripeRead, Arc::new(reads));
         performers.insert(Lane::Alert, Arc::new(LogAlerts));
@@ -105,6 +115,8 @@ impl Tree {
             beats: Beats::default(),
             gauges: Gauges::default(),
             circuits: Shown::default(),
+            announcer,
+            gate,
             exit: watch::Sender::new(None),
         });
         let intake = Intake::new(Arc::clone(&env));
@@ -119,12 +131,14 @@ impl Tree {
             .await
             .map_err(|error| StartError::Actor(error.to_string()))?;
         let settling = tokio::spawn(settle_later(Arc::clone(&env)));
+        let auditing = tokio::spawn(audit);
         Ok(Self {
             env,
             root,
             intake,
             health,
             settling,
+            auditing,
         })
     }
 
@@ -145,7 +159,12 @@ impl Tree {
         self.health.clone()
     }
 
-    /// The lanes' circuit breakers.
+    /// What every request to Stripe passes.
+    pub fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.env.gate)
+    }
+
+    /// Every circuit breaker.
     pub fn circuits(&self) -> Circuits {
         Circuits::new(Arc::clone(&self.env))
     }
@@ -208,6 +227,7 @@ impl Tree {
         directory.outbound.cast(OutboundMsg::Drain(done));
         stages.run("outbound", 3, lanes).await;
         self.settling.abort();
+        stages.run("audit", 1, self.env.announcer.flush()).await;
         let store = self.env.store.as_ref();
         let settled = async { say(self.env.boot.settle(store).await) };
         stages.run("boot", 2, settled).await;
@@ -231,6 +251,7 @@ impl Tree {
 impl Drop for Tree {
     fn drop(&mut self) {
         self.settling.abort();
+        self.auditing.abort();
         self.root.kill();
     }
 }

@@ -72,8 +72,8 @@ pub struct Check {
 /// A circuit breaker as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Circuit {
-    /// Its name, e.g. `stripe_read`.
-    pub name: &'static str,
+    /// Its name, e.g. `stripe`, `stripe:acct_…`, `mail`.
+    pub name: String,
     /// `closed`, `half_open` or `open`.
     pub state: &'static str,
     /// Since when, if known.
