@@ -17,6 +17,11 @@ pub(super) const ACCOUNTS_MAX: usize = 1_024;
 /// The label of every connected account's circuit.
 pub(super) const ACCOUNT_LABEL: &str = "stripe_account";
 
+/// Before an account's id: the name of its circuit.
+pub(super) const ACCOUNT_PREFIX: &str = "stripe:";
+/// Its effects are put off one by one and come back this far apart.
+const STEP: Duration = Duration::from_millis(10);
+
 #[derive(Debug)]
 pub(super) struct Account {
     /// None for the platform: what it meets is the host.
@@ -45,9 +50,10 @@ impl Accounts {
             if self.all.len() > ACCOUNTS_MAX {
                 self.forget_one(now);
             }
-            let name = |id: &str| Guarded::new(format!("stripe:{id}"), ACCOUNT_LABEL, now);
+            let name = |id: &str| format!("{ACCOUNT_PREFIX}{id}");
+            let circuit = |id: &str| Guarded::new(name(id), ACCOUNT_LABEL, STEP, now);
             let made = Account {
-                circuit: scope.0.as_ref().map(|id| name(id.as_str())),
+                circuit: scope.0.as_ref().map(|id| circuit(id.as_str())),
                 bucket: Bucket::new(self.per_second, now.uptime),
                 used: now.uptime,
             };

@@ -95,7 +95,7 @@ mod tests {
 
     fn granted(budget: &mut Budget, now: Duration) -> u64 {
         let mut granted = 0;
-        while budget.has(now) {
+        while granted < 10_000 && budget.has(now) {
             budget.count(true, now);
             granted += 1;
         }

@@ -14,8 +14,6 @@ use std::time::Duration;
 const PROBE_MAX: Duration = Duration::from_secs(90);
 /// Wait of those who find a probe under way.
 const BEHIND_PROBE: Duration = Duration::from_millis(500);
-/// Distance of those who wait for a circuit to let calls through again.
-const STEP: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(super) struct Guarded {
@@ -28,10 +26,12 @@ pub(super) struct Guarded {
     probe: Option<(u64, Duration)>,
     last_failure: String,
     waits: Spacing,
+    step: Duration,
 }
 
 impl Guarded {
-    pub(super) fn new(name: String, label: &'static str, now: Moment) -> Self {
+    /// A closed circuit; those who find it open come back `step` after each other.
+    pub(super) fn new(name: String, label: &'static str, step: Duration, now: Moment) -> Self {
         Self {
             breaker: Breaker::new(&name),
             name,
@@ -42,6 +42,7 @@ impl Guarded {
             probe: None,
             last_failure: String::new(),
             waits: Spacing::default(),
+            step,
         }
     }
 
@@ -89,7 +90,7 @@ impl Guarded {
             Circuit::HalfOpen if self.probe.is_none() => Ok(true),
             Circuit::HalfOpen | Circuit::Open => {
                 let earliest = self.opens_at(now);
-                Err(self.waits.wait(now.uptime, earliest, STEP))
+                Err(self.waits.wait(now.uptime, earliest, self.step))
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::breaker::Circuit;
 use crate::circuits::{Announcer, CircuitView, Transition};
 use crate::clock::Clock;
 use crate::metrics;
-use accounts::{ACCOUNT_LABEL, Accounts};
+use accounts::{ACCOUNT_LABEL, ACCOUNT_PREFIX, Accounts};
 use budget::Budget;
 use bursar_domain::decision::Lane;
 use bursar_domain::ids::{AccountId, Scope, Timestamp};
@@ -32,8 +32,6 @@ use std::time::Duration;
 
 /// The name of the host's circuit.
 pub const HOST: &str = "stripe";
-/// Before an account's id: the name of its circuit.
-const ACCOUNT_PREFIX: &str = "stripe:";
 /// The lanes that pass the gate, those somebody waits for first.
 pub const LANES: [Lane; 4] = [
     Lane::Stripe,
@@ -95,7 +93,8 @@ impl Gate {
     pub(crate) fn new(clock: Arc<dyn Clock>, per_second: u32, announcer: Announcer) -> Self {
         let now = moment(clock.as_ref());
         let inner = Inner {
-            host: Guarded::new(HOST.to_owned(), HOST, now),
+            // Its effects are not put off but stay due, so nobody has to queue.
+            host: Guarded::new(HOST.to_owned(), HOST, Duration::ZERO, now),
             accounts: Accounts::new(per_second),
             budget: Budget::new(),
             passes: 0,

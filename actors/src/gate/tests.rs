@@ -112,6 +112,11 @@ fn a_host_that_fails_opens_its_circuit_and_every_change_is_told_once() {
     );
     assert!(world.gate.check(&account(2)).is_err());
     assert_eq!(world.gate.room(), 0);
+    let again = refused(world.pass(&Scope::PLATFORM));
+    assert_eq!(
+        again.retry_after, no.retry_after,
+        "asking costs nobody time"
+    );
     assert_eq!(world.state("stripe:acct_1"), Circuit::Closed);
     world.sleep(6_100);
     assert_eq!(world.gate.room(), 1);
@@ -250,7 +255,7 @@ fn lanes_share_an_accounts_allowance_and_accounts_have_their_own() {
     let world = World::new(100);
     let drawn = |scope: &Scope, lane| {
         let mut count = 0;
-        while let Ok(pass) = world.gate.enter(scope, lane, false) {
+        while let (true, Ok(pass)) = (count < 1_000, world.gate.enter(scope, lane, false)) {
             pass.end(FarSide::Worked);
             count += 1;
         }

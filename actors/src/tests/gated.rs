@@ -48,7 +48,6 @@ async fn an_account_stuck_in_429_does_not_delay_the_others() {
     }
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(pending(&world, "acct_stuck"), 300);
-    let began = world.store.state().calls("postpone");
     for n in 300..310 {
         let text = "effect stripe_read acct_fine";
         world.send(&payment(n), text).await.unwrap();
@@ -59,9 +58,10 @@ async fn an_account_stuck_in_429_does_not_delay_the_others() {
     assert_eq!(circuits[0].state, Circuit::Closed, "the host works");
     assert_eq!(circuits[1].name, "stripe:acct_stuck");
     assert_ne!(circuits[1].state, Circuit::Closed);
-    let put_off = world.store.state().calls("postpone") - began;
-    println!("put off in two seconds: {put_off}");
-    // Once it works, all are read, none attempted twice meanwhile without need.
+    // Refused ones are put off without a request: a few times each, as its circuit opens again and again.
+    let put_off = world.store.state().calls("postpone");
+    println!("put off={put_off} of 300 in a minute");
+    assert!((300..=2_000).contains(&put_off), "{put_off}");
     *world.stripe.limited.lock().unwrap() = None;
     tokio::time::sleep(Duration::from_secs(900)).await;
     assert_eq!(pending(&world, "acct_stuck"), 0);
