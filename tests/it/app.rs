@@ -138,7 +138,7 @@ pub(crate) struct App {
     pub(crate) server: Server<Router>,
     stop: watch::Sender<bool>,
     pub(crate) serving: tokio::task::JoinHandle<()>,
-    _tree: Tree,
+    pub(crate) tree: Tree,
 }
 
 /// Waits short enough for tests; the ratios of the shipped ones are kept.
@@ -217,7 +217,7 @@ impl App {
             server,
             stop,
             serving,
-            _tree: tree,
+            tree,
         }
     }
     pub(crate) fn drain(&self) {
