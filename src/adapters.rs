@@ -6,8 +6,12 @@ use crate::http::edge::{
 use crate::http::server::{BoxFuture, Peer};
 use crate::stripe::signature::Refusal;
 use bursar_actors::circuits::Circuits;
+use bursar_actors::gate::{FarSide, Gate};
 use bursar_actors::intake::{Intake, Refused};
+use bursar_actors::metrics;
 use bursar_actors::observer::Health;
+use bursar_actors::outbound::gated_read::GatedRead;
+use bursar_actors::outbound::stripe_call::word_of;
 use bursar_actors::ports::{CallEnd, ReadAnswer, ReadError, StripeRead, StripeWrite};
 use bursar_actors::tree::Waker;
 use bursar_domain::aggregate::AggregateKey;
@@ -66,7 +70,7 @@ impl HttpIntake for EdgeIntake {
     }
 }
 
-/// The observer's health and the lanes' breakers, as the edge asks them.
+/// The observer's health and the circuits, as the edge asks them.
 pub struct EdgeHealth {
     health: watch::Receiver<Health>,
     circuits: Circuits,
@@ -107,7 +111,7 @@ impl HttpHealth for EdgeHealth {
         let views = self.circuits.all().into_iter();
         views
             .map(|view| Circuit {
-                name: view.lane.as_str(),
+                name: view.name,
                 state: view.state.as_str(),
                 since: Some(view.since),
             })
@@ -115,46 +119,53 @@ impl HttpHealth for EdgeHealth {
     }
 
     fn reset_circuit(&self, name: &str) -> BoxFuture<bool> {
-        let lane = Lane::ALL.into_iter().find(|lane| lane.as_str() == name);
-        let circuits = self.circuits.clone();
-        Box::pin(async move {
-            match lane {
-                Some(lane) => circuits.reset(lane).await,
-                None => false,
-            }
-        })
+        let (circuits, name) = (self.circuits.clone(), name.to_owned());
+        Box::pin(async move { circuits.reset(&name).await })
     }
 }
 
 /// How long a preview may take: somebody waits for it.
 const PREVIEW_WITHIN: Duration = Duration::from_secs(15);
 
-/// Stripe for handlers.
+/// Stripe for handlers: what they ask passes the gate like everything else.
 pub struct EdgeStripe {
-    read: Arc<dyn StripeRead>,
+    gate: Arc<Gate>,
+    read: GatedRead,
     write: Arc<dyn StripeWrite>,
 }
 
 impl EdgeStripe {
     /// Over the clients.
-    pub fn new(read: Arc<dyn StripeRead>, write: Arc<dyn StripeWrite>) -> Self {
-        Self { read, write }
+    pub fn new(gate: Arc<Gate>, read: Arc<dyn StripeRead>, write: Arc<dyn StripeWrite>) -> Self {
+        let read = GatedRead::new(read, Arc::clone(&gate), Lane::Stripe);
+        Self { gate, read, write }
     }
 }
 
 impl HttpStripe for EdgeStripe {
-    fn check(&self, _scope: &Scope) -> Result<(), Duration> {
-        Ok(())
+    fn check(&self, scope: &Scope) -> Result<(), Duration> {
+        self.gate
+            .check(scope)
+            .map_err(|refused| refused.retry_after)
     }
 
     fn get(&self, scope: Scope, path: String) -> BoxFuture<Result<ReadAnswer, ReadError>> {
-        let read = Arc::clone(&self.read);
-        Box::pin(async move { read.get(scope, path).await })
+        let read = self.read.clone();
+        Box::pin(async move { read.ask(scope, path, false).await })
     }
 
-    fn preview(&self, call: StripeCall) -> BoxFuture<CallEnd> {
-        let write = Arc::clone(&self.write);
+    fn preview(&self, call: StripeCall) -> BoxFuture<Result<CallEnd, Duration>> {
+        let (gate, write) = (Arc::clone(&self.gate), Arc::clone(&self.write));
         let key = format!("bursar_preview_{}", uuid::Uuid::now_v7().simple());
-        Box::pin(async move { write.send(call, key, PREVIEW_WITHIN).await })
+        Box::pin(async move {
+            let pass = gate
+                .enter(&call.scope, Lane::Stripe, false)
+                .map_err(|refused| refused.retry_after)?;
+            let operation = call.operation.as_str();
+            let end = write.send(call, key, PREVIEW_WITHIN).await;
+            metrics::stripe_request(operation, word_of(&end), pass.took());
+            pass.end(FarSide::from(&end));
+            Ok(end)
+        })
     }
 }

@@ -26,11 +26,9 @@ use bursar_actors::clock::Clock;
 use bursar_actors::core_reducer::CoreReducer;
 use bursar_actors::limits::Limits as ActorLimits;
 use bursar_actors::outbound::Performers;
-use bursar_actors::outbound::stripe_call::StripeCalls;
 use bursar_actors::ports::{StripeRead, StripeWrite};
 use bursar_actors::tree::{Deps, Drained, Tree};
 use bursar_config::{Config, StoreLocation, WebhookSecrets};
-use bursar_domain::decision::Lane;
 use bursar_domain::settings::Settings;
 use bursar_store::api::Store;
 use bursar_store::error::StoreError;
@@ -139,22 +137,18 @@ impl App {
         let write = WriteClient::new(&base, &api.api_key, &api.api_version).map_err(client)?;
         let (read, write): (Arc<dyn StripeRead>, Arc<dyn StripeWrite>) =
             (Arc::new(read), Arc::new(write));
-        let calls = Arc::new(StripeCalls::new(Arc::clone(&write), Arc::clone(&clock)));
-        let mut performers = Performers::new();
-        for lane in [Lane::Stripe, Lane::StripeRefund, Lane::StripeBackground] {
-            performers.insert(lane, calls.clone());
-        }
         let deps = Deps {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             reducer: Arc::new(CoreReducer),
             stripe_read: Arc::clone(&read),
+            stripe_write: Some(Arc::clone(&write)),
             settings: Arc::clone(&settings),
             limits: ActorLimits {
                 intake_silence: config.webhook_silence_alert,
                 ..ActorLimits::default()
             },
-            performers,
+            performers: Performers::new(),
         };
         let background = Background::start().map_err(|source| AppError::Setup {
             what: "cannot start the actors' threads",
@@ -184,7 +178,7 @@ impl App {
             intake: Arc::new(EdgeIntake::new(tree.intake(), tree.waker())),
             clock,
             health: Arc::new(EdgeHealth::new(tree.health(), tree.circuits())),
-            stripe: Arc::new(EdgeStripe::new(read, write)),
+            stripe: Arc::new(EdgeStripe::new(tree.gate(), read, write)),
         };
         let edge = Arc::new(Edge::new(
             ports,

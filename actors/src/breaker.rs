@@ -5,7 +5,7 @@
 //! three successes close it, one failure opens it again.
 //!
 //! Invariants: no clock and no randomness of its own (times are uptime, jitter follows the seed).
-//! Not here: what counts as a failure (`outbound::lane`), deadlines of calls.
+//! Not here: what counts as a failure (`outbound::lane`, `gate`), whose circuit it is, deadlines of calls.
 
 use crate::retry::{RetryPolicy, RetryShape};
 use std::collections::VecDeque;
@@ -88,6 +88,11 @@ impl Breaker {
             self.successes = 0;
         }
         self.circuit
+    }
+
+    /// When an open one lets the next call through.
+    pub fn until(&self) -> Duration {
+        self.until
     }
 
     /// How many calls may be begun now, with `running` in the making.

@@ -1,29 +1,174 @@
-//! The lanes' circuit breakers, for those who look at them and close them by hand.
+//! Every circuit breaker of a tree, for those who look at them, are told of them, and close them by hand.
 //!
-//! Invariants: what is shown is what the lane acted on last; only the lane changes its breaker.
-//! Failure: a lane that is just being restarted has a closed circuit, so there is nothing to reset.
+//! Invariants: what is shown is what was acted on last; a lane's breaker is changed by its lane alone, Stripe's circuits
+//! by the gate alone. Whoever changes one never waits: lines for the audit trail go into a short queue beside.
+//! Failure: a lane that is just being restarted has a closed circuit, so there is nothing to reset. Audit lines that
+//! find the queue full, or a store that is away for long, are left out; the log has them.
 
 use crate::breaker::Circuit;
 use crate::env::Env;
+use crate::gate;
+use crate::metrics;
 use crate::outbound::LaneMsg;
+use crate::retry::RetryPolicy;
 use bursar_domain::decision::Lane;
 use bursar_domain::ids::Timestamp;
+use bursar_store::api::{Administer, AuditEntry, Store};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-/// One lane's breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Audit lines that wait for the store.
+const QUEUE_MAX: usize = 256;
+/// Lines of one commit.
+const LINES_MAX: usize = 64;
+/// Tries to write lines down.
+const TRIES_MAX: u32 = 8;
+
+/// One circuit as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitView {
-    /// Whose.
-    pub lane: Lane,
+    /// `stripe`, `stripe:acct_…`, or the lane.
+    pub name: String,
     /// The state.
     pub state: Circuit,
     /// Since when.
     pub since: Timestamp,
 }
 
-/// What the lanes say of their breakers.
+/// A circuit changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Its name.
+    pub circuit: String,
+    /// Its word in metrics.
+    pub label: &'static str,
+    /// What it was.
+    pub from: Circuit,
+    /// What it is.
+    pub to: Circuit,
+    /// In words.
+    pub why: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What waits for the audit trail.
+#[derive(Debug)]
+pub(crate) enum Line {
+    /// A line.
+    Of(AuditEntry),
+    /// Answer once all before it is written.
+    Flush(oneshot::Sender<()>),
+}
+
+/// Tells log, metrics and audit trail of changes; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Announcer {
+    lines: mpsc::Sender<Line>,
+}
+
+impl Announcer {
+    /// An announcer, and the work that writes its lines down.
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        patience: RetryPolicy,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (lines, waiting) = mpsc::channel(QUEUE_MAX);
+        (Self { lines }, write_lines(store, patience, waiting))
+    }
+
+    /// An announcer whose lines a test reads.
+    #[cfg(test)]
+    pub(crate) fn overheard() -> (Self, mpsc::Receiver<Line>) {
+        let (lines, heard) = mpsc::channel(QUEUE_MAX);
+        (Self { lines }, heard)
+    }
+
+    /// Never waits.
+    pub(crate) fn announce(&self, transition: Transition) {
+        let Transition {
+            circuit,
+            label,
+            from,
+            to,
+            why,
+            at,
+        } = transition;
+        let (was, is) = (from.as_str(), to.as_str());
+        tracing::warn!(circuit, from = was, to = is, why, "circuit");
+        metrics::circuit_changed(label, to);
+        let action = match to {
+            Circuit::Open => "circuit.opened",
+            Circuit::HalfOpen => "circuit.half_open",
+            Circuit::Closed => "circuit.closed",
+        };
+        let line = AuditEntry {
+            at,
+            actor: "system".to_owned(),
+            action: action.to_owned(),
+            object_id: circuit,
+            tenant: None,
+            request_id: String::new(),
+            detail: why,
+        };
+        if let Err(error) = self.lines.try_send(Line::Of(line)) {
+            tracing::warn!(%error, "a change of a circuit is not in the audit trail");
+        }
+    }
+
+    /// Waits until what was announced before is written.
+    pub(crate) async fn flush(&self) {
+        let (told, heard) = oneshot::channel();
+        if self.lines.send(Line::Flush(told)).await.is_ok() {
+            // An error: the writer is gone, so nothing is written any more.
+            drop(heard.await);
+        }
+    }
+}
+
+async fn write_lines(
+    store: Arc<dyn Store>,
+    patience: RetryPolicy,
+    mut waiting: mpsc::Receiver<Line>,
+) {
+    let mut taken = Vec::with_capacity(LINES_MAX);
+    while waiting.recv_many(&mut taken, LINES_MAX).await > 0 {
+        let mut audit = Vec::new();
+        let mut flushed = Vec::new();
+        for line in taken.drain(..) {
+            match line {
+                Line::Of(entry) => audit.push(entry),
+                Line::Flush(told) => flushed.push(told),
+            }
+        }
+        if !audit.is_empty() {
+            write(store.as_ref(), &patience, audit).await;
+        }
+        for told in flushed {
+            let _ = told.send(());
+        }
+    }
+}
+
+async fn write(store: &dyn Store, patience: &RetryPolicy, audit: Vec<AuditEntry>) {
+    let write = Administer {
+        audit,
+        ..Administer::default()
+    };
+    for tries in 1..=TRIES_MAX {
+        match store.administer(write.clone()).await {
+            Ok(_) => return,
+            Err(error) if tries == TRIES_MAX => {
+                let lines = write.audit.len();
+                tracing::warn!(lines, %error, "changes of circuits are not in the audit trail");
+            }
+            Err(_) => tokio::time::sleep(patience.delay_capped(tries, "circuits")).await,
+        }
+    }
+}
+
+/// What the lanes say of their own breakers.
 #[derive(Debug, Default)]
 pub(crate) struct Shown {
     lanes: Mutex<BTreeMap<Lane, (Circuit, Timestamp)>>,
@@ -49,26 +194,33 @@ impl Circuits {
         Self { env }
     }
 
-    /// Every lane's, in the order of the lanes.
+    /// Stripe's first, then those of accounts that were ever open, then the other lanes'.
     pub fn all(&self) -> Vec<CircuitView> {
+        let mut views = self.env.gate.circuits();
         let shown = &self.env.circuits.lanes;
         let lanes = shown.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes
-            .iter()
-            .map(|(lane, (state, since))| CircuitView {
-                lane: *lane,
-                state: *state,
-                since: *since,
-            })
-            .collect()
+        views.extend(lanes.iter().map(|(lane, (state, since))| CircuitView {
+            name: lane.as_str().to_owned(),
+            state: *state,
+            since: *since,
+        }));
+        views
     }
 
-    /// Closes a lane's circuit. `false`: it was closed.
-    pub async fn reset(&self, lane: Lane) -> bool {
-        let Some(cell) = self.env.directory.lanes.get(&lane) else {
-            return false;
-        };
-        let (told, heard) = oneshot::channel();
-        cell.actor.cast(LaneMsg::Reset(told)) && heard.await.unwrap_or(false)
+    /// Closes a circuit. `false`: it was closed, or there is none of this name.
+    pub async fn reset(&self, name: &str) -> bool {
+        let lanes = &self.env.directory.lanes;
+        let mut own = lanes.iter().filter(|(lane, _)| !gate::LANES.contains(lane));
+        if let Some((_, cell)) = own.find(|(lane, _)| lane.as_str() == name) {
+            let (told, heard) = oneshot::channel();
+            return cell.actor.cast(LaneMsg::Reset(told)) && heard.await.unwrap_or(false);
+        }
+        let was_open = self.env.gate.reset(name);
+        if was_open {
+            for lane in gate::LANES {
+                self.env.directory.hint_lane(lane);
+            }
+        }
+        was_open
     }
 }

@@ -1,9 +1,10 @@
 //! What every actor of a tree shares: ports, limits, directory, signs of life, the way out.
 
 use crate::boot::Boot;
-use crate::circuits::Shown;
+use crate::circuits::{Announcer, Shown};
 use crate::clock::Clock;
 use crate::directory::Directory;
+use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::ports::Reducer;
 use bursar_domain::decision::Lane;
@@ -121,6 +122,8 @@ pub(crate) struct Env {
     pub(crate) beats: Beats,
     pub(crate) gauges: Gauges,
     pub(crate) circuits: Shown,
+    pub(crate) announcer: Announcer,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) exit: watch::Sender<Option<Exit>>,
 }
 

@@ -21,6 +21,7 @@ mod entities;
 mod entity;
 mod env;
 mod fair;
+pub mod gate;
 pub mod intake;
 pub mod limits;
 pub mod metrics;

@@ -1,6 +1,7 @@
 //! Every bound of the actors in one place, with its reason.
 
 use crate::retry::{RetryPolicy, RetryShape};
+use bursar_domain::decision::Lane;
 use std::time::Duration;
 
 /// Bounds and periods. All have defaults that fit a two-core machine.
@@ -60,6 +61,8 @@ pub struct Limits {
     pub attempt_max: Duration,
     /// Waits between attempts at an effect.
     pub effect_retry: RetryPolicy,
+    /// The same for orders to Stripe; their performer says when they end.
+    pub order_retry: RetryPolicy,
     /// How often core actors are asked for a sign of life.
     pub beat_every: Duration,
     /// Silence after which a core actor is killed and restarted.
@@ -87,6 +90,16 @@ fn policy(delay_ms: u64, delay_max_s: u64, attempts_max: u32) -> RetryPolicy {
         jitter_percent: 20,
     })
     .expect("the built-in shapes are in range")
+}
+
+impl Limits {
+    /// Waits between attempts at an effect of this lane.
+    pub fn retry_of(&self, lane: Lane) -> &RetryPolicy {
+        match lane {
+            Lane::Stripe | Lane::StripeRefund => &self.order_retry,
+            _ => &self.effect_retry,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -123,6 +136,8 @@ impl Default for Limits {
             attempt_max: Duration::from_secs(60),
             // 2 s doubling to 10 min: the 20 attempts of an effect span about two hours.
             effect_retry: policy(2_000, 600, 20),
+            // Somebody waits, and Stripe forgets keys after a day: often, and never given up by count.
+            order_retry: policy(500, 30, u32::MAX),
             beat_every: Duration::from_secs(1),
             silence_max: Duration::from_secs(30),
             probe_every: Duration::from_secs(10),

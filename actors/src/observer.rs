@@ -160,6 +160,7 @@ impl Actor for ObserverActor {
             ObserverMsg::Tick => {
                 state.beat(now);
                 state.ask(&myself, now);
+                state.args.env.gate.publish();
                 myself.send_after(state.args.env.limits.beat_every, || ObserverMsg::Tick);
             }
             ObserverMsg::Probed(Ok(())) => {

@@ -51,15 +51,17 @@ pub enum ReadError {
     /// 5xx.
     #[error("the server answered {0}")]
     Server(u16),
-    /// Not asked: calls are held back.
-    #[error("calls to Stripe are held back")]
-    Refused {
-        /// When to come back.
-        retry_after: Duration,
-    },
     /// 401 or 403: our key is wrong or limited. Asking again soon changes nothing.
     #[error("the key was refused ({0})")]
     Auth(u16),
+    /// Not asked: the gate lets nothing through now.
+    #[error("not asked: {}", circuit.as_deref().map_or("the allowance of requests is used up", |_| "a circuit is open"))]
+    Refused {
+        /// The open circuit; none: the allowance is used up.
+        circuit: Option<String>,
+        /// When to ask again.
+        retry_after: Duration,
+    },
     /// Any other status: asking again changes nothing.
     #[error("unexpected answer {status}: {detail}")]
     Unexpected {
@@ -90,6 +92,9 @@ pub struct CallAnswer {
     /// The JSON body, not parsed; an object for 2xx, an `error` otherwise.
     pub body: Vec<u8>,
 }
+
+/// The reason of a call whose answer did not come in time.
+pub const NO_ANSWER_IN_TIME: &str = "no whole answer in time";
 
 /// How one call ended. Source of the rows: Stripe API reference, "Errors", "Idempotent requests".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,7 +210,7 @@ pub enum Outcome {
     },
     /// It did not work this time.
     Retry {
-        /// Not before (the lane's own delay if `None`).
+        /// Not before (the lane's own delay if `None`); exactly then if the attempt does not count.
         after: Option<Duration>,
         /// What went wrong.
         error: String,
@@ -220,4 +225,9 @@ pub enum Outcome {
 pub trait Performer: Send + Sync + 'static {
     /// One attempt. A panic counts as a failed attempt.
     fn perform(&self, effect: DueEffect) -> PortFuture<'_, Outcome>;
+    /// How a due effect ends without an attempt, because its time is over. Asked of each before its attempt, and while
+    /// the circuit is open too. Quick: no I/O.
+    fn overdue(&self, _effect: &DueEffect) -> Option<Outcome> {
+        None
+    }
 }

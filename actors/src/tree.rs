@@ -5,18 +5,20 @@
 //! and crashes are safe: the next start sweeps up.
 
 use crate::boot::Boot;
-use crate::circuits::{Circuits, Shown};
+use crate::circuits::{Announcer, Circuits, Shown};
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::entities::EntitiesMsg;
 use crate::env::{Beats, Core, Env, Exit, Gauges};
+use crate::gate::{self, Gate};
 use crate::intake::Intake;
 use crate::limits::Limits;
 use crate::observer::{Health, ObserverMsg};
 use crate::outbound::alert::LogAlerts;
+use crate::outbound::stripe_call::StripeCalls;
 use crate::outbound::stripe_read::StripeReads;
 use crate::outbound::{OutboundMsg, Performers};
-use crate::ports::{Reducer, StripeRead};
+use crate::ports::{Reducer, StripeRead, StripeWrite};
 use crate::root::{RootActor, RootArgs, RootMsg};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Lane;
@@ -42,6 +44,8 @@ pub struct Deps {
     pub reducer: Arc<dyn Reducer>,
     /// GETs at Stripe.
     pub stripe_read: Arc<dyn StripeRead>,
+    /// Takes orders; without it their lanes settle as skipped.
+    pub stripe_write: Option<Arc<dyn StripeWrite>>,
     /// What reducers may know.
     pub settings: Arc<Settings>,
     /// Bounds.
@@ -75,6 +79,7 @@ pub struct Tree {
     intake: Intake,
     health: watch::Receiver<Health>,
     settling: JoinHandle<()>,
+    auditing: JoinHandle<()>,
 }
 
 impl Tree {
@@ -82,12 +87,27 @@ impl Tree {
     pub async fn start(deps: Deps) -> Result<Self, StartError> {
         let boot = Boot::begin(deps.store.as_ref(), deps.limits.boot_suspicion).await?;
         let mut performers: Performers = Performers::new();
+        let patience = deps.limits.trouble.clone();
+        let (announcer, audit) = Announcer::new(Arc::clone(&deps.store), patience);
+        let gate = Arc::new(Gate::new(
+            Arc::clone(&deps.clock),
+            gate::requests_per_second(deps.settings.livemode),
+            announcer.clone(),
+        ));
         let reads = StripeReads::new(
             deps.stripe_read,
             Arc::clone(&deps.reducer),
             Arc::clone(&deps.clock),
+            Arc::clone(&gate),
         );
         performers.insert(Lane::StripeRead, Arc::new(reads));
+        if let Some(write) = deps.stripe_write {
+            let calls = StripeCalls::new(write, Arc::clone(&deps.clock), Arc::clone(&gate));
+            let calls = Arc::new(calls);
+            for lane in [Lane::Stripe, Lane::StripeRefund, Lane::StripeBackground] {
+                performers.insert(lane, calls.clone());
+            }
+        }
         performers.insert(Lane::Alert, Arc::new(LogAlerts));
         performers.extend(deps.performers);
         let is_idle = |lane: &Lane| !performers.contains_key(lane);
@@ -105,6 +125,8 @@ impl Tree {
             beats: Beats::default(),
             gauges: Gauges::default(),
             circuits: Shown::default(),
+            announcer,
+            gate,
             exit: watch::Sender::new(None),
         });
         let intake = Intake::new(Arc::clone(&env));
@@ -119,12 +141,14 @@ impl Tree {
             .await
             .map_err(|error| StartError::Actor(error.to_string()))?;
         let settling = tokio::spawn(settle_later(Arc::clone(&env)));
+        let auditing = tokio::spawn(audit);
         Ok(Self {
             env,
             root,
             intake,
             health,
             settling,
+            auditing,
         })
     }
 
@@ -145,7 +169,12 @@ impl Tree {
         self.health.clone()
     }
 
-    /// The lanes' circuit breakers.
+    /// What every request to Stripe passes.
+    pub fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.env.gate)
+    }
+
+    /// Every circuit breaker.
     pub fn circuits(&self) -> Circuits {
         Circuits::new(Arc::clone(&self.env))
     }
@@ -208,6 +237,7 @@ impl Tree {
         directory.outbound.cast(OutboundMsg::Drain(done));
         stages.run("outbound", 3, lanes).await;
         self.settling.abort();
+        stages.run("audit", 1, self.env.announcer.flush()).await;
         let store = self.env.store.as_ref();
         let settled = async { say(self.env.boot.settle(store).await) };
         stages.run("boot", 2, settled).await;
@@ -231,6 +261,7 @@ impl Tree {
 impl Drop for Tree {
     fn drop(&mut self) {
         self.settling.abort();
+        self.auditing.abort();
         self.root.kill();
     }
 }

@@ -76,8 +76,8 @@ pub struct Check {
 /// A circuit breaker as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Circuit {
-    /// Its name, e.g. `stripe_read`.
-    pub name: &'static str,
+    /// Its name, e.g. `stripe`, `stripe:acct_…`, `mail`.
+    pub name: String,
     /// `closed`, `half_open` or `open`.
     pub state: &'static str,
     /// Since when, if known.
@@ -105,7 +105,8 @@ pub trait Stripe: Send + Sync + 'static {
     /// One GET, now.
     fn get(&self, scope: Scope, path: String) -> BoxFuture<Result<ReadAnswer, ReadError>>;
     /// One call that changes nothing (a preview), now.
-    fn preview(&self, call: StripeCall) -> BoxFuture<CallEnd>;
+    /// # Errors: held back, for so long.
+    fn preview(&self, call: StripeCall) -> BoxFuture<Result<CallEnd, Duration>>;
 }
 
 /// What orders to Stripe follow.

@@ -14,7 +14,7 @@ use crate::stripe::client::{
     word,
 };
 use crate::stripe::form;
-use bursar_actors::ports::{CallAnswer, CallEnd, PortFuture, StripeWrite};
+use bursar_actors::ports::{CallAnswer, CallEnd, NO_ANSWER_IN_TIME, PortFuture, StripeWrite};
 use bursar_domain::stripe_call::{Method, StripeCall};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Request, Response, Url};
@@ -118,7 +118,7 @@ fn unknown(reason: impl Into<String>) -> CallEnd {
 /// What broke, without the error's own text, which names the address.
 fn broken(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
-        "no whole answer in time"
+        NO_ANSWER_IN_TIME
     } else if error.is_body() || error.is_decode() {
         "the answer broke off"
     } else {

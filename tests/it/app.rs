@@ -163,7 +163,7 @@ pub(crate) struct App {
     pub(crate) server: Server<Router>,
     stop: watch::Sender<bool>,
     pub(crate) serving: tokio::task::JoinHandle<()>,
-    _tree: Tree,
+    pub(crate) tree: Tree,
 }
 
 /// Waits short enough for tests; the ratios of the shipped ones are kept.
@@ -197,6 +197,7 @@ impl App {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             reducer: Arc::new(CoreReducer),
             stripe_read: Arc::clone(&stripe) as Arc<dyn StripeRead>,
+            stripe_write: None,
             settings: Arc::clone(&settings),
             limits: bursar_actors::limits::Limits::default(),
             performers: bursar_actors::outbound::Performers::new(),
@@ -215,6 +216,7 @@ impl App {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             health: Arc::new(EdgeHealth::new(tree.health(), tree.circuits())),
             stripe: Arc::new(EdgeStripe::new(
+                tree.gate(),
                 Arc::clone(&stripe) as Arc<dyn StripeRead>,
                 Arc::clone(&stripe) as Arc<dyn StripeWrite>,
             )),
@@ -247,7 +249,7 @@ impl App {
             server,
             stop,
             serving,
-            _tree: tree,
+            tree,
         }
     }
     pub(crate) fn drain(&self) {

@@ -1,6 +1,9 @@
 //! A whole purchase through the door, read back through the API.
 
 use crate::app::App;
+use bursar_actors::gate::FarSide;
+use bursar_domain::decision::Lane;
+use bursar_domain::ids::{AccountId, Scope};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -287,7 +290,8 @@ async fn what_waits_unclaimed_is_given_to_a_tenant_once() {
 async fn circuit(app: &App, name: &str) -> Value {
     let all = get(app, "/api/v1/circuits").await;
     let all = all["data"].as_array().unwrap();
-    assert_eq!(all.len(), 8);
+    let names: Vec<_> = all.iter().map(|circuit| &circuit["name"]).collect();
+    assert_eq!(names, ["stripe", "mail", "notify", "identity", "alert"]);
     let found = all.iter().find(|circuit| circuit["name"] == name);
     found.unwrap().clone()
 }
@@ -295,10 +299,10 @@ async fn circuit(app: &App, name: &str) -> Value {
 #[tokio::test]
 async fn a_circuit_that_opened_is_closed_by_hand_once_and_the_audit_trail_says_so() {
     let app = App::start().await;
-    let closed = circuit(&app, "stripe_read").await;
+    let closed = circuit(&app, "stripe").await;
     assert_eq!(closed["state"], "closed", "{closed}");
     assert!(closed["since"].is_string(), "{closed}");
-    let reset = "POST /api/v1/circuits/stripe_read/reset";
+    let reset = "POST /api/v1/circuits/stripe/reset";
     app.operator(reset, "").await.is_problem(409);
     app.operator("POST /api/v1/circuits/coffee/reset", "")
         .await
@@ -316,7 +320,7 @@ async fn a_circuit_that_opened_is_closed_by_hand_once_and_the_audit_trail_says_s
         assert_eq!(reply.status, 200, "{reply:?}");
     }
     let mut tries = 0;
-    while circuit(&app, "stripe_read").await["state"] != "open" {
+    while circuit(&app, "stripe").await["state"] != "open" {
         tries += 1;
         assert!(tries < 1_000, "the circuit stays closed");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -331,5 +335,39 @@ async fn a_circuit_that_opened_is_closed_by_hand_once_and_the_audit_trail_says_s
     let lines = audit["data"].as_array().unwrap().iter();
     let resets: Vec<_> = lines.filter(|l| l["action"] == "circuit.reset").collect();
     assert_eq!(resets.len(), 1, "{audit}");
-    assert_eq!(resets[0]["objectId"], "stripe_read");
+    assert_eq!(resets[0]["objectId"], "stripe");
+}
+
+#[tokio::test]
+async fn an_accounts_circuit_is_listed_by_its_name_and_closed_by_hand() {
+    let app = App::start().await;
+    let gate = app.tree.gate();
+    let scope = Scope(Some(AccountId::parse("acct_1Stuck").unwrap()));
+    for _ in 0..10 {
+        let pass = gate.enter(&scope, Lane::Stripe, false).unwrap();
+        pass.end(FarSide::KeyRefused { status: 403 });
+    }
+    let listed = get(&app, "/api/v1/circuits").await;
+    assert_eq!(listed["data"][0]["state"], "closed", "{listed}");
+    assert_eq!(listed["data"][1]["name"], "stripe:acct_1Stuck");
+    assert_eq!(listed["data"][1]["state"], "open");
+    let reset = "POST /api/v1/circuits/stripe:acct_1Stuck/reset";
+    assert_eq!(app.operator(reset, "").await.status, 200);
+    app.operator(reset, "").await.is_problem(409);
+    assert!(gate.enter(&scope, Lane::Stripe, false).is_ok());
+    let mut actions = Vec::new();
+    while actions.len() < 3 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let audit = get(&app, "/api/v1/audit").await;
+        let lines = audit["data"].as_array().unwrap().iter();
+        let of = lines.filter(|line| line["objectId"] == "stripe:acct_1Stuck");
+        actions = of
+            .map(|line| line["action"].as_str().unwrap().to_owned())
+            .collect();
+    }
+    actions.sort();
+    assert_eq!(
+        actions,
+        ["circuit.closed", "circuit.opened", "circuit.reset"]
+    );
 }

@@ -104,6 +104,7 @@ async fn tree(store: &Arc<dyn Store>) -> Result<Tree, String> {
         clock: Arc::new(TestClock::at(START)),
         reducer: Arc::new(Notes),
         stripe_read: Arc::new(NoStripe),
+        stripe_write: None,
         settings: Arc::new(Settings::default()),
         limits: Limits::default(),
         performers: Performers::from([(Lane::Mail, mail)]),

@@ -3,13 +3,17 @@
 //! Invariants:
 //! - at most `lane_tasks_max` effects in the making, none twice at once;
 //! - the handler never waits for the network; attempts are counted in the store;
-//! - while a lane's breaker is open only probes are begun; the rest waits in the store, unattempted.
+//! - while the circuit is open only probes are begun; the rest waits in the store, unattempted. Lanes to Stripe share
+//!   the gate's circuit, each other has a breaker of its own;
+//! - what its performer calls overdue ends without an attempt, also while the circuit is open.
 //!
 //! Failure: a panicking or hanging performer is a failed attempt. If the process dies during an
 //! attempt the effect is still pending and is performed again: at least once.
 
 use crate::breaker::{Breaker, Circuit};
+use crate::circuits::Transition;
 use crate::env::Env;
+use crate::gate::{self, Gate};
 use crate::metrics;
 use crate::ports::{Outcome, Performer};
 use bursar_domain::decision::{EffectId, Lane};
@@ -17,6 +21,7 @@ use bursar_store::api::{DueEffect, EffectStatus, Inbound, Settle, Settled};
 use bursar_store::error::ErrorClass;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -24,6 +29,18 @@ use tokio::task::JoinSet;
 
 /// Tries to write down how an effect ended before it is left to be performed again.
 const CONCLUDE_TRIES: u32 = 8;
+/// Due effects looked through for overdue ones while the circuit is open.
+const OVERDUE_PAGE: usize = 256;
+/// How often that is done.
+const OVERDUE_EVERY: Duration = Duration::from_secs(1);
+/// A put-off shorter than this wakes the lane at its time; longer ones wait for the next tick after it.
+const WAKE_MAX: Duration = Duration::from_secs(5);
+
+/// Shortest put-off: each costs a commit.
+const WAIT_MIN: Duration = Duration::from_millis(20);
+
+/// What the far side showed: it worked, or it failed and how.
+type Shown = Result<(), String>;
 
 /// Messages of a lane.
 #[derive(Debug)]
@@ -32,10 +49,11 @@ pub(crate) enum LaneMsg {
     Hint,
     /// Time passes.
     Tick,
-    /// An attempt is over; whether the far side worked, if it showed.
+    /// An attempt is over; what the far side showed, if anything, and how long the effect was put off, if it was.
     Ended {
         id: EffectId,
-        far_side: Option<bool>,
+        far_side: Option<Shown>,
+        put_off: Option<Duration>,
     },
     /// Close the breaker; answers whether it was not closed.
     Reset(oneshot::Sender<bool>),
@@ -56,10 +74,100 @@ pub(crate) struct LaneState {
     myself: ActorRef<LaneMsg>,
     in_hand: BTreeSet<EffectId>,
     tasks: JoinSet<()>,
-    breaker: Breaker,
-    circuit: Circuit,
+    circuit: Guard,
+    overdue_next: Duration,
     draining: bool,
     drained: Vec<oneshot::Sender<()>>,
+}
+
+/// Whose circuit a lane obeys.
+enum Guard {
+    /// Its own.
+    Own {
+        breaker: Breaker,
+        shown: Circuit,
+        last_failure: String,
+    },
+    /// Stripe's.
+    Gate(Arc<Gate>),
+}
+
+impl Guard {
+    fn of(lane: Lane, env: &Env) -> Self {
+        if gate::LANES.contains(&lane) {
+            return Self::Gate(Arc::clone(&env.gate));
+        }
+        env.circuits.show(lane, Circuit::Closed, env.clock.now());
+        metrics::circuit_state(lane.as_str(), Circuit::Closed);
+        Self::Own {
+            breaker: Breaker::new(lane.as_str()),
+            shown: Circuit::Closed,
+            last_failure: String::new(),
+        }
+    }
+
+    fn room(&mut self, now: Duration, running: usize) -> usize {
+        match self {
+            Self::Own { breaker, .. } => breaker.room(now, running),
+            Self::Gate(gate) => gate.room(),
+        }
+    }
+
+    fn on(&mut self, far_side: Shown, now: Duration) {
+        // The gate hears of ends from the performers.
+        if let Self::Own {
+            breaker,
+            last_failure,
+            ..
+        } = self
+        {
+            breaker.on(far_side.is_ok(), now);
+            if let Err(why) = far_side {
+                *last_failure = why;
+            }
+        }
+    }
+
+    fn reset(&mut self, now: Duration) -> bool {
+        match self {
+            Self::Own { breaker, .. } => breaker.reset(now),
+            Self::Gate(gate) => gate.reset(gate::HOST),
+        }
+    }
+
+    /// Tells of a change since it was last asked; `by_hand`: of this one.
+    fn show(&mut self, lane: Lane, env: &Env, by_hand: bool) {
+        let Self::Own {
+            breaker,
+            shown,
+            last_failure,
+        } = self
+        else {
+            return;
+        };
+        let circuit = breaker.circuit(env.clock.uptime());
+        if circuit == *shown {
+            return;
+        }
+        let why = match circuit {
+            _ if by_hand => "closed by hand".to_owned(),
+            Circuit::Open => last_failure.clone(),
+            Circuit::HalfOpen => "one attempt at a time is made".to_owned(),
+            Circuit::Closed => "attempts work again".to_owned(),
+        };
+        let from = std::mem::replace(shown, circuit);
+        let at = env.clock.now();
+        env.circuits.show(lane, circuit, at);
+        metrics::circuit_state(lane.as_str(), circuit);
+        env.announcer.announce(Transition {
+            circuit: lane.as_str().to_owned(),
+            label: lane.as_str(),
+            from,
+            to: circuit,
+            why,
+            at,
+        });
+    }
 }
 
 impl Actor for LaneActor {
@@ -77,12 +185,9 @@ impl Actor for LaneActor {
             cell.seen();
         }
         drop(myself.cast(LaneMsg::Tick));
-        metrics::circuit(args.lane, Circuit::Closed, false);
-        let now = args.env.clock.now();
-        args.env.circuits.show(args.lane, Circuit::Closed, now);
         Ok(LaneState {
-            breaker: Breaker::new(args.lane.as_str()),
-            circuit: Circuit::Closed,
+            circuit: Guard::of(args.lane, &args.env),
+            overdue_next: Duration::ZERO,
             args,
             myself,
             in_hand: BTreeSet::new(),
@@ -107,16 +212,23 @@ impl Actor for LaneActor {
             LaneMsg::Tick => {
                 myself.send_after(state.args.env.limits.tick, || LaneMsg::Tick);
             }
-            LaneMsg::Ended { id, far_side } => {
+            LaneMsg::Ended {
+                id,
+                far_side,
+                put_off,
+            } => {
                 state.in_hand.remove(&id);
-                if let Some(ok) = far_side {
-                    state.breaker.on(ok, state.args.env.clock.uptime());
+                if let Some(far_side) = far_side {
+                    state.circuit.on(far_side, state.args.env.clock.uptime());
+                }
+                if let Some(wait) = put_off.filter(|wait| *wait <= WAKE_MAX) {
+                    myself.send_after(wait, || LaneMsg::Hint);
                 }
             }
             LaneMsg::Reset(reply) => {
-                let changed = state.breaker.reset(state.args.env.clock.uptime());
+                let changed = state.circuit.reset(state.args.env.clock.uptime());
                 // Before the answer, so that who asked sees it.
-                state.show_circuit();
+                state.show_circuit(changed);
                 let _ = reply.send(changed);
             }
             LaneMsg::Drain(reply) => {
@@ -125,7 +237,7 @@ impl Actor for LaneActor {
             }
         }
         while state.tasks.try_join_next().is_some() {}
-        state.show_circuit();
+        state.show_circuit(false);
         state.begin_due().await;
         if state.draining && state.in_hand.is_empty() {
             for reply in state.drained.drain(..) {
@@ -137,69 +249,106 @@ impl Actor for LaneActor {
 }
 
 impl LaneState {
-    fn show_circuit(&mut self) {
-        let circuit = self.breaker.circuit(self.args.env.clock.uptime());
-        if circuit != self.circuit {
-            let lane = self.args.lane;
-            tracing::warn!(
-                lane = lane.as_str(),
-                from = self.circuit.as_str(),
-                to = circuit.as_str(),
-                "circuit"
-            );
-            self.circuit = circuit;
-            metrics::circuit(lane, circuit, true);
-            let env = &self.args.env;
-            env.circuits.show(lane, circuit, env.clock.now());
-        }
+    fn show_circuit(&mut self, by_hand: bool) {
+        self.circuit.show(self.args.lane, &self.args.env, by_hand);
     }
 
     async fn begin_due(&mut self) {
         let running = self.in_hand.len();
-        let room = self.breaker.room(self.args.env.clock.uptime(), running);
         let most = self.args.env.limits.lane_tasks_max;
-        let free = most.saturating_sub(running).min(room);
-        if self.draining || free == 0 {
+        if self.draining || running >= most {
             return;
         }
-        let env = &self.args.env;
+        let now = self.args.env.clock.uptime();
+        let mut room = self.circuit.room(now, running);
         // Those in hand are still due in the store, so ask for as many more.
-        let limit = free + running;
-        let lane = self.args.lane;
-        let due = match env.store.due_effects(lane, env.clock.now(), limit).await {
+        let limit = if room > 0 {
+            most
+        } else if now >= self.overdue_next {
+            self.overdue_next = now.saturating_add(OVERDUE_EVERY);
+            OVERDUE_PAGE
+        } else {
+            return;
+        };
+        for effect in self.due(limit).await {
+            if self.in_hand.len() >= most {
+                return;
+            }
+            if self.in_hand.contains(&effect.id) {
+                continue;
+            }
+            match overdue(self.args.performer.as_ref(), &effect) {
+                Some(outcome) => self.begin(effect, Work::Conclude(outcome)),
+                None if room > 0 => {
+                    room -= 1;
+                    self.begin(effect, Work::Attempt);
+                }
+                None => {}
+            }
+        }
+    }
+
+    async fn due(&self, limit: usize) -> Vec<DueEffect> {
+        let (env, lane) = (&self.args.env, self.args.lane);
+        match env.store.due_effects(lane, env.clock.now(), limit).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::warn!(lane = lane.as_str(), %error, "due effects could not be read");
-                return;
+                Vec::new()
             }
-        };
-        let begin: Vec<_> = due
-            .into_iter()
-            .filter(|effect| !self.in_hand.contains(&effect.id))
-            .take(free)
-            .collect();
-        for effect in begin {
-            self.in_hand.insert(effect.id.clone());
-            let ended = Ended {
-                lane: self.myself.clone(),
-                id: effect.id.clone(),
-                far_side: None,
-            };
-            let env = Arc::clone(&self.args.env);
-            let performer = Arc::clone(&self.args.performer);
-            self.tasks.spawn(async move {
-                let mut ended = ended;
-                ended.far_side = attempt(&env, performer, effect).await;
-            });
         }
     }
+
+    fn begin(&mut self, effect: DueEffect, work: Work) {
+        self.in_hand.insert(effect.id.clone());
+        let ended = Ended {
+            lane: self.myself.clone(),
+            id: effect.id.clone(),
+            far_side: None,
+            put_off: None,
+        };
+        let env = Arc::clone(&self.args.env);
+        let performer = Arc::clone(&self.args.performer);
+        self.tasks.spawn(async move {
+            // Moved in as a whole, so that it reports when the task ends.
+            let mut ended = ended;
+            match work {
+                Work::Attempt => {
+                    (ended.far_side, ended.put_off) = attempt(&env, performer, effect).await;
+                }
+                Work::Conclude(outcome) => ended.put_off = conclude(&env, &effect, outcome).await,
+            }
+        });
+    }
+}
+
+/// What is done with a due effect.
+enum Work {
+    /// It is attempted.
+    Attempt,
+    /// It ends so, without an attempt.
+    Conclude(Outcome),
+}
+
+/// Asks whether an effect's time is over. A defect there must not take the lane: then it is attempted.
+fn overdue(performer: &dyn Performer, effect: &DueEffect) -> Option<Outcome> {
+    let asked = catch_unwind(AssertUnwindSafe(|| performer.overdue(effect)));
+    asked.unwrap_or_else(|_| {
+        let id = effect.id.0.as_str();
+        tracing::error!(
+            effect.id = id,
+            "the performer failed to say whether this is overdue"
+        );
+        None
+    })
 }
 
 /// Reports the end of an attempt however it ended.
 struct Ended {
     lane: ActorRef<LaneMsg>,
     id: EffectId,
-    far_side: Option<bool>,
+    far_side: Option<Shown>,
+    put_off: Option<Duration>,
 }
 
 impl Drop for Ended {
@@ -207,13 +356,18 @@ impl Drop for Ended {
         // A lane that is gone has no list to keep.
         drop(self.lane.cast(LaneMsg::Ended {
             id: self.id.clone(),
-            far_side: self.far_side,
+            far_side: self.far_side.take(),
+            put_off: self.put_off,
         }));
     }
 }
 
-/// Makes one attempt and writes down its end; answers whether the far side worked, if it showed.
-async fn attempt(env: &Env, performer: Arc<dyn Performer>, effect: DueEffect) -> Option<bool> {
+/// Makes one attempt and writes down its end; answers what the far side showed, and how long it is put off.
+async fn attempt(
+    env: &Env,
+    performer: Arc<dyn Performer>,
+    effect: DueEffect,
+) -> (Option<Shown>, Option<Duration>) {
     let began = env.clock.uptime();
     let (outcome, far_side) = if effect.payload.is_none() {
         let note = "its personal data was erased".into();
@@ -226,16 +380,16 @@ async fn attempt(env: &Env, performer: Arc<dyn Performer>, effect: DueEffect) ->
         &outcome,
         env.clock.uptime().saturating_sub(began),
     );
-    conclude(env, &effect, outcome).await;
-    far_side
+    let put_off = conclude(env, &effect, outcome).await;
+    (far_side, put_off)
 }
 
-/// One attempt with a deadline, its panics caught, and whether the far side worked.
+/// One attempt with a deadline, its panics caught, and what the far side showed.
 async fn perform(
     performer: Arc<dyn Performer>,
     effect: DueEffect,
     within: Duration,
-) -> (Outcome, Option<bool>) {
+) -> (Outcome, Option<Shown>) {
     let mut task = JoinSet::new();
     task.spawn(async move { performer.perform(effect).await });
     let (error, far_side) = match tokio::time::timeout(within, task.join_next()).await {
@@ -246,7 +400,10 @@ async fn perform(
         // A defect of ours says nothing about the far side.
         Ok(Some(Err(error))) => (format!("the performer failed: {error}"), None),
         Ok(None) => ("the performer did not run".to_owned(), None),
-        Err(_) => (format!("no end after {} s", within.as_secs()), Some(false)),
+        Err(_) => {
+            let error = format!("no end after {} s", within.as_secs());
+            (error.clone(), Some(Err(error)))
+        }
     };
     let retry = Outcome::Retry {
         after: None,
@@ -257,17 +414,23 @@ async fn perform(
     (retry, far_side)
 }
 
-fn shown_by(outcome: &Outcome) -> Option<bool> {
+fn shown_by(outcome: &Outcome) -> Option<Shown> {
     match outcome {
-        Outcome::Done { .. } | Outcome::Failed { .. } => Some(true),
-        Outcome::Retry { counts: true, .. } => Some(false),
+        Outcome::Done { .. } | Outcome::Failed { .. } => Some(Ok(())),
+        Outcome::Retry {
+            counts: true,
+            error,
+            ..
+        } => Some(Err(error.clone())),
         // Our own key or a limit of ours says nothing about the far side.
         Outcome::Retry { counts: false, .. } | Outcome::Skipped { .. } => None,
     }
 }
 
-async fn conclude(env: &Env, effect: &DueEffect, outcome: Outcome) {
+/// Writes down how an effect ended, or that it is put off: then for how long.
+async fn conclude(env: &Env, effect: &DueEffect, outcome: Outcome) -> Option<Duration> {
     let attempts = effect.attempts.saturating_add(1);
+    let retry = env.limits.retry_of(effect.lane);
     match outcome {
         Outcome::Done { note, result } => {
             let result = result.map(|result| *result);
@@ -285,9 +448,7 @@ async fn conclude(env: &Env, effect: &DueEffect, outcome: Outcome) {
             );
             settle(env, effect, EffectStatus::Failed, note, None).await;
         }
-        Outcome::Retry { error, counts, .. }
-            if counts && attempts >= env.limits.effect_retry.attempts_max() =>
-        {
+        Outcome::Retry { error, counts, .. } if counts && attempts >= retry.attempts_max() => {
             tracing::error!(
                 effect.id = effect.id.0,
                 lane = effect.lane.as_str(),
@@ -307,14 +468,17 @@ async fn conclude(env: &Env, effect: &DueEffect, outcome: Outcome) {
             if let Some(told) = told {
                 tell(env, effect, *told).await;
             }
-            let wait = env
-                .limits
-                .effect_retry
-                .delay_capped(attempts, &effect.id.0)
-                .max(after.unwrap_or_default());
+            let own = retry.delay_capped(attempts, &effect.id.0);
+            let wait = match after {
+                // Whoever was not let through knows when to come back.
+                Some(after) if !counts => after.max(WAIT_MIN),
+                after => own.max(after.unwrap_or_default()),
+            };
             postpone(env, effect, counts, wait, error).await;
+            return Some(wait);
         }
     }
+    None
 }
 
 /// Makes what an attempt has to say durable before it is put off. Said again at the next attempt if it cannot be.

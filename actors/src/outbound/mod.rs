@@ -6,6 +6,7 @@
 //! the root counts.
 
 pub mod alert;
+pub mod gated_read;
 mod lane;
 pub mod skipped;
 pub mod stripe_call;

@@ -9,7 +9,11 @@
 //! Failure: see [`CallEnd`]; the table is that of the contract, "Stripe and unknown outcomes".
 
 use crate::clock::Clock;
-use crate::ports::{CallAnswer, CallEnd, Outcome, Performer, PortFuture, StripeWrite};
+use crate::gate::{FarSide, Gate};
+use crate::metrics;
+use crate::ports::{
+    CallAnswer, CallEnd, NO_ANSWER_IN_TIME, Outcome, Performer, PortFuture, StripeWrite,
+};
 use bursar_domain::command::{CallEffect, CallResult};
 use bursar_domain::decision::EffectId;
 use bursar_domain::effect::Effect;
@@ -51,18 +55,20 @@ struct History {
 pub struct StripeCalls {
     stripe: Arc<dyn StripeWrite>,
     clock: Arc<dyn Clock>,
+    gate: Arc<Gate>,
     /// When this process began, by the wall clock.
     began_at: Timestamp,
     histories: Mutex<BTreeMap<EffectId, History>>,
 }
 
 impl StripeCalls {
-    /// Sends through `stripe`.
-    pub fn new(stripe: Arc<dyn StripeWrite>, clock: Arc<dyn Clock>) -> Self {
+    /// Sends through `stripe` what `gate` lets through.
+    pub fn new(stripe: Arc<dyn StripeWrite>, clock: Arc<dyn Clock>, gate: Arc<Gate>) -> Self {
         Self {
             began_at: clock.now(),
             stripe,
             clock,
+            gate,
             histories: Mutex::new(BTreeMap::new()),
         }
     }
@@ -178,8 +184,30 @@ impl StripeCalls {
             Some(left) => left.clamp(Duration::from_secs(1), ATTEMPT_WAITED_FOR),
             None => ATTEMPT_MAX,
         };
+        let operation = call.call.operation.as_str();
+        let is_retry = effect.attempts > 0;
+        let pass = match self.gate.enter(&call.call.scope, effect.lane, is_retry) {
+            Ok(pass) => pass,
+            Err(refused) => {
+                if refused.circuit.is_some() {
+                    metrics::stripe_refused(operation);
+                    self.note(&effect.id, |history| history.code = "stripe_circuit_open");
+                }
+                let after = Some(refused.retry_after);
+                return self.again(&effect, &call, after, refused.to_string(), false);
+            }
+        };
         let sent = self.stripe.send(call.call.clone(), call.key(), within);
-        self.ended(&effect, &call, sent.await)
+        let end = sent.await;
+        let word = word_of(&end);
+        metrics::stripe_request(operation, word, pass.took());
+        let reason = reason_of(&end);
+        pass.end(FarSide::from(&end));
+        let outcome = self.ended(&effect, &call, end);
+        if matches!(outcome, Outcome::Retry { .. }) {
+            metrics::stripe_retry(operation, reason);
+        }
+        outcome
     }
 
     /// What is over without another attempt.
@@ -331,6 +359,12 @@ impl Performer for StripeCalls {
     fn perform(&self, effect: DueEffect) -> PortFuture<'_, Outcome> {
         Box::pin(self.attempt(effect))
     }
+
+    fn overdue(&self, effect: &DueEffect) -> Option<Outcome> {
+        let call = read(effect).ok()?;
+        let history = self.history(effect);
+        self.is_over(effect, &call, &history)
+    }
 }
 
 fn read(effect: &DueEffect) -> Result<CallEffect, String> {
@@ -338,5 +372,35 @@ fn read(effect: &DueEffect) -> Result<CallEffect, String> {
         Ok(Effect::Call(call)) => Ok(call),
         Ok(_) => Err("not a call".to_owned()),
         Err(error) => Err(format!("not a call: {error}")),
+    }
+}
+
+/// The word of an end in the metrics of requests.
+pub fn word_of(end: &CallEnd) -> &'static str {
+    match end {
+        CallEnd::Answer(answer) => match answer.status {
+            200..300 => "ok",
+            402 => "declined",
+            _ => "invalid",
+        },
+        CallEnd::NotSent { .. } => "network",
+        CallEnd::RateLimited { .. } => "rate_limited",
+        CallEnd::KeyRefused { .. } | CallEnd::KeyReused { .. } => "invalid",
+        CallEnd::InProgress { .. } => "rate_limited",
+        CallEnd::Unknown { reason, .. } if reason == NO_ANSWER_IN_TIME => "timeout",
+        CallEnd::Unknown { .. } => "server_error",
+    }
+}
+
+/// Why it is sent again, in the word of the metrics.
+fn reason_of(end: &CallEnd) -> &'static str {
+    match end {
+        CallEnd::NotSent { .. } => "network",
+        CallEnd::RateLimited { .. } => "rate_limited",
+        CallEnd::KeyRefused { .. } => "key_refused",
+        CallEnd::InProgress { .. } => "in_progress",
+        CallEnd::Unknown { reason, .. } if reason == NO_ANSWER_IN_TIME => "timeout",
+        CallEnd::Unknown { .. } => "server_error",
+        CallEnd::Answer(_) | CallEnd::KeyReused { .. } => "unknown",
     }
 }

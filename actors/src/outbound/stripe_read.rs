@@ -5,10 +5,14 @@
 //! Failure: `on_error` says what is tried again; a refused key is asked again every few minutes and
 //! does not use up attempts.
 
+use super::gated_read::{GatedRead, OPERATION};
 use crate::clock::Clock;
+use crate::gate::Gate;
+use crate::metrics;
 use crate::ports::{
     Outcome, Performer, PortFuture, ReadAnswer, ReadError, Reducer, RereadOrder, StripeRead,
 };
+use bursar_domain::decision::Lane;
 use bursar_domain::ids::{Scope, Timestamp};
 use bursar_domain::input::InputSource;
 use bursar_domain::rows::Subject;
@@ -22,20 +26,21 @@ const AUTH_WAIT: Duration = Duration::from_secs(300);
 
 /// Performs re-reads.
 pub struct StripeReads {
-    stripe: Arc<dyn StripeRead>,
+    stripe: GatedRead,
     reducer: Arc<dyn Reducer>,
     clock: Arc<dyn Clock>,
 }
 
 impl StripeReads {
-    /// Reads through `stripe` what `reducer` can name.
+    /// Reads through `stripe` what `reducer` can name, as far as `gate` lets it.
     pub fn new(
         stripe: Arc<dyn StripeRead>,
         reducer: Arc<dyn Reducer>,
         clock: Arc<dyn Clock>,
+        gate: Arc<Gate>,
     ) -> Self {
         Self {
-            stripe,
+            stripe: GatedRead::new(stripe, gate, Lane::StripeRead),
             reducer,
             clock,
         }
@@ -53,7 +58,7 @@ impl StripeReads {
         };
         let answer = self
             .stripe
-            .get(order.scope.clone(), order.path.clone())
+            .ask(order.scope.clone(), order.path.clone(), effect.attempts > 0)
             .await;
         match answer {
             Ok(answer) => match result_of(&effect, &order, &answer, self.clock.now()) {
@@ -81,16 +86,27 @@ impl Performer for StripeReads {
 
 fn on_error(error: &ReadError) -> Outcome {
     let text = error.to_string();
-    let (after, counts) = match error {
-        ReadError::Timeout | ReadError::Network(_) | ReadError::Server(_) => (None, true),
-        ReadError::RateLimited { retry_after } => (*retry_after, false),
-        ReadError::Refused { retry_after } => (Some(*retry_after), false),
+    let (reason, after, counts) = match error {
+        ReadError::Timeout => ("timeout", None, true),
+        ReadError::Network(_) => ("network", None, true),
+        ReadError::Server(_) => ("server_error", None, true),
+        ReadError::RateLimited { retry_after } => ("rate_limited", *retry_after, false),
+        // Not a retry: nothing was sent.
+        ReadError::Refused { retry_after, .. } => {
+            return Outcome::Retry {
+                after: Some(*retry_after),
+                error: text,
+                counts: false,
+                told: None,
+            };
+        }
         ReadError::Auth(_) => {
             tracing::error!(error = text, "the Stripe key cannot read: correct it");
-            (Some(AUTH_WAIT), false)
+            ("key_refused", Some(AUTH_WAIT), false)
         }
         ReadError::Unexpected { .. } => return Outcome::Failed { note: text },
     };
+    metrics::stripe_retry(OPERATION, reason);
     Outcome::Retry {
         after,
         error: text,
@@ -221,6 +237,14 @@ mod tests {
                 false,
             ),
             (ReadError::Auth(401), Some(AUTH_WAIT), false),
+            (
+                ReadError::Refused {
+                    circuit: None,
+                    retry_after: Duration::from_millis(40),
+                },
+                Some(Duration::from_millis(40)),
+                false,
+            ),
         ] {
             let Outcome::Retry {
                 after: got,

@@ -31,6 +31,7 @@ async fn tree(store: &Arc<dyn Store>, reducer: Arc<dyn Reducer>, clock: Arc<Test
         clock,
         reducer,
         stripe_read: Arc::new(NoStripe),
+        stripe_write: None,
         settings: Arc::new(Settings::default()),
         limits: Limits::default(),
         performers: Performers::new(),

@@ -31,7 +31,7 @@ pub(super) struct Input {
 
 #[derive(Clone, Debug)]
 pub(super) struct Effect {
-    intent: EffectIntent,
+    pub(super) intent: EffectIntent,
     of: AggregateKey,
     due_at: Timestamp,
     pub(super) attempts: u32,
@@ -49,6 +49,7 @@ pub(super) struct State {
     pub(super) kept: BTreeMap<(String, String), Vec<u8>>,
     pub(super) trace: Vec<String>,
     pub(super) postponed: Vec<Timestamp>,
+    pub(super) audit: Vec<bursar_store::api::AuditEntry>,
     dedup: BTreeMap<String, u64>,
     links: BTreeMap<LinkKey, LinkTarget>,
     timers: BTreeMap<(AggregateKey, String), Timestamp>,
@@ -389,6 +390,7 @@ impl Store for FakeStore {
     }
     fn administer(&self, write: Administer) -> Fut<'_, bool> {
         self.write("administer", |s| {
+            s.audit.extend(write.audit);
             for keep in write.keeps {
                 let key = (keep.space.to_owned(), keep.key);
                 match keep.value {

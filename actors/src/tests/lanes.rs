@@ -93,10 +93,13 @@ async fn a_reread_of_what_stripe_does_not_know_is_an_answer_too() {
 async fn a_circuit_that_opened_is_shown_with_its_time_and_closes_by_hand() {
     let mut world = World::start(Limits::default()).await;
     let circuits = world.tree.circuits();
-    let of = |lane| circuits.all().into_iter().find(|c| c.lane == lane).unwrap();
-    assert_eq!(circuits.all().len(), Lane::ALL.len());
+    let of = |name| circuits.all().into_iter().find(|c| c.name == name).unwrap();
+    let names: Vec<_> = circuits.all().into_iter().map(|c| c.name).collect();
+    assert_eq!(names, ["stripe", "mail", "notify", "identity", "alert"]);
     assert!(circuits.all().iter().all(|c| c.state == Circuit::Closed));
-    assert!(!circuits.reset(Lane::StripeRead).await, "nothing to reset");
+    for name in ["stripe", "mail", "stripe_read", "stripe:acct_1", "coffee"] {
+        assert!(!circuits.reset(name).await, "nothing to reset: {name}");
+    }
     let failing = (0..100).map(|_| Err(ReadError::Timeout));
     world.stripe.answers.lock().unwrap().extend(failing);
     world.clock.step(60_000);
@@ -105,17 +108,38 @@ async fn a_circuit_that_opened_is_shown_with_its_time_and_closes_by_hand() {
         world.send(&to, "effect stripe_read").await.unwrap();
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let open = of(Lane::StripeRead);
+    let open = of("stripe");
     assert_eq!(open.state, Circuit::Open);
-    assert!(open.since > of(Lane::Mail).since, "{open:?}");
-    assert_eq!(of(Lane::Mail).state, Circuit::Closed);
+    assert!(open.since > of("mail").since, "{open:?}");
+    assert_eq!(of("mail").state, Circuit::Closed);
     world.stripe.answers.lock().unwrap().clear();
-    assert!(circuits.reset(Lane::StripeRead).await);
-    assert_eq!(of(Lane::StripeRead).state, Circuit::Closed);
-    assert!(!circuits.reset(Lane::StripeRead).await, "once is enough");
+    assert!(circuits.reset("stripe").await);
+    assert_eq!(of("stripe").state, Circuit::Closed);
+    assert!(!circuits.reset("stripe").await, "once is enough");
     world.clock.step(60_000);
     effects_settled(&world).await;
-    assert_eq!(of(Lane::StripeRead).state, Circuit::Closed);
+    assert_eq!(of("stripe").state, Circuit::Closed);
+    let store = Arc::clone(&world.store);
+    world.tree.drain(Duration::from_secs(5)).await;
+    let state = store.state();
+    let lines: Vec<_> = state
+        .audit
+        .iter()
+        .map(|line| (line.action.as_str(), line.detail.as_str()))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            ("circuit.opened", "no answer in time"),
+            ("circuit.closed", "closed by hand"),
+        ]
+    );
+    assert!(
+        state
+            .audit
+            .iter()
+            .all(|line| line.actor == "system" && line.object_id == "stripe")
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,11 +35,7 @@ async fn what_a_busy_tree_records_is_what_the_catalogue_declares() {
     world.tree.kill(Core::Sweeper);
     tokio::time::sleep(Duration::from_secs(30)).await;
     // Counted by hand: the fake store cannot make a circuit open in half a minute, nor log an alert.
-    crate::metrics::circuit(
-        bursar_domain::decision::Lane::Mail,
-        crate::breaker::Circuit::Open,
-        true,
-    );
+    crate::metrics::circuit_changed("mail", crate::breaker::Circuit::Open);
     crate::metrics::alert_logged();
 
     let mut recorded = BTreeSet::new();
@@ -82,5 +78,5 @@ fn every_series_exists_at_zero_from_the_start() {
         })
         .sum();
     assert_eq!(series, expected);
-    assert!(series < 600, "{series} series");
+    assert!(series < 900, "{series} series");
 }

@@ -2,6 +2,7 @@
 
 mod engine;
 mod fake_store;
+mod gated;
 mod lanes;
 mod life;
 mod metering;

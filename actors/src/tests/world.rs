@@ -11,7 +11,7 @@ use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::{
     Decision, Disposition, EffectId, EffectIntent, Lane, LinkWrite, Outgoing, TimerWrite,
 };
-use bursar_domain::ids::{EventId, Scope, TenantId, Timestamp};
+use bursar_domain::ids::{AccountId, EventId, Scope, TenantId, Timestamp};
 use bursar_domain::input::{Ctx, InputSource, StoredInput};
 use bursar_domain::link::{LinkKey, LinkTarget};
 use bursar_domain::rows::Subject;
@@ -56,9 +56,10 @@ impl Reducer for Obedient {
             input,
         })
     }
-    fn reread(&self, _: &[u8]) -> Result<RereadOrder, String> {
+    fn reread(&self, payload: &[u8]) -> Result<RereadOrder, String> {
+        let account = std::str::from_utf8(payload).unwrap();
         Ok(RereadOrder {
-            scope: Scope::PLATFORM,
+            scope: Scope(AccountId::parse(account).ok()),
             path: "/v1/subscriptions/sub_1".into(),
             target: serde_json::json!({"object": "subscription", "id": "sub_1"}),
         })
@@ -121,7 +122,7 @@ impl Prepared for InHand<'_> {
                         lane: lane.unwrap(),
                         kind: "test".into(),
                         due_at: ctx.now,
-                        payload: b"{}".to_vec(),
+                        payload: words.get(2).map_or("{}", |text| text).as_bytes().to_vec(),
                         subject: None,
                     });
                 }
@@ -133,11 +134,12 @@ impl Prepared for InHand<'_> {
     }
 }
 
-/// Answers GETs in the order given, then 404.
+/// Answers GETs in the order given, then 404; those of one account may all be too many.
 #[derive(Default)]
 pub(super) struct FakeStripe {
     pub(super) answers: Mutex<VecDeque<Result<ReadAnswer, ReadError>>>,
     pub(super) asked: Mutex<Vec<String>>,
+    pub(super) limited: Mutex<Option<AccountId>>,
 }
 
 pub(super) fn answer(status: u16, body: &str) -> ReadAnswer {
@@ -150,8 +152,12 @@ pub(super) fn answer(status: u16, body: &str) -> ReadAnswer {
 }
 
 impl StripeRead for FakeStripe {
-    fn get(&self, _: Scope, path: String) -> PortFuture<'_, Result<ReadAnswer, ReadError>> {
+    fn get(&self, scope: Scope, path: String) -> PortFuture<'_, Result<ReadAnswer, ReadError>> {
         self.asked.lock().unwrap().push(path);
+        if scope.0.is_some() && scope.0 == *self.limited.lock().unwrap() {
+            let error = ReadError::RateLimited { retry_after: None };
+            return Box::pin(std::future::ready(Err(error)));
+        }
         let next = self.answers.lock().unwrap().pop_front();
         let next = next.unwrap_or_else(|| Ok(answer(404, r#"{"error":{}}"#)));
         Box::pin(std::future::ready(next))
@@ -185,6 +191,7 @@ impl World {
             clock: Arc::clone(&clock) as _,
             reducer: Arc::new(Obedient),
             stripe_read: Arc::clone(&stripe) as _,
+            stripe_write: None,
             settings: Arc::new(Settings::default()),
             limits,
             performers,

@@ -38,7 +38,7 @@ pub(super) async fn read(call: &Call, scope: Scope, path: String) -> Result<Valu
     let answer = call.edge.stripe.get(scope, path).await.map_err(|error| {
         tracing::warn!(%error, "Stripe could not be read for a request");
         match error {
-            ReadError::Refused { retry_after } => Problem {
+            ReadError::Refused { retry_after, .. } => Problem {
                 retry_after_seconds: Some(retry_after.as_secs().max(1)),
                 ..Problem::new(
                     Code::StripeCircuitOpen,

@@ -199,10 +199,11 @@ pub(super) const ROWS: &[Route] = &[
     },
     Route {
         tag: "operations",
-        summary: "Circuit breakers of the outbound lanes",
-        description: "One per lane. Open: calls failed in a row and the lane waits; half open: it \
-                      tries one call at a time; three that succeed close it. Nothing is lost \
-                      meanwhile: effects wait in the outbox.",
+        summary: "Circuit breakers towards the outside",
+        description: "`stripe` for Stripe as a whole, `stripe:acct_…` for each connected account \
+                      that was refused in a row, and one per other lane. Open: calls failed and \
+                      nothing is sent; half open: one call at a time is tried; three that succeed \
+                      close it. Nothing is lost meanwhile: effects wait in the outbox.",
         params: &[LIMIT, CURSOR],
         holds: Holds::Page("Circuit"),
         ..get(
@@ -215,7 +216,7 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "operations",
         summary: "Closes a circuit by hand",
-        description: "For when the far side is known to work again. The lane begins what is due; \
+        description: "For when the far side is known to work again. What is due begins; \
                       if calls still fail, the circuit opens again. 409 if it is closed.",
         holds: Holds::Page("Circuit"),
         codes: &[Code::StateConflict],

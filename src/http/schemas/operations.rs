@@ -123,7 +123,10 @@ pub(super) const SCHEMAS: &[Schema] = &[
         "Circuit",
         "A circuit breaker.",
         &[
-            has("name", Shape::Text),
+            said(
+                has("name", Shape::Text),
+                "`stripe`, `stripe:acct_…`, or a lane that does not go to Stripe.",
+            ),
             has("state", Shape::Word(&["closed", "half_open", "open"])),
             may("since", Shape::Time),
         ],
