@@ -2,5 +2,6 @@
 //!
 //! Not here: what an event means (`bursar_domain`), when to call (`bursar_actors`).
 
+pub mod endpoints;
 pub mod read;
 pub mod signature;
