@@ -10,6 +10,7 @@
 
 use crate::adapters::{EdgeHealth, EdgeIntake};
 use crate::background::Background;
+use crate::endpoint_watch::EndpointWatch;
 use crate::http::auth::AdminAccess;
 use crate::http::edge::{Edge, EdgeSettings, Ports};
 use crate::http::idempotency::forget_hourly;
@@ -24,6 +25,7 @@ use bursar_actors::clock::Clock;
 use bursar_actors::core_reducer::CoreReducer;
 use bursar_actors::limits::Limits as ActorLimits;
 use bursar_actors::outbound::Performers;
+use bursar_actors::ports::StripeRead;
 use bursar_actors::tree::{Deps, Drained, Tree};
 use bursar_config::{Config, StoreLocation, WebhookSecrets};
 use bursar_domain::settings::Settings;
@@ -88,8 +90,10 @@ pub struct App {
     background: Background,
     edge: Arc<Edge>,
     router: Arc<Router>,
+    stripe: Arc<dyn StripeRead>,
     http_limits: HttpLimits,
     stop: watch::Sender<bool>,
+    /// Listeners, and what else ends with `stop`.
     listeners: Vec<JoinHandle<()>>,
     /// What opening the store found.
     pub opened: OpenReport,
@@ -126,15 +130,15 @@ impl App {
         let settings = Arc::new(config.reducer_settings(""));
         let api = &config.stripe;
         let read = ReadClient::new(&api.api_base.to_string(), &api.api_key, &api.api_version);
-        let stripe = read.map_err(|error| AppError::Setup {
+        let stripe: Arc<dyn StripeRead> = Arc::new(read.map_err(|error| AppError::Setup {
             what: "cannot set up the HTTP client",
             source: std::io::Error::other(error),
-        })?;
+        })?);
         let deps = Deps {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             reducer: Arc::new(CoreReducer),
-            stripe_read: Arc::new(stripe),
+            stripe_read: Arc::clone(&stripe),
             settings: Arc::clone(&settings),
             limits: ActorLimits {
                 intake_silence: config.webhook_silence_alert,
@@ -183,6 +187,7 @@ impl App {
             background,
             edge,
             router,
+            stripe,
             http_limits,
             stop,
             listeners: Vec::new(),
@@ -215,6 +220,14 @@ impl App {
         self.listeners
             .push(tokio::spawn(self.server().run_tcp(listener)));
         Ok(Addresses { public, metrics })
+    }
+
+    /// Watches Stripe's list of webhook endpoints: one that sends to `base_url` in `version` should be there.
+    pub fn watch_endpoints(&mut self, base_url: String, version: String) {
+        let (stripe, store) = (Arc::clone(&self.stripe), Arc::clone(&self.edge.store));
+        let watch = EndpointWatch::new(stripe, store, base_url, version);
+        let watching = watch.run(self.stop.subscribe());
+        self.listeners.push(tokio::spawn(watching));
     }
 
     fn server(&self) -> Server<Router> {
