@@ -224,10 +224,10 @@ mod tests {
                     .unwrap_or_default()
             };
             match (key.key().name(), value) {
-                (METRIC, DebugValue::Gauge(value)) if value.0 > 0.5 => {
-                    if label("endpoint") == "account" {
-                        present = label("state");
-                    }
+                (METRIC, DebugValue::Gauge(value))
+                    if value.0 > 0.5 && label("endpoint") == "account" =>
+                {
+                    present = label("state");
                 }
                 ("bursar_alerts_total", DebugValue::Counter(count)) => alerts = count,
                 _ => {}
