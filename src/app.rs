@@ -10,6 +10,7 @@
 
 use crate::adapters::{EdgeHealth, EdgeIntake, EdgeStripe};
 use crate::background::Background;
+use crate::endpoint_watch::EndpointWatch;
 use crate::http::auth::AdminAccess;
 use crate::http::edge::{Billing, Edge, EdgeSettings, Ports};
 use crate::http::idempotency::forget_hourly;
@@ -26,9 +27,11 @@ use bursar_actors::clock::Clock;
 use bursar_actors::core_reducer::CoreReducer;
 use bursar_actors::limits::Limits as ActorLimits;
 use bursar_actors::outbound::Performers;
+use bursar_actors::outbound::gated_read::GatedRead;
 use bursar_actors::ports::{StripeRead, StripeWrite};
 use bursar_actors::tree::{Deps, Drained, Tree};
 use bursar_config::{Config, StoreLocation, WebhookSecrets};
+use bursar_domain::decision::Lane;
 use bursar_domain::settings::Settings;
 use bursar_store::api::Store;
 use bursar_store::error::StoreError;
@@ -91,8 +94,10 @@ pub struct App {
     background: Background,
     edge: Arc<Edge>,
     router: Arc<Router>,
+    stripe: Arc<dyn StripeRead>,
     http_limits: HttpLimits,
     stop: watch::Sender<bool>,
+    /// Listeners, and what else ends with `stop`.
     listeners: Vec<JoinHandle<()>>,
     /// What opening the store found.
     pub opened: OpenReport,
@@ -178,7 +183,7 @@ impl App {
             intake: Arc::new(EdgeIntake::new(tree.intake(), tree.waker())),
             clock,
             health: Arc::new(EdgeHealth::new(tree.health(), tree.circuits())),
-            stripe: Arc::new(EdgeStripe::new(tree.gate(), read, write)),
+            stripe: Arc::new(EdgeStripe::new(tree.gate(), Arc::clone(&read), write)),
         };
         let edge = Arc::new(Edge::new(
             ports,
@@ -187,12 +192,13 @@ impl App {
         ));
         tokio::spawn(forget_hourly(Arc::downgrade(&edge)));
         let router = Arc::new(Router::new(Arc::clone(&edge)));
-        let stop = watch::Sender::new(false);
+        let (stop, gate) = (watch::Sender::new(false), tree.gate());
         Ok(Self {
             tree,
             background,
             edge,
             router,
+            stripe: Arc::new(GatedRead::new(read, gate, Lane::StripeBackground)),
             http_limits,
             stop,
             listeners: Vec::new(),
@@ -225,6 +231,14 @@ impl App {
         self.listeners
             .push(tokio::spawn(self.server().run_tcp(listener)));
         Ok(Addresses { public, metrics })
+    }
+
+    /// Watches Stripe's list of webhook endpoints: one that sends to `base_url` in `version` should be there.
+    pub fn watch_endpoints(&mut self, base_url: String, version: String) {
+        let (stripe, store) = (Arc::clone(&self.stripe), Arc::clone(&self.edge.store));
+        let watch = EndpointWatch::new(stripe, store, base_url, version);
+        let watching = watch.run(self.stop.subscribe());
+        self.listeners.push(tokio::spawn(watching));
     }
 
     fn server(&self) -> Server<Router> {

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod control;
+pub mod endpoint_watch;
 pub mod http;
 pub mod processor;
 pub mod samples;

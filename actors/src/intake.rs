@@ -16,6 +16,7 @@ use crate::directory::{Cell, Directory};
 use crate::env::{Core, EXIT_STORE, Env};
 use crate::fair::Group;
 use crate::metrics;
+use crate::outbound::alert;
 use bursar_domain::ids::{Scope, Timestamp};
 use bursar_domain::input::InputSource;
 use bursar_store::api::{Accepted, Inbound, InputStatus};
@@ -31,6 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 const BLOCK_BYTES: usize = 1_024;
 /// How often bursts are summed up.
 const SUM_EVERY: Duration = Duration::from_secs(60);
+const SILENT: &str = "bursar_webhooks_silent";
 /// Reports on their way to the actor.
 const REPORTS_MAX: usize = 256;
 
@@ -346,6 +348,7 @@ impl Actor for IntakeActor {
         env.directory.intake.set(myself.clone());
         env.alive(Core::Intake);
         myself.send_after(SUM_EVERY, || IntakeMsg::Tick);
+        metrics::gauge(SILENT, 0);
         Ok(IntakeState {
             last_accepted_ms: 0,
             silent_since: env.clock.uptime(),
@@ -411,16 +414,20 @@ impl IntakeState {
         if last != self.last_accepted_ms {
             self.last_accepted_ms = last;
             self.silent_since = now;
-            self.warned = false;
+            if std::mem::take(&mut self.warned) {
+                metrics::gauge(SILENT, 0);
+                tracing::info!("webhooks are accepted again");
+            }
         } else if !self.warned
             && now.saturating_sub(self.silent_since) >= shared.env.limits.intake_silence
         {
             self.warned = true;
             let minutes = shared.env.limits.intake_silence.as_secs() / 60;
-            tracing::warn!(
-                minutes,
-                "no webhook was accepted for long: is the endpoint enabled?"
+            metrics::gauge(SILENT, 1);
+            let text = format!(
+                "no webhook was accepted for {minutes} minutes: is the endpoint enabled? `bursar doctor` looks"
             );
+            alert::tell("webhooks_silent", "", &text);
         }
     }
 }

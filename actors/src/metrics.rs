@@ -305,6 +305,12 @@ pub const CATALOGUE: &[Metric] = &[
         "When a webhook was last made durable, 0 if never since the start.",
     ),
     metric(
+        "bursar_webhooks_silent",
+        MetricKind::Gauge,
+        &[],
+        "1 while no webhook was accepted for as long as WEBHOOK_SILENCE_ALERT.",
+    ),
+    metric(
         "bursar_actor_restarts_total",
         MetricKind::Counter,
         &[RESTARTED, ("reason", &["panic", "stopped", "unresponsive"])],

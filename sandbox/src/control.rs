@@ -6,7 +6,7 @@
 //! Failure: 400 with a sentence for what cannot be done.
 //! Source of outside rules: none.
 
-use crate::api::{connect, disputes, intents, payment_methods, purchase};
+use crate::api::{connect, disputes, intents, payment_methods, platform, purchase};
 use crate::billing;
 use crate::cards;
 use crate::error::ApiError;
@@ -152,11 +152,11 @@ impl Control {
             .sum()
     }
 
-    /// Where events go, and with which secrets they are signed.
+    /// Where events go, and with which secrets they are signed: two webhook endpoints, the platform's and
+    /// the one of connected accounts, which the API shows like any other.
     pub fn set_webhook(&self, url: Option<String>, secrets: Vec<String>) {
-        let mut switches = self.shared.switches();
-        switches.webhook_url = url;
-        switches.webhook_secrets = secrets;
+        self.shared
+            .act(|w| platform::configure_endpoints(w, url.as_deref(), &secrets));
     }
 
     /// Renders webhooks in the 2024-06-20 shape, or no longer.

@@ -6,6 +6,7 @@
 //! Failure: 413 for large bodies, 403 for other sites' posts.
 //! Source of outside rules: Stripe API reference, "Request IDs".
 
+use crate::api::platform;
 use crate::call::Call;
 use crate::clock::Clock;
 use crate::control;
@@ -60,8 +61,6 @@ pub struct RequestLog {
 /// What can be set while the sandbox runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Switches {
-    pub(crate) webhook_url: Option<String>,
-    pub(crate) webhook_secrets: Vec<String>,
     pub(crate) retry_time_divisor: i64,
 }
 
@@ -87,16 +86,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(crate) fn new(config: &SandboxConfig, base_url: &str) -> Self {
         let now = config.clock.now_unix_ms() / 1000;
+        let mut world = World::new(config.seed, now, base_url);
+        platform::configure_endpoints(
+            &mut world,
+            config.webhook_url.as_deref(),
+            &config.webhook_secrets,
+        );
         Self {
-            world: Mutex::new(World::new(config.seed, now, base_url)),
+            world: Mutex::new(world),
             clock: Arc::clone(&config.clock),
             idempotency: Mutex::default(),
             faults: Mutex::new(Faults::new(config.seed)),
             deliveries: Mutex::default(),
             requests: Mutex::default(),
             switches: Mutex::new(Switches {
-                webhook_url: config.webhook_url.clone(),
-                webhook_secrets: config.webhook_secrets.clone(),
                 retry_time_divisor: i64::from(config.retry_time_divisor.max(1)),
             }),
             older_shapes: AtomicBool::new(config.older_event_shapes),
@@ -135,14 +138,6 @@ impl Shared {
 
     pub(crate) fn set_older_shapes(&self, on: bool) {
         self.older_shapes.store(on, Ordering::SeqCst);
-    }
-
-    pub(crate) fn webhook_url(&self) -> Option<String> {
-        self.switches().webhook_url.clone()
-    }
-
-    pub(crate) fn webhook_secrets(&self) -> Vec<String> {
-        self.switches().webhook_secrets.clone()
     }
 
     pub(crate) fn retry_after_ms(&self, attempt: u32) -> Option<i64> {

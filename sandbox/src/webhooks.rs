@@ -172,9 +172,6 @@ fn targets(
         fault: None,
         resend: false,
     };
-    if let Some(url) = shared.webhook_url() {
-        found.push(pending(url, shared.webhook_secrets()));
-    }
     let platform = world.platform.clone();
     let connected = account != platform;
     let mut hear = |w: &mut crate::world::World, connect: bool| {
@@ -191,7 +188,9 @@ fn targets(
                 let older = endpoint["api_version"]
                     .as_str()
                     .is_some_and(|v| v < "2025-03-31");
-                let mut one = pending(text(endpoint, "url"), vec![text(endpoint, "__secret")]);
+                let secrets = endpoint["__secrets"].as_array().into_iter().flatten();
+                let secrets = secrets.filter_map(Value::as_str).map(str::to_owned);
+                let mut one = pending(text(endpoint, "url"), secrets.collect());
                 one.older_shape |= older;
                 found.push(one);
             }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use crate::bench::BenchArgs;
 use crate::commands::{
-    admin::AdminArgs, demo::DemoArgs, explain::ExplainArgs, replay::ReplayArgs,
+    admin::AdminArgs, demo::DemoArgs, doctor::DoctorArgs, explain::ExplainArgs, replay::ReplayArgs,
     sandbox::SandboxArgs, tail::EventsArgs, trigger::TriggerArgs, verify::VerifyArgs,
 };
 use bursar_config::{LoadArgs, Override};
@@ -56,6 +56,8 @@ pub enum Command {
     Init(InitArgs),
     /// Check the configuration and show where each value comes from, secrets redacted.
     CheckConfig(CheckConfigArgs),
+    /// Look at the whole set-up, Stripe's side included, and say what to do.
+    Doctor(DoctorArgs),
     /// Play one tenant's whole life in front of you; needs no account and no configuration.
     Demo(DemoArgs),
     /// Run the service.

@@ -62,6 +62,7 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::CheckConfig(args) => check_config::run(&args, &global, &ProcessEnv, &mut out),
         Command::Completions(args) => completions::run(&args, &mut out),
         Command::Serve(args) => commands::serve::run(&args, &global),
+        Command::Doctor(args) => commands::doctor::run(&args, &global, &mut out),
         Command::Demo(args) => commands::demo::run(&args, &global),
         Command::Sandbox(args) => commands::sandbox::run(&args, &global),
         Command::Explain(args) => commands::explain::run(&args, &global, &mut out),

@@ -3,6 +3,7 @@
 pub mod admin;
 mod answer;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod reach;
 pub mod replay;

@@ -37,6 +37,8 @@ async fn serve(config: &Config, load_args: &LoadArgs) -> Result<Exit, CliError> 
     let mut app = App::start(config, clock).await.map_err(explain_start)?;
     let addresses = app.listen(config, page).await.map_err(explain_start)?;
     print_banner(config, addresses)?;
+    let version = config.stripe.api_version.clone();
+    app.watch_endpoints(config.addresses.app.to_string(), version);
     let ended = until_stopped(&app, load_args).await;
     let drained = app.drain(config.drain).await;
     match ended {

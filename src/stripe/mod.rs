@@ -3,6 +3,7 @@
 //! Not here: what an event means (`bursar_domain`), when to call (`bursar_actors`).
 
 mod client;
+pub mod endpoints;
 pub mod form;
 pub mod read;
 pub mod requests;

@@ -4,6 +4,7 @@
 //! the start, so that a rate is right from the first event and an alert can tell 0 from absent.
 //! Series per route follow from the route table.
 
+use crate::endpoint_watch::METRIC;
 use crate::http::openapi::answers_of;
 use crate::http::router::METHOD_WORDS;
 use crate::http::routes::every_route;
@@ -93,6 +94,25 @@ pub const CATALOGUE: &[Metric] = &[
         "bursar_webhook_signature_matches_total",
         &[("secret", &["1", "2", "3", "4", "5", "6", "7", "8"])],
         "Genuine deliveries by the position of the secret that fit; one that never rises may be retired.",
+    ),
+    gauge(
+        METRIC,
+        &[
+            ("endpoint", &["account", "connect"]),
+            (
+                "state",
+                &[
+                    "ok",
+                    "not_needed",
+                    "missing",
+                    "disabled",
+                    "lacks_events",
+                    "other_version",
+                    "unknown",
+                ],
+            ),
+        ],
+        "1 for the present state of the webhook endpoint at Stripe, looked at hourly.",
     ),
     counter(
         "bursar_replays_total",

@@ -58,10 +58,12 @@ serve() {
   exit 1
 }
 # Installations run side by side; each leaves DIR/PART/installed when it is whole.
-install_python() { # part, requirement
-  [ -e "$dir/$1/installed" ] && return 0
-  rm -rf "${dir:?}/$1"
-  python3 -m venv "$dir/$1" && timeout "$INSTALL_SECONDS_MAX" "$dir/$1/bin/pip" install --quiet "$2" && touch "$dir/$1/installed"
+install_python() { # part, requirements…
+  local part=$1
+  shift
+  [ -e "$dir/$part/installed" ] && return 0
+  rm -rf "${dir:?}/$part"
+  python3 -m venv "$dir/$part" && timeout "$INSTALL_SECONDS_MAX" "$dir/$part/bin/pip" install --quiet "$@" && touch "$dir/$part/installed"
 }
 install_node() { # part, packages…
   local part=$1

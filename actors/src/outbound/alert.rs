@@ -18,6 +18,13 @@ impl Performer for LogAlerts {
     }
 }
 
+/// Tells operators of what no aggregate decided: an error line like an alert's, and the same count. The
+/// caller tells each change once.
+pub fn tell(code: &'static str, object_id: &str, text: &str) {
+    tracing::error!(alert = code, object.id = object_id, "{text}");
+    metrics::alert_logged();
+}
+
 fn log(effect: &DueEffect) -> Outcome {
     let payload = effect.payload.as_deref().unwrap_or_default();
     let alert = match Effect::from_payload(payload) {

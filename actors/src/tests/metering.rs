@@ -7,7 +7,7 @@ use crate::metrics::{CATALOGUE, register};
 use crate::ports::ReadError;
 use bursar_store::metrics::MetricKind;
 use metrics_util::MetricKind as Recorded;
-use metrics_util::debugging::DebuggingRecorder;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -60,6 +60,39 @@ async fn what_a_busy_tree_records_is_what_the_catalogue_declares() {
     }
     let declared: BTreeSet<_> = CATALOGUE.iter().map(|m| m.name.to_owned()).collect();
     assert_eq!(recorded, declared);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_of_stripe_raises_one_alert_and_a_gauge_until_a_webhook_comes() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let mut world = World::start(Limits {
+        intake_silence: Duration::from_secs(600),
+        ..Limits::default()
+    })
+    .await;
+    // A snapshot hands out a counter's increments since the last one.
+    let look = || {
+        let (mut silent, mut alerts) = (0.0, 0);
+        for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+            match (key.key().name(), value) {
+                ("bursar_webhooks_silent", DebugValue::Gauge(value)) => silent = value.0,
+                ("bursar_alerts_total", DebugValue::Counter(count)) => alerts = count,
+                _ => {}
+            }
+        }
+        (silent, alerts)
+    };
+    tokio::time::sleep(Duration::from_secs(540)).await;
+    assert_eq!(look(), (0.0, 0));
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    assert_eq!(look(), (1.0, 1), "told once, however long it lasts");
+    world.send(&payment(1), "ok").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(look(), (0.0, 0));
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    assert_eq!(look(), (1.0, 1), "the next silence is told again");
 }
 
 #[test]

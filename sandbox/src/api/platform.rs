@@ -8,11 +8,16 @@
 use super::fields;
 use crate::error::ApiError;
 use crate::lists;
-use crate::world::{Due, World, int, text};
+use crate::world::{API_VERSION, Due, World, int, text};
 use serde_json::{Value, json};
 
 /// Events can be read for 30 days.
 const EVENTS_SECONDS: i64 = 30 * 86_400;
+/// The endpoints made from the sandbox's own settings, and whether they hear connected accounts.
+const CONFIGURED: [(&str, bool); 2] = [
+    ("we_sandbox00000000000platform", false),
+    ("we_sandbox000000000000connect", true),
+];
 
 pub(crate) fn list_events(w: &World, p: &Value) -> Result<Value, ApiError> {
     let wanted = p["type"].as_str();
@@ -71,12 +76,42 @@ pub(crate) fn create_endpoint(w: &mut World, p: &Value) -> Result<Value, ApiErro
         &["url", "description", "enabled_events", "api_version"],
     );
     fields::metadata(&mut endpoint, p)?;
-    endpoint["__connect"] = json!(p["connect"] == true);
-    endpoint["__secret"] = json!(format!("whsec_{}", w.ids.secret(32)));
+    hear_connected(&mut endpoint, p["connect"] == true);
+    let secret = json!(format!("whsec_{}", w.ids.secret(32)));
+    endpoint["__secrets"] = json!([secret]);
     w.insert(endpoint.clone());
     let mut shown = endpoint;
-    shown["secret"] = shown["__secret"].clone();
+    shown["secret"] = secret;
     Ok(shown)
+}
+
+/// Whether an endpoint hears connected accounts (and they alone); Stripe shows it by the application.
+fn hear_connected(endpoint: &mut Value, connect: bool) {
+    endpoint["__connect"] = json!(connect);
+    if connect {
+        endpoint["application"] = json!("ca_SandboxPlatformApplication00");
+    }
+}
+
+/// The endpoints of a sandbox that was started with an address for its events: one hears the platform, one
+/// the connected accounts. Fixed ids, so that no other id depends on them.
+pub(crate) fn configure_endpoints(w: &mut World, url: Option<&str>, secrets: &[String]) {
+    let platform = w.platform.clone();
+    w.within(&platform, |w| {
+        for (id, connect) in CONFIGURED {
+            w.remove(id);
+            let Some(url) = url else { continue };
+            let mut endpoint = w.blank("webhook_endpoint");
+            endpoint["id"] = json!(id);
+            endpoint["url"] = json!(url);
+            endpoint["description"] = json!("where the sandbox was told to send its events");
+            endpoint["enabled_events"] = json!(["*"]);
+            endpoint["api_version"] = json!(API_VERSION);
+            endpoint["__secrets"] = json!(secrets);
+            hear_connected(&mut endpoint, connect);
+            w.insert(endpoint);
+        }
+    });
 }
 
 pub(crate) fn update_endpoint(w: &mut World, id: &str, p: &Value) -> Result<Value, ApiError> {

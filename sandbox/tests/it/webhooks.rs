@@ -216,3 +216,50 @@ async fn endpoints_hear_the_types_and_accounts_they_asked_for() {
     assert_eq!(header, sign::header(&[secret], T0, &body));
     assert_eq!(connect.events()[0]["account"], account);
 }
+
+#[tokio::test]
+async fn the_address_a_sandbox_was_started_with_is_two_endpoints_like_any_other() {
+    let receiver = Receiver::default();
+    let url = receiver.listen().await;
+    let w = world_with(|config| config.webhook_url = Some(url.clone())).await;
+    let list = w.get("/v1/webhook_endpoints").await;
+    let list = list["data"].as_array().unwrap();
+    assert_eq!(list.len(), 2, "{list:?}");
+    assert!(
+        list.iter()
+            .all(|e| e["url"] == url && e["status"] == "enabled")
+    );
+    assert_eq!(
+        list.iter().filter(|e| e["application"].is_null()).count(),
+        1
+    );
+    assert!(!format!("{list:?}").contains("whsec_"), "a secret is shown");
+
+    w.post("/v1/customers", "").await;
+    let account = w.post("/v1/accounts", "type=express").await;
+    let account = account["id"].as_str().unwrap().to_owned();
+    w.send("POST", "/v1/customers", &[("stripe-account", &account)], "")
+        .await
+        .unwrap();
+    let created = || {
+        let events = receiver.events().into_iter();
+        let created = events.filter(|e| e["type"] == "customer.created");
+        created.map(|e| e["account"].clone()).collect::<Vec<_>>()
+    };
+    receiver.wait_for(2).await;
+    while w.control.unsent_deliveries() > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(created(), [serde_json::Value::Null, account.into()]);
+
+    let own = list.iter().find(|e| e["application"].is_null()).unwrap();
+    let path = format!("/v1/webhook_endpoints/{}", own["id"].as_str().unwrap());
+    w.post(&path, "disabled=true").await;
+    w.post("/v1/customers", "").await;
+    tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+    assert_eq!(created().len(), 2, "a disabled endpoint hears nothing");
+
+    w.control.set_webhook(None, Vec::new());
+    let list = w.get("/v1/webhook_endpoints").await;
+    assert_eq!(list["data"], serde_json::json!([]));
+}

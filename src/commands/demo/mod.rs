@@ -102,6 +102,8 @@ async fn demo(args: &DemoArgs) -> Result<Exit, CliError> {
     sandbox
         .control()
         .set_webhook(Some(webhook_url), secrets.collect());
+    let base_url = format!("http://{}", addresses.public);
+    app.watch_endpoints(base_url, config.stripe.api_version.clone());
     print_banner(args, &config, &sandbox, addresses)?;
 
     let access = Access {

@@ -1,0 +1,94 @@
+//! `bursar doctor`: looks at a whole set-up and says what to do, before anybody has to ask.
+//!
+//! Invariants: changes nothing, but sends one signed event of a type nobody handles (`--no-event` leaves it
+//! out); reads at Stripe only; every wait is bounded; no secret is printed.
+//! Not here: whether a list of endpoints is right (`stripe::endpoints`), whether the state is (`verify`).
+//! Failure: exit 1 if something does not work, 69 if something needed does not answer and all else is well.
+
+mod disk;
+mod event;
+mod finding;
+mod server;
+mod stripe;
+
+use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
+use bursar_config::{Config, ProcessEnv, load};
+use finding::Findings;
+use std::io::Write;
+use std::time::Duration;
+
+/// Longest wait for one answer of Bursar's or of the public address.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// Arguments of `bursar doctor`.
+#[derive(Debug, clap::Args)]
+#[command(before_help = "Example: bursar doctor --config bursar.toml")]
+pub struct DoctorArgs {
+    /// For machines: one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Send no signed test event through the public address.
+    #[arg(long)]
+    pub no_event: bool,
+    /// The set-up to look at: what `serve` is given.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The output cannot be written, or no HTTP client can be made.
+pub fn run(args: &DoctorArgs, global: &GlobalArgs, out: &mut impl Write) -> Result<Exit, CliError> {
+    let mut found = Findings::default();
+    match load(&args.config.load_args(global), &ProcessEnv) {
+        Ok(loaded) => {
+            found.ok(
+                "configuration",
+                format!("valid, {} mode", loaded.report.mode),
+            );
+            for warning in &loaded.report.warnings {
+                found.warn("configuration", warning, "see `bursar check-config`");
+            }
+            super::reach::block_on(async {
+                look(args, &loaded.config, &mut found).await?;
+                Ok(Exit::Success)
+            })?;
+        }
+        Err(problems) => {
+            for problem in &problems.0 {
+                found.fail(
+                    "configuration",
+                    problem.to_string(),
+                    "correct it; `bursar check-config` looks again",
+                );
+            }
+            found.skip("everything else", "the configuration says where to look");
+        }
+    }
+    if args.json {
+        writeln!(out, "{:#}", found.json())?;
+    } else {
+        out.write_all(found.lines().as_bytes())?;
+    }
+    out.flush()?;
+    Ok(found.exit())
+}
+
+async fn look(args: &DoctorArgs, config: &Config, found: &mut Findings) -> Result<(), CliError> {
+    disk::look(config, found);
+    let http = reqwest::Client::builder()
+        .timeout(ANSWER_WAIT)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|error| CliError::new(Exit::Internal, format!("no HTTP client: {error}")))?;
+    let mut server = server::Running::look(config, &http, found).await;
+    stripe::look(config, server.has_merchants, found).await?;
+    server.arrivals(found).await;
+    if args.no_event {
+        found.skip("public address", "--no-event was given");
+    } else {
+        event::send(config, &http, &mut server, found).await;
+    }
+    Ok(())
+}
