@@ -143,7 +143,12 @@ impl Reducer for CustomerState {
                     .chain([LinkKey::Tenant(tenant.clone())])
                     .collect();
             }
-            Fact::Answer(_) | Fact::Timer(_) | Fact::Order(_) => {}
+            Fact::Answer(answer) => {
+                if let Some(Ok(customer)) = answer.json().map(read_object::<Customer>) {
+                    owner.read_metadata(&customer.metadata, Timestamp(0), "", settings);
+                }
+            }
+            Fact::Timer(_) | Fact::Order(_) => {}
         }
         owner.lookups()
     }
