@@ -138,6 +138,7 @@ impl App {
             settings: Arc::clone(&settings),
             limits: ActorLimits {
                 intake_silence: config.webhook_silence_alert,
+                reconcile_every: config.reconcile_interval,
                 ..ActorLimits::default()
             },
             performers: Performers::new(),
@@ -169,6 +170,7 @@ impl App {
             intake: Arc::new(EdgeIntake::new(tree.intake(), tree.waker())),
             clock,
             health: Arc::new(EdgeHealth::new(tree.health(), tree.circuits())),
+            reconciler: tree.reconciler(),
         };
         let edge = Arc::new(Edge::new(
             ports,

@@ -10,7 +10,7 @@ use bursar_domain::decision::Lane;
 use bursar_domain::settings::Settings;
 use bursar_store::api::Store;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -42,18 +42,21 @@ pub enum Core {
     Intake,
     /// Finds work nobody was told about.
     Sweeper,
+    /// Compares with Stripe.
+    Reconciler,
     /// Signs of life.
     Observer,
 }
 
 impl Core {
     /// All, in start order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Clock,
         Self::Entities,
         Self::Outbound,
         Self::Intake,
         Self::Sweeper,
+        Self::Reconciler,
         Self::Observer,
     ];
     /// The word used in logs and labels.
@@ -64,6 +67,7 @@ impl Core {
             Self::Outbound => "outbound",
             Self::Intake => "intake",
             Self::Sweeper => "sweeper",
+            Self::Reconciler => "reconciler",
             Self::Observer => "observer",
         }
     }
@@ -115,6 +119,8 @@ pub(crate) struct Env {
     pub(crate) settings_fingerprint: String,
     /// Lanes without a performer: the commit that decides their effects skips them.
     pub(crate) skipped_lanes: Vec<Lane>,
+    /// An import is running: what is decided tells nobody.
+    pub(crate) hushed: AtomicBool,
     pub(crate) limits: Limits,
     pub(crate) directory: Directory,
     pub(crate) boot: Boot,
@@ -135,6 +141,20 @@ impl Env {
             *exit = Some(Exit { code, reason });
             true
         });
+    }
+    /// Lanes whose effects the next commit skips: those nobody performs, and while an import runs those
+    /// that tell people.
+    pub(crate) fn lanes_to_skip(&self) -> Vec<Lane> {
+        const TELLING: [Lane; 3] = [Lane::Mail, Lane::Notify, Lane::Alert];
+        let mut lanes = self.skipped_lanes.clone();
+        if self.hushed.load(Ordering::SeqCst) {
+            lanes.extend(
+                TELLING
+                    .into_iter()
+                    .filter(|lane| !self.skipped_lanes.contains(lane)),
+            );
+        }
+        lanes
     }
     pub(crate) fn alive(&self, who: Core) {
         self.beats.mark(who, self.clock.uptime());

@@ -17,6 +17,7 @@ use crate::outbound::alert::LogAlerts;
 use crate::outbound::stripe_read::StripeReads;
 use crate::outbound::{OutboundMsg, Performers};
 use crate::ports::{Reducer, StripeRead};
+use crate::reconcile::{Reconciler, ReconcilerArgs, Report};
 use crate::root::{RootActor, RootArgs, RootMsg};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Lane;
@@ -26,7 +27,7 @@ use bursar_store::error::StoreError;
 use ractor::{Actor, ActorCell, ActorRef};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -74,6 +75,7 @@ pub struct Tree {
     root: ActorRef<RootMsg>,
     intake: Intake,
     health: watch::Receiver<Health>,
+    reconciler: Reconciler,
     settling: JoinHandle<()>,
 }
 
@@ -83,7 +85,7 @@ impl Tree {
         let boot = Boot::begin(deps.store.as_ref(), deps.limits.boot_suspicion).await?;
         let mut performers: Performers = Performers::new();
         let reads = StripeReads::new(
-            deps.stripe_read,
+            Arc::clone(&deps.stripe_read),
             Arc::clone(&deps.reducer),
             Arc::clone(&deps.clock),
         );
@@ -97,6 +99,7 @@ impl Tree {
             clock: deps.clock,
             reducer: deps.reducer,
             skipped_lanes,
+            hushed: AtomicBool::new(false),
             settings_fingerprint: deps.settings.fingerprint(),
             settings: deps.settings,
             directory: Directory::new(deps.limits.woken_max),
@@ -109,10 +112,18 @@ impl Tree {
         });
         let intake = Intake::new(Arc::clone(&env));
         let (health_sender, health) = watch::channel(Health::default());
+        let (report, reported) = watch::channel(Report::none());
+        let reconciler = ReconcilerArgs {
+            env: Arc::clone(&env),
+            intake: intake.clone(),
+            stripe: deps.stripe_read,
+            report: Arc::new(report),
+        };
         let args = RootArgs {
             env: Arc::clone(&env),
             performers: Arc::new(performers),
             intake: intake.clone(),
+            reconciler,
             health: health_sender,
         };
         let (root, _) = Actor::spawn(None, RootActor, args)
@@ -120,6 +131,7 @@ impl Tree {
             .map_err(|error| StartError::Actor(error.to_string()))?;
         let settling = tokio::spawn(settle_later(Arc::clone(&env)));
         Ok(Self {
+            reconciler: Reconciler::new(Arc::clone(&env), reported),
             env,
             root,
             intake,
@@ -143,6 +155,11 @@ impl Tree {
     /// Health, as it changes.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
+    }
+
+    /// Who compares with Stripe.
+    pub fn reconciler(&self) -> Reconciler {
+        self.reconciler.clone()
     }
 
     /// The lanes' circuit breakers.
@@ -197,6 +214,7 @@ impl Tree {
         directory.observer.cast(ObserverMsg::Draining);
         stages.run("intake", 2, self.intake.close()).await;
         let timers = async {
+            end(directory.core(Core::Reconciler)).await;
             end(directory.core(Core::Sweeper)).await;
             end(directory.core(Core::Clock)).await;
         };

@@ -337,7 +337,10 @@ fn durations_need_a_unit_and_a_sensible_size() {
         check(&[("RECONCILE_INTERVAL", value)], expected);
     }
     let (config, _) = accepted(&[("RECONCILE_INTERVAL", "90m")]);
-    assert_eq!(config.reconcile_interval.as_secs(), 5_400);
+    let pause = config.reconcile_interval.map(|pause| pause.as_secs());
+    assert_eq!(pause, Some(5_400));
+    let (config, _) = accepted(&[("RECONCILE_INTERVAL", "0")]);
+    assert_eq!(config.reconcile_interval, None, "0 is never");
 }
 
 #[test]

@@ -347,8 +347,9 @@ mod tests {
             assert!(kind.path().starts_with("/v1/") && kind.path().contains("limit=100"));
         }
         let session = |status: &str| {
-            let text =
-                format!(r#"{{"id":"cs_test_1","object":"checkout.session","status":"{status}"}}"#);
+            let text = format!(
+                r#"{{"id":"cs_test_1","object":"checkout.session","mode":"payment","payment_status":"unpaid","status":"{status}"}}"#
+            );
             read_found(Listed::Session, &Scope::PLATFORM, &raw(&text), 9, &settings).unwrap()
         };
         assert!(session("open").is_untold);

@@ -5,6 +5,7 @@ mod answer;
 pub mod demo;
 pub mod explain;
 pub mod reach;
+pub mod reconcile;
 pub mod replay;
 pub mod sandbox;
 pub mod serve;

@@ -11,6 +11,7 @@ use crate::http::limits::Limits;
 use crate::http::server::{BoxFuture, Peer};
 use crate::stripe::signature::{Refusal, SecretSet};
 use bursar_actors::clock::Clock;
+use bursar_actors::reconcile::Reconciler;
 use bursar_config::Cidr;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::ids::Timestamp;
@@ -121,6 +122,8 @@ pub struct Edge {
     pub clock: Arc<dyn Clock>,
     /// The checks.
     pub health: Arc<dyn Health>,
+    /// Who compares with Stripe.
+    pub reconciler: Reconciler,
     /// Configuration.
     pub settings: EdgeSettings,
     secrets: RwLock<Arc<SecretSet>>,
@@ -161,6 +164,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// The checks.
     pub health: Arc<dyn Health>,
+    /// Who compares with Stripe.
+    pub reconciler: Reconciler,
 }
 
 impl Edge {
@@ -171,6 +176,7 @@ impl Edge {
             intake: ports.intake,
             clock: ports.clock,
             health: ports.health,
+            reconciler: ports.reconciler,
             secrets: RwLock::new(Arc::new(secrets)),
             cursors: CursorKey::derive(&settings.admin),
             running: Running::default(),

@@ -29,6 +29,7 @@ pub mod operators;
 pub mod order;
 pub mod problem;
 pub mod reads;
+pub mod reconcile;
 pub mod replays;
 pub mod route;
 pub mod router;

@@ -189,6 +189,7 @@ impl App {
             intake: Arc::clone(&gate) as Arc<dyn Intake>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             health: Arc::new(EdgeHealth::new(tree.health(), tree.circuits())),
+            reconciler: tree.reconciler(),
         };
         let here = vec![bursar_config::Cidr::parse("127.0.0.0/8").unwrap()];
         let edge_settings = EdgeSettings {
