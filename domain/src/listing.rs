@@ -130,6 +130,24 @@ struct Head {
     id: Option<String>,
     created: Option<i64>,
     status: Option<String>,
+    payment_status: Option<String>,
+    expires_at: Option<i64>,
+}
+
+impl Head {
+    /// When what the object says was true at the latest. A session that is over does not say when it
+    /// ended, only until when it could: its payment must not count as of today.
+    fn said_at(&self, kind: Listed, date: i64) -> i64 {
+        let is_over = match self.status.as_deref() {
+            Some("complete") => self.payment_status.as_deref() != Some("unpaid"),
+            Some("expired") => true,
+            _ => false,
+        };
+        let until = self
+            .expires_at
+            .filter(|_| kind == Listed::Session && is_over);
+        until.map_or(date, |until| until.min(date))
+    }
 }
 
 /// Reads a page. # Errors: it is no list, or an object of it has no id to go on from.
@@ -188,6 +206,7 @@ pub fn read_found(
 ) -> Result<Found, String> {
     let head: Head =
         serde_json::from_str(raw.get()).map_err(|error| format!("{}: {error}", kind.as_str()))?;
+    let said_at = head.said_at(kind, date);
     let id = head
         .id
         .ok_or_else(|| format!("{}: missing field `id`", kind.as_str()))?;
@@ -220,7 +239,7 @@ pub fn read_found(
         answer: Answer {
             target,
             status: 200,
-            date,
+            date: said_at,
             body: Some(raw.to_owned()),
         },
         id,
@@ -348,12 +367,18 @@ mod tests {
         }
         let session = |status: &str| {
             let text = format!(
-                r#"{{"id":"cs_test_1","object":"checkout.session","mode":"payment","payment_status":"unpaid","status":"{status}"}}"#
+                r#"{{"id":"cs_test_1","object":"checkout.session","mode":"payment","payment_status":"unpaid","expires_at":7,"status":"{status}"}}"#
             );
             read_found(Listed::Session, &Scope::PLATFORM, &raw(&text), 9, &settings).unwrap()
         };
         assert!(session("open").is_untold);
         assert!(!session("expired").is_untold);
+        assert_eq!(session("open").answer.date, 9);
+        assert_eq!(
+            session("expired").answer.date,
+            7,
+            "it ended then at the latest"
+        );
         let odd = read_found(
             Listed::Charge,
             &account(),
