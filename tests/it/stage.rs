@@ -233,9 +233,14 @@ impl Stage {
         self.delivered().await;
     }
 
-    /// A busy life of some tenants: subscriptions, renewals, failures, plan changes, credits, refunds,
-    /// disputes, an end.
+    /// A busy life of some tenants, 35 days of it.
     pub(crate) async fn busy_life(&self, tenants: usize) {
+        let customers = self.life_begins(tenants).await;
+        self.life_goes_on(&customers).await;
+    }
+
+    /// Ten days: subscriptions, credits, refunds, disputes. Answers customers and subscriptions.
+    pub(crate) async fn life_begins(&self, tenants: usize) -> Vec<(String, String)> {
         let mut customers = Vec::new();
         for n in 0..tenants {
             let plan = if n % 2 == 0 { "hobby" } else { "pro" };
@@ -259,6 +264,11 @@ impl Stage {
         }
         self.delivered().await;
         self.pass(10 * DAY).await;
+        customers
+    }
+
+    /// Another 25: renewals, one that fails and is made good, an end.
+    pub(crate) async fn life_goes_on(&self, customers: &[(String, String)]) {
         let (failing, _) = &customers[1];
         self.stripe.set_card(failing, "0341").unwrap();
         let (_, canceled) = &customers[0];
