@@ -1,7 +1,8 @@
 //! Events that Stripe made and nobody brought.
 //!
 //! Invariants: every event goes where its delivery would have gone, under the same dedup key, so one
-//! that came before is nothing new, and one that comes later is a duplicate.
+//! that came before is nothing new, and one that comes later is a duplicate. Types no reducer handles
+//! are passed over: an endpoint need not hear them, and nothing would follow from them.
 
 use super::places::{Places, Sweep};
 use super::reads::{Stop, Turned};
@@ -67,6 +68,9 @@ impl Run {
         let now = self.env.clock.now();
         let routed = bursar_domain::route(&body, &self.env.settings, now);
         let young = |at: bursar_domain::ids::Timestamp| at.seconds() > date - ON_ITS_WAY_SECONDS;
+        if !bursar_domain::route::is_handled(&routed.kind) {
+            return Ok(());
+        }
         if self.work.by_itself && routed.created_at.is_some_and(young) {
             return Ok(());
         }

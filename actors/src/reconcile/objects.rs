@@ -21,6 +21,7 @@ use bursar_domain::listing::{Found, Listed, read_found};
 use bursar_domain::rows::{RowKind, RowWrite};
 use bursar_store::api::{Accepted, Fate, Inbound};
 use bursar_store::error::StoreError;
+use bursar_store::query::InputView;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -30,6 +31,8 @@ use std::time::Duration;
 const KIND: &str = "reconcile";
 /// Looks at an inbox that is not empty before its object is left to the next run.
 const LOOKS_MAX: u32 = 80;
+/// Inputs that name an object and are looked through for one of its own.
+const NAMED_MAX: usize = 50;
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// One list to read.
@@ -162,8 +165,10 @@ impl Run {
         if !found.park.is_empty() {
             let links = env.store.links(found.park.clone()).await?;
             if links.iter().all(Option::is_none) {
-                let told = env.store.explain(found.id.clone(), 1).await?;
-                let is_known = !told.inputs.is_empty() || !told.lines.is_empty();
+                // Waits for its owner, as what told of it does, if anything did.
+                let told = env.store.explain(found.id.clone(), NAMED_MAX).await?;
+                let of_it = |input: &InputView| input.to.as_ref() == Some(&found.to);
+                let is_known = told.truncated || told.inputs.iter().any(of_it);
                 return Ok(if is_known {
                     Vec::new()
                 } else {
