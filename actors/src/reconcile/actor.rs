@@ -126,7 +126,7 @@ impl ReconcilerState {
         let run = Run::new(args, work, self.started);
         let at_end = AtEnd(myself.clone());
         self.runs.spawn(async move {
-            run.to_the_end().await;
+            run.finish().await;
             drop(at_end);
         });
     }

@@ -9,6 +9,7 @@ use bursar_domain::ids::Scope;
 use bursar_store::api::{Administer, Keep, Store};
 use bursar_store::error::StoreError;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeSet;
 
 const SPACE: &str = "reconcile";
 const REPORT: &str = "report";
@@ -48,6 +49,17 @@ pub(super) struct Walk {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Importing {
     pub(super) run_id: String,
+}
+
+/// Runs that follow one another because each ended at its bound of pages: what the ones before have
+/// looked at to its end is not looked at again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Series {
+    /// Looks back until then, if somebody said so.
+    pub(super) since: Option<i64>,
+    /// When the last of them ended.
+    pub(super) at: i64,
+    pub(super) done: BTreeSet<String>,
 }
 
 pub(super) struct Places<'a> {
@@ -105,6 +117,14 @@ impl<'a> Places<'a> {
         place: &Place,
     ) -> Result<(), StoreError> {
         self.write(key(mode, sweep, scope), Some(place)).await
+    }
+
+    pub(super) async fn series(&self, of: &str) -> Result<Option<Series>, StoreError> {
+        self.read(format!("series:{of}")).await
+    }
+
+    pub(super) async fn set_series(&self, of: &str, to: Option<&Series>) -> Result<(), StoreError> {
+        self.write(format!("series:{of}"), to).await
     }
 
     pub(super) async fn importing(&self) -> Result<Option<Importing>, StoreError> {

@@ -3,7 +3,7 @@
 //! Invariants: events come before objects, and what they started is waited for, so that an object is
 //! compared with what its events made; the report is kept before it is shown as ended.
 
-use super::places::{Importing, Place, Places, Sweep, Walk};
+use super::places::{Importing, Place, Places, Series, Sweep, Walk};
 use super::reads::{Reads, Stop};
 use super::report::{Counts, EVENT, Mode, Report, RunStatus};
 use super::{Order, ReconcilerArgs};
@@ -29,6 +29,9 @@ const BUSY_MAX: u32 = 60;
 /// How long what a run took in may take to be applied before it goes on all the same.
 const QUIET_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// A series of runs that rested longer than this is over, seconds.
+const SERIES_SECONDS: i64 = 3_600;
 
 /// What one run is to do.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +59,14 @@ impl Work {
             since: None,
             objects,
             by_itself: true,
+        }
+    }
+    /// Whose series of runs it goes on with.
+    const fn series(&self) -> &'static str {
+        if self.by_itself {
+            "by_itself"
+        } else {
+            self.mode.as_str()
         }
     }
     /// Drift that nobody asked about is told, not repaired.
@@ -130,7 +141,7 @@ impl Run {
     }
 
     /// Does the work, keeps the report, shows it as ended.
-    pub(super) async fn to_the_end(mut self) {
+    pub(super) async fn finish(mut self) {
         let ended = match self.work.mode {
             Mode::Check | Mode::Repair => self.compare().await,
             Mode::Import => self.import().await,
@@ -202,11 +213,35 @@ impl Run {
     }
 
     async fn compare(&mut self) -> Result<(), Stop> {
+        let store = Arc::clone(&self.env.store);
+        let places = Places::of(store.as_ref());
+        let since = self.work.since.map(Timestamp::seconds);
+        let now = self.env.clock.now().seconds();
+        let unended = places.series(self.work.series()).await?;
+        let goes_on = |series: &Series| series.since == since && now - series.at < SERIES_SECONDS;
+        let mut series = unended.filter(goes_on).unwrap_or_default();
+        let ended = self.sweep(&mut series).await;
+        series.since = since;
+        series.at = now;
+        let next = matches!(ended, Err(Stop::Bound)).then_some(&series);
+        places.set_series(self.work.series(), next).await?;
+        ended
+    }
+
+    async fn sweep(&mut self, series: &mut Series) -> Result<(), Stop> {
         let accounts = self.accounts().await?;
         let mut reached = Vec::new();
         for scope in accounts {
+            let name = format!("events:{}", scope.as_str());
+            if series.done.contains(&name) {
+                reached.push(scope);
+                continue;
+            }
             match self.events(&scope, self.work.mode).await {
-                Ok(()) => reached.push(scope),
+                Ok(()) => {
+                    series.done.insert(name);
+                    reached.push(scope);
+                }
                 Err(Stop::Account(error)) => {
                     self.report(|report| report.failed(&scope, EVENT, error));
                 }
@@ -218,11 +253,18 @@ impl Run {
             return Ok(());
         }
         for scope in reached {
+            let name = format!("objects:{}", scope.as_str());
+            if series.done.contains(&name) {
+                continue;
+            }
             match self.objects(&scope, self.work.objects_mode()).await {
+                Ok(()) => {
+                    series.done.insert(name);
+                }
                 Err(Stop::Account(error)) => {
                     self.report(|report| report.failed(&scope, "account", error));
                 }
-                ended => ended?,
+                Err(stop) => return Err(stop),
             }
         }
         self.quiet().await?;
