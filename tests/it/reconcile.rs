@@ -426,3 +426,52 @@ async fn one_runs_at_a_time_and_what_cannot_be_meant_is_refused() {
     let audit = bursar.get("/api/v1/audit").await.json;
     assert_eq!(audit["data"][0]["action"], "reconcile.started", "{audit:#}");
 }
+
+/// `bursar reconcile` against the process that holds the store: exit code, stdout, stderr.
+async fn command(bursar: &crate::stage::Bursar, flags: &[&str]) -> (i32, String, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bursar"));
+    let folder = bursar.config.store.data_dir().to_owned();
+    command.env_clear().arg("reconcile").args(flags);
+    command.arg("--data-dir").arg(folder);
+    let ran = tokio::task::spawn_blocking(move || command.output()).await;
+    let output = ran.unwrap().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let code = output.status.code().unwrap();
+    (code, text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_ends_with_what_is_left_to_do() {
+    let stage = Stage::set().await;
+    let bursar = stage.bursar().await;
+    stage.buys("t1", "pro").await;
+    stage.stripe.advance(300).unwrap();
+    let lost = dropped(&stage).len();
+    let (code, said, aloud) = command(&bursar, &[]).await;
+    assert_eq!(code, 1, "{said}{aloud}");
+    assert!(said.contains(&format!("missing={lost} ")), "{said}");
+    assert!(said.contains("--repair"), "{said}");
+    assert!(aloud.contains("looked at: "), "progress is told: {aloud}");
+    let (code, said, _) = command(&bursar, &["--repair", "--json", "-q"]).await;
+    assert_eq!(code, 0, "{said}");
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(report["repaired"], lost, "{report:#}");
+    let (code, said, _) = command(&bursar, &[]).await;
+    assert_eq!(code, 0, "{said}");
+    let (code, _, aloud) = command(&bursar, &["--import"]).await;
+    assert_eq!(code, 1, "{aloud}");
+    assert!(aloud.contains("store_not_empty"), "{aloud}");
+    assert_eq!(command(&bursar, &["--since", "yesterday"]).await.0, 64);
+    assert_eq!(command(&bursar, &["--import", "--repair"]).await.0, 64);
+    let away = Fault {
+        kind: FaultKind::Unavailable,
+        count: Some(1_000),
+        per_thousand: None,
+        matching: None,
+        seconds: None,
+    };
+    stage.stripe.add_fault(away);
+    let (code, said, _) = command(&bursar, &[]).await;
+    assert_eq!(code, 69, "{said}");
+    assert!(said.contains("failed: stripe of the platform"), "{said}");
+}

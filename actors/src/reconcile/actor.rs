@@ -23,8 +23,8 @@ pub(crate) enum ReconcilerMsg {
     Start(Order, oneshot::Sender<bool>),
     /// The period passed.
     Tick,
-    /// The run came to an end, good or bad.
-    Ended,
+    /// The run of this number came to an end, good or bad.
+    Ended(u64),
     /// Show a sign of life.
     Beat,
 }
@@ -42,16 +42,15 @@ pub(crate) struct ReconcilerArgs {
 pub(crate) struct ReconcilerState {
     args: ReconcilerArgs,
     runs: JoinSet<()>,
-    is_running: bool,
     started: u64,
 }
 
 /// Tells the actor whatever way the run's task ends.
-struct AtEnd(ActorRef<ReconcilerMsg>);
+struct AtEnd(ActorRef<ReconcilerMsg>, u64);
 
 impl Drop for AtEnd {
     fn drop(&mut self) {
-        drop(self.0.cast(ReconcilerMsg::Ended));
+        drop(self.0.cast(ReconcilerMsg::Ended(self.1)));
     }
 }
 
@@ -76,7 +75,6 @@ impl Actor for ReconcilerActor {
         let mut state = ReconcilerState {
             args,
             runs: JoinSet::new(),
-            is_running: false,
             started: 0,
         };
         // One whose actor was killed in the middle.
@@ -93,14 +91,14 @@ impl Actor for ReconcilerActor {
         match message {
             ReconcilerMsg::Beat => state.args.env.alive(Core::Reconciler),
             ReconcilerMsg::Start(order, reply) => {
-                let starts = !state.is_running;
+                let starts = !state.is_running();
                 if starts {
                     state.start(&myself, Work::asked(order));
                 }
                 let _ = reply.send(starts);
             }
             ReconcilerMsg::Tick => {
-                if !state.is_running {
+                if !state.is_running() {
                     let work = state.due().await;
                     state.start(&myself, work);
                 }
@@ -108,9 +106,11 @@ impl Actor for ReconcilerActor {
                     myself.send_after(every, || ReconcilerMsg::Tick);
                 }
             }
-            ReconcilerMsg::Ended => {
-                state.is_running = false;
-                state.end_report();
+            ReconcilerMsg::Ended(number) => {
+                // The next one may have begun as soon as this one's report was shown as ended.
+                if number == state.started {
+                    state.end_report();
+                }
                 while state.runs.try_join_next().is_some() {}
             }
         }
@@ -119,12 +119,15 @@ impl Actor for ReconcilerActor {
 }
 
 impl ReconcilerState {
+    fn is_running(&self) -> bool {
+        self.args.report.borrow().status == RunStatus::Running
+    }
+
     fn start(&mut self, myself: &ActorRef<ReconcilerMsg>, work: Work) {
-        self.is_running = true;
         self.started += 1;
         let args = self.args.clone();
         let run = Run::new(args, work, self.started);
-        let at_end = AtEnd(myself.clone());
+        let at_end = AtEnd(myself.clone(), self.started);
         self.runs.spawn(async move {
             run.finish().await;
             drop(at_end);
