@@ -279,7 +279,7 @@ pub const CATALOGUE: &[Metric] = &[
         "bursar_reconcile_last_success_timestamp_seconds",
         MetricKind::Gauge,
         &[],
-        "When a comparison with Stripe last came to its end without an error, 0 if never since the start.",
+        "When a comparison with Stripe last came to its end without an error, 0 if never.",
     ),
     metric(
         "bursar_reconcile_drift",

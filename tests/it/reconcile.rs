@@ -120,6 +120,14 @@ async fn an_import_into_an_empty_store_makes_the_rows_of_one_that_heard_everythi
         .collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
 
+    // Nobody is told of what happened long ago.
+    let alerts = empty.get("/api/v1/outbox?lane=alert&limit=100").await.json;
+    let alerts = alerts["data"].as_array().unwrap().clone();
+    assert!(!alerts.is_empty(), "a dispute alerts whoever hears of it");
+    assert!(
+        alerts.iter().all(|alert| alert["status"] == "skipped"),
+        "{alerts:#?}"
+    );
     let again = empty
         .post("/api/v1/reconcile", &json!({"import": true}))
         .await;

@@ -10,7 +10,7 @@ use crate::env::{Core, Env};
 use crate::intake::Intake;
 use crate::metrics;
 use crate::ports::StripeRead;
-use bursar_domain::ids::Scope;
+use bursar_domain::ids::{Scope, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
@@ -79,6 +79,7 @@ impl Actor for ReconcilerActor {
         };
         // One whose actor was killed in the middle.
         state.end_report();
+        state.remember_success().await;
         Ok(state)
     }
 
@@ -148,6 +149,16 @@ impl ReconcilerState {
             Err(_) => false,
         };
         Work::by_itself(is_due)
+    }
+
+    /// What the last process looked at counts after a restart, too.
+    async fn remember_success(&self) {
+        let places = Places::of(self.args.env.store.as_ref());
+        let place = places.place(Mode::Repair, Sweep::Events, &Scope::PLATFORM);
+        // A store that does not answer: the next run sets it.
+        if let Ok(Some(at)) = place.await.map(|place| place.synced_to) {
+            metrics::reconcile_succeeded(Timestamp::from_seconds(at));
+        }
     }
 
     /// A run that ended without saying so died.

@@ -426,7 +426,8 @@ impl Run {
         let places = Places::of(self.env.store.as_ref());
         place.walk = None;
         let joins = |synced: i64| walk.from.is_none_or(|from| from <= synced);
-        if place.synced_to.is_none_or(joins) {
+        // Of a check only its time counts: it begins where the last repair ended.
+        if mode == Mode::Check || place.synced_to.is_none_or(joins) {
             place.synced_to = place.synced_to.max(Some(walk.to));
         }
         Ok(places.put(mode, sweep, scope, &place).await?)
