@@ -483,3 +483,110 @@ async fn the_command_ends_with_what_is_left_to_do() {
     assert_eq!(code, 69, "{said}");
     assert!(said.contains("failed: stripe of the platform"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_stripe_broke_off_goes_on_where_it_was_and_takes_nothing_in_twice() {
+    let stage = Stage::set().await;
+    let whole = stage.bursar().await;
+    stage.tell(&whole);
+    stage.life_begins(6).await;
+    whole.settle().await;
+    let broken = Fault {
+        kind: FaultKind::ServerError,
+        count: Some(1_000),
+        per_thousand: None,
+        matching: Some("GET /v1/payment_intents".to_owned()),
+        seconds: None,
+    };
+    let empty = stage.bursar().await;
+    stage.stripe.add_fault(broken);
+    let first = empty.reconcile(json!({"import": true})).await;
+    assert_eq!(
+        (&first["status"], &first["stripeFailed"]),
+        (&json!("failed"), &json!(true))
+    );
+    let taken = first["repaired"].as_u64().unwrap();
+    assert!(taken > 0, "{first:#}");
+    stage.stripe.clear_faults();
+    let asked = stage.stripe.requests().len();
+    let empty = stage.again(empty, |_| {}).await;
+    let second = empty.reconcile(json!({"import": true})).await;
+    assert_eq!(
+        (&second["status"], &second["failed"]),
+        (&json!("done"), &json!(0)),
+        "{second:#}"
+    );
+    assert!(second["byObject"]["customer"].is_null(), "{second:#}");
+    let again = &stage.stripe.requests()[asked..];
+    assert!(
+        again
+            .iter()
+            .all(|request| !request.path.starts_with("/v1/customers"))
+    );
+    empty.settle().await;
+    let found = differing(&whole.rows().await, &empty.rows().await);
+    assert!(
+        found
+            .keys()
+            .all(|field| TOLD_BY_EVENTS_ALONE.contains(&field.as_str())),
+        "{found:#?}"
+    );
+    let verified = empty.post("/api/v1/verify", &json!({})).await.json;
+    assert_eq!(verified["mismatches"], 0, "{verified:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_fills_a_store_nobody_serves() {
+    let stage = Stage::set().await;
+    let session = stage.buys("t1", "pro").await;
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("data");
+    let base = stage.sandbox.base_url().to_owned();
+    let run = async |words: &[&str], with_key: bool| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bursar"));
+        command
+            .env_clear()
+            .args(words)
+            .arg("--data-dir")
+            .arg(&folder);
+        command.env("BURSAR_ADMIN_KEY", "operator-key-of-at-least-32-characters");
+        command.env(
+            "BURSAR_JWT_SECRET",
+            "another-secret-of-at-least-32-bytes-here",
+        );
+        command.env("APP_BASE_URL", "https://billing.example.com");
+        command.env(
+            "STRIPE_WEBHOOK_SECRET",
+            "whsec_0123456789abcdef0123456789abcdef",
+        );
+        command.env("STRIPE_API_BASE", &base);
+        if with_key {
+            command.env("STRIPE_API_KEY", "sk_test_0123456789abcdef0123456789");
+        }
+        let ran = tokio::task::spawn_blocking(move || command.output()).await;
+        let output = ran.unwrap().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    // Nothing is there to compare, and without a key nobody can be asked.
+    let (code, _, aloud) = run(&["reconcile"], true).await;
+    assert_eq!(code, Some(69), "{aloud}");
+    let (code, _, aloud) = run(&["reconcile", "--import"], false).await;
+    assert_eq!(code, Some(78), "{aloud}");
+    let (code, said, aloud) = run(&["reconcile", "--import"], true).await;
+    assert_eq!(code, Some(0), "{said}{aloud}");
+    assert!(said.contains("subscription: looked_at=1 "), "{said}");
+    let id = session["subscription"].as_str().unwrap();
+    let (code, said, aloud) = run(&["explain", id], true).await;
+    assert_eq!(code, Some(0), "{aloud}");
+    assert!(
+        said.contains("tenant t1") && said.contains("active"),
+        "{said}"
+    );
+    let (code, said, _) = run(&["verify"], true).await;
+    assert_eq!(code, Some(0), "{said}");
+}
