@@ -151,6 +151,7 @@ impl App {
             settings: Arc::clone(&settings),
             limits: ActorLimits {
                 intake_silence: config.webhook_silence_alert,
+                reconcile_every: config.reconcile_interval,
                 ..ActorLimits::default()
             },
             performers: Performers::new(),
@@ -184,6 +185,7 @@ impl App {
             clock,
             health: Arc::new(EdgeHealth::new(tree.health(), tree.circuits())),
             stripe: Arc::new(EdgeStripe::new(tree.gate(), Arc::clone(&read), write)),
+            reconciler: tree.reconciler(),
         };
         let edge = Arc::new(Edge::new(
             ports,

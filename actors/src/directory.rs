@@ -12,6 +12,7 @@ use crate::fair::Group;
 use crate::intake::IntakeMsg;
 use crate::observer::ObserverMsg;
 use crate::outbound::{LaneMsg, OutboundMsg};
+use crate::reconcile::ReconcilerMsg;
 use crate::sweeper::SweeperMsg;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Lane;
@@ -141,6 +142,7 @@ pub struct Directory {
     pub(crate) lanes: BTreeMap<Lane, LaneCell>,
     pub(crate) intake: Cell<IntakeMsg>,
     pub(crate) sweeper: Cell<SweeperMsg>,
+    pub(crate) reconciler: Cell<ReconcilerMsg>,
     pub(crate) observer: Cell<ObserverMsg>,
     pub(crate) wakes: Wakes,
     woken_max: usize,
@@ -159,6 +161,7 @@ impl Directory {
                 .collect(),
             intake: Cell::default(),
             sweeper: Cell::default(),
+            reconciler: Cell::default(),
             observer: Cell::default(),
             wakes: Wakes::default(),
             woken_max,
@@ -178,6 +181,7 @@ impl Directory {
             Core::Outbound => self.outbound.get().map(|actor| actor.get_cell()),
             Core::Intake => self.intake.get().map(|actor| actor.get_cell()),
             Core::Sweeper => self.sweeper.get().map(|actor| actor.get_cell()),
+            Core::Reconciler => self.reconciler.get().map(|actor| actor.get_cell()),
             Core::Observer => self.observer.get().map(|actor| actor.get_cell()),
         }
     }

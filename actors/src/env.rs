@@ -11,7 +11,7 @@ use bursar_domain::decision::Lane;
 use bursar_domain::settings::Settings;
 use bursar_store::api::Store;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -43,18 +43,21 @@ pub enum Core {
     Intake,
     /// Finds work nobody was told about.
     Sweeper,
+    /// Compares with Stripe.
+    Reconciler,
     /// Signs of life.
     Observer,
 }
 
 impl Core {
     /// All, in start order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Clock,
         Self::Entities,
         Self::Outbound,
         Self::Intake,
         Self::Sweeper,
+        Self::Reconciler,
         Self::Observer,
     ];
     /// The word used in logs and labels.
@@ -65,6 +68,7 @@ impl Core {
             Self::Outbound => "outbound",
             Self::Intake => "intake",
             Self::Sweeper => "sweeper",
+            Self::Reconciler => "reconciler",
             Self::Observer => "observer",
         }
     }
@@ -116,6 +120,8 @@ pub(crate) struct Env {
     pub(crate) settings_fingerprint: String,
     /// Lanes without a performer: the commit that decides their effects skips them.
     pub(crate) skipped_lanes: Vec<Lane>,
+    /// An import is running: what is decided tells nobody.
+    pub(crate) hushed: AtomicBool,
     pub(crate) limits: Limits,
     pub(crate) directory: Directory,
     pub(crate) boot: Boot,
@@ -138,6 +144,20 @@ impl Env {
             *exit = Some(Exit { code, reason });
             true
         });
+    }
+    /// Lanes whose effects the next commit skips: those nobody performs, and while an import runs those
+    /// that tell people.
+    pub(crate) fn lanes_to_skip(&self) -> Vec<Lane> {
+        const TELLING: [Lane; 3] = [Lane::Mail, Lane::Notify, Lane::Alert];
+        let mut lanes = self.skipped_lanes.clone();
+        if self.hushed.load(Ordering::SeqCst) {
+            lanes.extend(
+                TELLING
+                    .into_iter()
+                    .filter(|lane| !self.skipped_lanes.contains(lane)),
+            );
+        }
+        lanes
     }
     pub(crate) fn alive(&self, who: Core) {
         self.beats.mark(who, self.clock.uptime());

@@ -29,6 +29,7 @@ pub mod observer;
 pub mod outbound;
 pub mod policy;
 pub mod ports;
+pub mod reconcile;
 pub mod retry;
 mod root;
 mod slots;

@@ -73,6 +73,22 @@ pub struct Limits {
     pub probe_age_max: Duration,
     /// How long no accepted webhook at all is worth a warning.
     pub intake_silence: Duration,
+    /// How often events nobody brought are looked for; `None`: only when asked.
+    pub reconcile_every: Option<Duration>,
+    /// How soon after the start they are looked for first.
+    pub reconcile_first: Duration,
+    /// How often objects are compared.
+    pub reconcile_objects_every: Duration,
+    /// How far back the first look goes: as far as Stripe lists events.
+    pub reconcile_window: Duration,
+    /// How far looks overlap.
+    pub reconcile_overlap: Duration,
+    /// Pages of one run by itself; the next one goes on.
+    pub reconcile_pages_max: usize,
+    /// Pages of one run somebody asked for.
+    pub reconcile_pages_asked_max: usize,
+    /// Waits between tries at one page.
+    pub reconcile_retry: RetryPolicy,
     /// Starts in a row that ended early before inputs are taken one by one.
     pub boot_suspicion: u32,
     /// Starts an input may be in hand at the crash before it is set aside.
@@ -143,6 +159,16 @@ impl Default for Limits {
             probe_every: Duration::from_secs(10),
             probe_age_max: Duration::from_secs(30),
             intake_silence: Duration::from_secs(24 * 3_600),
+            reconcile_every: None,
+            reconcile_first: Duration::from_secs(60),
+            reconcile_objects_every: Duration::from_secs(86_400),
+            reconcile_window: Duration::from_secs(30 * 86_400),
+            reconcile_overlap: Duration::from_secs(3_600),
+            // 5,000 events in a quarter of an hour that nobody brought.
+            reconcile_pages_max: 50,
+            // 100,000 objects; a store is filled by asking again.
+            reconcile_pages_asked_max: 1_000,
+            reconcile_retry: policy(500, 5, 4),
             boot_suspicion: 3,
             boot_strikes: 3,
             boot_settled: Duration::from_secs(10),

@@ -10,6 +10,7 @@ use bursar_domain::aggregate::AggregateKind;
 use bursar_domain::decision::{Disposition, Lane};
 use bursar_domain::ids::Timestamp;
 use bursar_domain::input::{InputSource, StoredInput};
+use bursar_domain::listing::Listed;
 use bursar_domain::route::HANDLED;
 use bursar_domain::stripe_call::Operation;
 use bursar_store::api::Step;
@@ -123,15 +124,45 @@ const AGGREGATE: Label = (
 const CORE: Label = (
     "actor",
     &[
-        "clock", "entities", "outbound", "intake", "sweeper", "observer",
+        "clock",
+        "entities",
+        "outbound",
+        "intake",
+        "sweeper",
+        "reconciler",
+        "observer",
     ],
 );
 const RESTARTED: Label = (
     "actor",
     &[
-        "clock", "entities", "outbound", "intake", "sweeper", "observer", "lane",
+        "clock",
+        "entities",
+        "outbound",
+        "intake",
+        "sweeper",
+        "reconciler",
+        "observer",
+        "lane",
     ],
 );
+/// Stripe's words for what is listed, and `event`.
+const RECONCILED: Label = (
+    "object",
+    &[
+        "event",
+        "account",
+        "customer",
+        "checkout.session",
+        "subscription",
+        "invoice",
+        "payment_intent",
+        "charge",
+        "refund",
+        "dispute",
+    ],
+);
+const MISSED: Label = ("object", EVENT_TYPES);
 const CHECK: Label = (
     "check",
     &[
@@ -335,6 +366,36 @@ pub const CATALOGUE: &[Metric] = &[
         "When a shared actor last showed a sign of life.",
     ),
     metric(
+        "bursar_reconcile_last_success_timestamp_seconds",
+        MetricKind::Gauge,
+        &[],
+        "When a comparison with Stripe last came to its end without an error, 0 if never.",
+    ),
+    metric(
+        "bursar_reconcile_drift",
+        MetricKind::Gauge,
+        &[RECONCILED],
+        "Objects that the last comparison found to differ from Stripe and did not repair.",
+    ),
+    metric(
+        "bursar_reconcile_missed_events_total",
+        MetricKind::Counter,
+        &[MISSED],
+        "Events Stripe made that nobody had brought, by type.",
+    ),
+    metric(
+        "bursar_reconcile_repairs_total",
+        MetricKind::Counter,
+        &[RECONCILED],
+        "Events and objects taken in from Stripe's lists.",
+    ),
+    metric(
+        "bursar_reconcile_failures_total",
+        MetricKind::Counter,
+        &[],
+        "Comparisons with Stripe that could not look at everything.",
+    ),
+    metric(
         "bursar_ready",
         MetricKind::Gauge,
         &[CHECK],
@@ -528,6 +589,30 @@ pub(crate) fn heartbeat(core: Core, at: Timestamp) {
     );
 }
 
+pub(crate) fn reconcile_succeeded(at: Timestamp) {
+    let seconds = u64::try_from(at.seconds()).unwrap_or(0);
+    gauge("bursar_reconcile_last_success_timestamp_seconds", seconds);
+}
+
+pub(crate) fn reconcile_failed() {
+    metrics::counter!("bursar_reconcile_failures_total").increment(1);
+}
+
+pub(crate) fn reconcile_drift(kind: Listed, left: u64) {
+    gauge_with("bursar_reconcile_drift", "object", kind.as_str(), left);
+}
+
+pub(crate) fn missed_event(kind: &str) {
+    let kind = known_type(kind);
+    metrics::counter!("bursar_reconcile_missed_events_total", "object" => kind).increment(1);
+}
+
+pub(crate) fn reconcile_repair(object: &str) {
+    if let Some(object) = RECONCILED.1.iter().find(|known| **known == object) {
+        metrics::counter!("bursar_reconcile_repairs_total", "object" => *object).increment(1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -558,6 +643,9 @@ mod tests {
         assert!(Core::ALL.iter().all(|core| CORE.1.contains(&core.as_str())));
         let kinds = AggregateKind::ALL.map(AggregateKind::as_str);
         assert_eq!(AGGREGATE.1, kinds);
+        let listed = Listed::ALL.map(Listed::as_str);
+        assert_eq!(RECONCILED.1[0], crate::reconcile::EVENT);
+        assert_eq!(RECONCILED.1[1..], listed);
         assert_eq!(known_type("invoice.paid"), "invoice.paid");
         assert_eq!(known_type("what.ever"), "other");
         for kind in EVENT_TYPES.iter().filter(|kind| **kind != "other") {

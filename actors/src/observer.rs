@@ -11,6 +11,7 @@ use crate::env::{Core, Env};
 use crate::intake::{Intake, IntakeMsg};
 use crate::metrics;
 use crate::outbound::OutboundMsg;
+use crate::reconcile::ReconcilerMsg;
 use crate::sweeper::SweeperMsg;
 use bursar_domain::decision::Lane;
 use bursar_store::error::StoreError;
@@ -217,6 +218,7 @@ impl ObserverState {
                     Core::Outbound => directory.outbound.cast(OutboundMsg::Beat),
                     Core::Intake => directory.intake.cast(IntakeMsg::Beat),
                     Core::Sweeper => directory.sweeper.cast(SweeperMsg::Beat),
+                    Core::Reconciler => directory.reconciler.cast(ReconcilerMsg::Beat),
                     Core::Observer => true,
                 };
             }

@@ -13,6 +13,7 @@ use crate::metrics;
 use crate::observer::{Health, ObserverActor, ObserverArgs};
 use crate::outbound::{OutboundActor, OutboundArgs, Performers};
 use crate::policy::{ExitReason, History, RestartPolicy, Verdict, rest_for_one};
+use crate::reconcile::{ReconcilerActor, ReconcilerArgs};
 use crate::sweeper::SweeperActor;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub(crate) struct RootArgs {
     pub(crate) env: Arc<Env>,
     pub(crate) performers: Arc<Performers>,
     pub(crate) intake: Intake,
+    pub(crate) reconciler: ReconcilerArgs,
     pub(crate) health: watch::Sender<Health>,
 }
 
@@ -212,6 +214,13 @@ impl RootState {
                 .await?
                 .0
                 .get_cell(),
+            Core::Reconciler => {
+                let args = args.reconciler.clone();
+                Actor::spawn_linked(None, ReconcilerActor, args, root)
+                    .await?
+                    .0
+                    .get_cell()
+            }
             Core::Observer => {
                 let args = ObserverArgs {
                     env,

@@ -15,10 +15,12 @@ use crate::intake::Intake;
 use crate::limits::Limits;
 use crate::observer::{Health, ObserverMsg};
 use crate::outbound::alert::LogAlerts;
+use crate::outbound::gated_read::GatedRead;
 use crate::outbound::stripe_call::StripeCalls;
 use crate::outbound::stripe_read::StripeReads;
 use crate::outbound::{OutboundMsg, Performers};
 use crate::ports::{Reducer, StripeRead, StripeWrite};
+use crate::reconcile::{Reconciler, ReconcilerArgs, Report};
 use crate::root::{RootActor, RootArgs, RootMsg};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Lane;
@@ -28,7 +30,7 @@ use bursar_store::error::StoreError;
 use ractor::{Actor, ActorCell, ActorRef};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -78,6 +80,7 @@ pub struct Tree {
     root: ActorRef<RootMsg>,
     intake: Intake,
     health: watch::Receiver<Health>,
+    reconciler: Reconciler,
     settling: JoinHandle<()>,
     auditing: JoinHandle<()>,
 }
@@ -95,7 +98,7 @@ impl Tree {
             announcer.clone(),
         ));
         let reads = StripeReads::new(
-            deps.stripe_read,
+            Arc::clone(&deps.stripe_read),
             Arc::clone(&deps.reducer),
             Arc::clone(&deps.clock),
             Arc::clone(&gate),
@@ -117,6 +120,7 @@ impl Tree {
             clock: deps.clock,
             reducer: deps.reducer,
             skipped_lanes,
+            hushed: AtomicBool::new(false),
             settings_fingerprint: deps.settings.fingerprint(),
             settings: deps.settings,
             directory: Directory::new(deps.limits.woken_max),
@@ -131,10 +135,22 @@ impl Tree {
         });
         let intake = Intake::new(Arc::clone(&env));
         let (health_sender, health) = watch::channel(Health::default());
+        let (report, reported) = watch::channel(Report::none());
+        let reconciler = ReconcilerArgs {
+            env: Arc::clone(&env),
+            intake: intake.clone(),
+            stripe: Arc::new(GatedRead::new(
+                deps.stripe_read,
+                Arc::clone(&env.gate),
+                Lane::StripeBackground,
+            )),
+            report: Arc::new(report),
+        };
         let args = RootArgs {
             env: Arc::clone(&env),
             performers: Arc::new(performers),
             intake: intake.clone(),
+            reconciler,
             health: health_sender,
         };
         let (root, _) = Actor::spawn(None, RootActor, args)
@@ -143,6 +159,7 @@ impl Tree {
         let settling = tokio::spawn(settle_later(Arc::clone(&env)));
         let auditing = tokio::spawn(audit);
         Ok(Self {
+            reconciler: Reconciler::new(Arc::clone(&env), reported),
             env,
             root,
             intake,
@@ -172,6 +189,11 @@ impl Tree {
     /// What every request to Stripe passes.
     pub fn gate(&self) -> Arc<Gate> {
         Arc::clone(&self.env.gate)
+    }
+
+    /// Who compares with Stripe.
+    pub fn reconciler(&self) -> Reconciler {
+        self.reconciler.clone()
     }
 
     /// Every circuit breaker.
@@ -226,6 +248,7 @@ impl Tree {
         directory.observer.cast(ObserverMsg::Draining);
         stages.run("intake", 2, self.intake.close()).await;
         let timers = async {
+            end(directory.core(Core::Reconciler)).await;
             end(directory.core(Core::Sweeper)).await;
             end(directory.core(Core::Clock)).await;
         };

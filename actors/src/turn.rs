@@ -168,7 +168,7 @@ async fn consume(
         expected_version,
         reducer_rev: env.reducer.revision(),
         settings: env.settings_fingerprint.clone(),
-        skipped_lanes: env.skipped_lanes.clone(),
+        skipped_lanes: env.lanes_to_skip(),
         steps: batch.steps,
     };
     match env.store.apply(apply).await {
@@ -205,6 +205,20 @@ fn act(
     for lane in lanes {
         env.directory.hint_lane(lane);
     }
+}
+
+/// What an input would change, decided over the present state and not committed, and whether the
+/// aggregate is new. The inner error is the text of a panic.
+pub(crate) async fn rehearse(
+    env: &Env,
+    key: &AggregateKey,
+    input: &StoredInput,
+) -> Result<Result<(bool, Decision), String>, StoreError> {
+    let state = load(env, key).await?;
+    let is_new = state.bytes.is_none();
+    let mut known = Known::default();
+    let decided = decide_one(env, key, state.bytes.as_deref(), input, &mut known).await?;
+    Ok(decided.map(|step| (is_new, step.decision)))
 }
 
 async fn load(env: &Env, key: &AggregateKey) -> Result<Hydrated, StoreError> {

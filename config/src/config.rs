@@ -48,8 +48,8 @@ pub struct Config {
     pub drain: Duration,
     /// How long things are kept.
     pub retention: Retention,
-    /// Pause between two comparisons with Stripe.
-    pub reconcile_interval: Duration,
+    /// Pause between two comparisons with Stripe; `None`: only when asked.
+    pub reconcile_interval: Option<Duration>,
     /// Silence of Stripe after which an alert is due.
     pub webhook_silence_alert: Duration,
     /// Limits of the HTTP server.

@@ -170,9 +170,7 @@ pub const KEYS: &[Key] = &[
     text("log", "BURSAR_LOG").or("info"),
     text("log_format", "BURSAR_LOG_FORMAT").or("auto"),
     integer("drain_seconds", "BURSAR_DRAIN_SECONDS", "25"),
-    text("reconcile_interval", "RECONCILE_INTERVAL")
-        .or("15m")
-        .waits(),
+    text("reconcile_interval", "RECONCILE_INTERVAL").or("15m"),
     text("webhook_silence_alert", "WEBHOOK_SILENCE_ALERT").or("24h"),
     // Stripe.
     secret("stripe.api_key", "STRIPE_API_KEY").required(),

@@ -337,7 +337,10 @@ fn durations_need_a_unit_and_a_sensible_size() {
         check(&[("RECONCILE_INTERVAL", value)], expected);
     }
     let (config, _) = accepted(&[("RECONCILE_INTERVAL", "90m")]);
-    assert_eq!(config.reconcile_interval.as_secs(), 5_400);
+    let pause = config.reconcile_interval.map(|pause| pause.as_secs());
+    assert_eq!(pause, Some(5_400));
+    let (config, _) = accepted(&[("RECONCILE_INTERVAL", "0")]);
+    assert_eq!(config.reconcile_interval, None, "0 is never");
 }
 
 #[test]
@@ -543,10 +546,10 @@ fn mail_and_outbound_have_all_they_need_or_are_refused() {
 #[test]
 fn a_setting_that_nothing_acts_on_yet_is_said_aloud() {
     warned(
-        &[("RECONCILE_INTERVAL", "30m")],
+        &[("BURSAR_SIGNUP", "off")],
         "this release does not act on it yet",
     );
-    let (_, report) = accepted(&[("RECONCILE_INTERVAL", "15m")]);
+    let (_, report) = accepted(&[("BURSAR_SIGNUP", "open")]);
     assert!(
         !report
             .warnings

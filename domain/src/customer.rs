@@ -162,7 +162,12 @@ impl Reducer for CustomerState {
                     .chain([LinkKey::Tenant(tenant.clone())])
                     .collect();
             }
-            Fact::Answer(_) | Fact::Called(_) | Fact::Timer(_) | Fact::Order(_) => {}
+            Fact::Answer(answer) => {
+                if let Some(Ok(customer)) = answer.json().map(read_object::<Customer>) {
+                    owner.read_metadata(&customer.metadata, Timestamp(0), "", settings);
+                }
+            }
+            Fact::Called(_) | Fact::Timer(_) | Fact::Order(_) => {}
         }
         owner.lookups()
     }

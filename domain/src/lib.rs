@@ -18,6 +18,7 @@ mod installation;
 mod invoice;
 pub mod ledger;
 pub mod link;
+pub mod listing;
 mod merchant;
 pub mod message;
 pub mod money;

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 
 use crate::bench::BenchArgs;
 use crate::commands::{
-    admin::AdminArgs, demo::DemoArgs, doctor::DoctorArgs, explain::ExplainArgs, replay::ReplayArgs,
-    sandbox::SandboxArgs, tail::EventsArgs, trigger::TriggerArgs, verify::VerifyArgs,
+    admin::AdminArgs, demo::DemoArgs, doctor::DoctorArgs, explain::ExplainArgs,
+    reconcile::ReconcileArgs, replay::ReplayArgs, sandbox::SandboxArgs, tail::EventsArgs,
+    trigger::TriggerArgs, verify::VerifyArgs,
 };
 use bursar_config::{LoadArgs, Override};
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -69,6 +70,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Do stored events again; without --yes only show what would change.
     Replay(ReplayArgs),
+    /// Compare with Stripe: events that never came, objects that differ.
+    Reconcile(ReconcileArgs),
     /// Fold the stored inputs again and compare with the live state.
     Verify(VerifyArgs),
     /// Manage tenants and keys.

@@ -67,6 +67,7 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Sandbox(args) => commands::sandbox::run(&args, &global),
         Command::Explain(args) => commands::explain::run(&args, &global, &mut out),
         Command::Replay(args) => commands::replay::run(&args, &global, &mut out),
+        Command::Reconcile(args) => commands::reconcile::run(&args, &global, &mut out),
         Command::Verify(args) => commands::verify::run(&args, &global, &mut out),
         Command::Admin(args) => commands::admin::run(&args, &global, &mut out),
         Command::Trigger(args) => commands::trigger::run(&args, &global, &mut out),

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod doctor;
 pub mod explain;
 pub mod reach;
+pub mod reconcile;
 pub mod replay;
 pub mod sandbox;
 pub mod serve;

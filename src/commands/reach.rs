@@ -5,8 +5,9 @@ use crate::app::App;
 use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
 use crate::control::{Answer, Control};
 use bursar_actors::clock::SystemClock;
-use bursar_config::{Config, ProcessEnv, ToolConfig, load_for_tool};
+use bursar_config::{Config, ProcessEnv, ToolConfig, load, load_for_tool};
 use serde_json::Value;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,13 +32,43 @@ pub async fn reach(args: &ConfigArgs, global: &GlobalArgs) -> Result<Reached, Cl
         return Ok(Reached { control, own: None });
     }
     if !folder.join("journal").exists() {
-        let text = format!("there is no store in {}", folder.display());
-        return Err(
-            CliError::new(Exit::Unavailable, text).or_try("give its folder with --data-dir")
-        );
+        return Err(no_store(folder));
     }
-    let config = offline(&tool)?;
-    let app = App::start(&config, Arc::new(SystemClock::new()))
+    open(&offline(&tool)?).await
+}
+
+/// Reaches the Bursar of this configuration for a command that asks Stripe: a store opened here needs
+/// the whole configuration, with the real key. `creates`: a store that is not there is made.
+///
+/// # Errors
+/// As [`reach`], and a configuration that `serve` would refuse.
+pub async fn reach_with_stripe(
+    args: &ConfigArgs,
+    global: &GlobalArgs,
+    creates: bool,
+) -> Result<Reached, CliError> {
+    let load_args = args.load_args(global);
+    let tool = load_for_tool(&load_args, &ProcessEnv)?.config;
+    let folder = tool.store.data_dir();
+    if let Some(control) = Control::over_socket(folder).await.map_err(unreachable)? {
+        return Ok(Reached { control, own: None });
+    }
+    if !creates && !folder.join("journal").exists() {
+        return Err(no_store(folder));
+    }
+    let mut config = load(&load_args, &ProcessEnv)?.config;
+    // One run was asked for.
+    config.reconcile_interval = None;
+    open(&config).await
+}
+
+fn no_store(folder: &Path) -> CliError {
+    let text = format!("there is no store in {}", folder.display());
+    CliError::new(Exit::Unavailable, text).or_try("give its folder with --data-dir")
+}
+
+async fn open(config: &Config) -> Result<Reached, CliError> {
+    let app = App::start(config, Arc::new(SystemClock::new()))
         .await
         .map_err(explain_start)?;
     let control = Control::over(app.connect()).await.map_err(unreachable)?;

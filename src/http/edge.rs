@@ -14,6 +14,7 @@ use crate::http::server::{BoxFuture, Peer};
 use crate::stripe::signature::{Refusal, SecretSet};
 use bursar_actors::clock::Clock;
 use bursar_actors::ports::{CallEnd, ReadAnswer, ReadError};
+use bursar_actors::reconcile::Reconciler;
 use bursar_config::{Checkout, Cidr, ConnectOnboarding};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::ids::{Scope, Timestamp};
@@ -155,6 +156,8 @@ pub struct Edge {
     pub stripe: Arc<dyn Stripe>,
     /// Places for commands.
     pub commands: Slots,
+    /// Who compares with Stripe.
+    pub reconciler: Reconciler,
     /// Configuration.
     pub settings: EdgeSettings,
     secrets: RwLock<Arc<SecretSet>>,
@@ -197,6 +200,8 @@ pub struct Ports {
     pub health: Arc<dyn Health>,
     /// Stripe.
     pub stripe: Arc<dyn Stripe>,
+    /// Who compares with Stripe.
+    pub reconciler: Reconciler,
 }
 
 impl Edge {
@@ -209,6 +214,7 @@ impl Edge {
             health: ports.health,
             stripe: ports.stripe,
             commands: Slots::default(),
+            reconciler: ports.reconciler,
             secrets: RwLock::new(Arc::new(secrets)),
             cursors: CursorKey::derive(&settings.admin),
             running: Running::default(),

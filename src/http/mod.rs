@@ -32,6 +32,7 @@ pub mod operators;
 pub mod order;
 pub mod problem;
 pub mod reads;
+pub mod reconcile;
 pub mod replays;
 pub mod return_urls;
 pub mod route;

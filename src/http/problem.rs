@@ -75,6 +75,10 @@ codes! {
     SecretShownOnce = "secret_shown_once", 409, "The secret was shown once and is not kept";
     /// The thing is not in a state that allows this.
     StateConflict = "state_conflict", 409, "The present state does not allow this";
+    /// A comparison with Stripe is under way.
+    ReconcileRunning = "reconcile_running", 409, "A reconciliation is running";
+    /// An import fills an empty store only.
+    StoreNotEmpty = "store_not_empty", 409, "The store is not empty";
     /// `If-Match` does not hold.
     PreconditionFailed = "precondition_failed", 412, "The precondition does not hold";
     /// Larger than this route takes.

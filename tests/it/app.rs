@@ -220,6 +220,7 @@ impl App {
                 Arc::clone(&stripe) as Arc<dyn StripeRead>,
                 Arc::clone(&stripe) as Arc<dyn StripeWrite>,
             )),
+            reconciler: tree.reconciler(),
         };
         let here = vec![bursar_config::Cidr::parse("127.0.0.0/8").unwrap()];
         let edge_settings = EdgeSettings {

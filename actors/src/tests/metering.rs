@@ -37,6 +37,12 @@ async fn what_a_busy_tree_records_is_what_the_catalogue_declares() {
     // Counted by hand: the fake store cannot make a circuit open in half a minute, nor log an alert.
     crate::metrics::circuit_changed("mail", crate::breaker::Circuit::Open);
     crate::metrics::alert_logged();
+    // Nobody compares with Stripe here.
+    crate::metrics::reconcile_succeeded(super::world::START);
+    crate::metrics::reconcile_failed();
+    crate::metrics::reconcile_drift(bursar_domain::listing::Listed::Charge, 1);
+    crate::metrics::missed_event("invoice.paid");
+    crate::metrics::reconcile_repair("event");
 
     let mut recorded = BTreeSet::new();
     for (key, ..) in snapshotter.snapshot().into_vec() {

@@ -7,4 +7,5 @@ mod lanes;
 mod life;
 mod metering;
 mod poison;
+mod reconcile;
 mod world;

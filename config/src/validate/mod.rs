@@ -58,7 +58,7 @@ pub(crate) fn check(checker: &mut Checker<'_>, env: &dyn Env) -> Config {
         log: server::log(checker),
         drain: server::drain(checker),
         retention: server::retention(checker),
-        reconcile_interval: checker.period("reconcile_interval", "1m", "7d"),
+        reconcile_interval: checker.pause("reconcile_interval", "1m", "7d"),
         webhook_silence_alert: checker.period("webhook_silence_alert", "1m", "30d"),
         limits: server::limits(checker),
         plans: plans::load(checker, env),
@@ -217,6 +217,17 @@ impl<'a> Checker<'a> {
             }
         }
         parsed
+    }
+
+    /// A duration within bounds, or 0 for never.
+    pub(crate) fn pause(&mut self, path: &str, min: &str, max: &str) -> Option<Duration> {
+        if self
+            .raw(path)
+            .is_some_and(|raw| raw.value == crate::file::Value::Text("0".to_owned()))
+        {
+            return None;
+        }
+        Some(self.period(path, min, max))
     }
 
     /// A duration within bounds, which are written as durations, too.

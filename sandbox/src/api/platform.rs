@@ -1,6 +1,6 @@
 //! Events, webhook endpoints, portal sessions, balance, payouts, test clocks.
 //!
-//! Invariants: events reach back 30 days; an endpoint's secret is shown once, at creation.
+//! Invariants: events reach back 30 days and name no account; an endpoint's secret is shown once, at creation.
 //! Not here: delivering events (`webhooks`).
 //! Failure: `ApiError`.
 //! Source of outside rules: Stripe API reference, "Events", "Webhook Endpoints", "Payouts", "Test clocks".
@@ -33,7 +33,7 @@ pub(crate) fn list_events(w: &World, p: &Value) -> Result<Value, ApiError> {
         return Err(ApiError::invalid("types", None, "At most 20 types."));
     }
     let horizon = w.now - EVENTS_SECONDS;
-    lists::page(w, "event", "/v1/events", p, |e| {
+    let mut page = lists::page(w, "event", "/v1/events", p, |e| {
         let kind = e["type"].as_str().unwrap_or_default();
         let fits = wanted.is_none_or(|pattern| match pattern.strip_suffix('*') {
             Some(start) => kind.starts_with(start),
@@ -43,14 +43,25 @@ pub(crate) fn list_events(w: &World, p: &Value) -> Result<Value, ApiError> {
         fits && many.is_none_or(|m| m.iter().any(|t| t == kind))
             && int(e, "created") >= horizon
             && (p["delivery_success"].is_null() || p["delivery_success"] == delivered)
-    })
+    })?;
+    let events = page["data"].as_array_mut().into_iter().flatten();
+    events.for_each(without_account);
+    Ok(page)
+}
+
+/// Whoever reads an account's own events knows whose they are; deliveries alone say it.
+fn without_account(event: &mut Value) {
+    if let Some(fields) = event.as_object_mut() {
+        fields.remove("account");
+    }
 }
 
 pub(crate) fn event(w: &World, id: &str) -> Result<Value, ApiError> {
-    let event = w.need("event", id, "id")?;
+    let mut event = w.need("event", id, "id")?;
     if int(&event, "created") < w.now - EVENTS_SECONDS {
         return Err(ApiError::no_such("event", id, "id"));
     }
+    without_account(&mut event);
     Ok(event)
 }
 

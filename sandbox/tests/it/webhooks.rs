@@ -1,6 +1,6 @@
 //! Deliveries as a receiver meets them.
 
-use crate::client::{Receiver, T0, World, world_with};
+use crate::client::{Receiver, T0, World, world, world_with};
 use bursar_sandbox::{Fault, FaultKind, sign};
 use serde_json::Value;
 
@@ -262,4 +262,67 @@ async fn the_address_a_sandbox_was_started_with_is_two_endpoints_like_any_other(
     w.control.set_webhook(None, Vec::new());
     let list = w.get("/v1/webhook_endpoints").await;
     assert_eq!(list["data"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn events_are_listed_by_account_time_and_page_and_only_deliveries_name_the_account() {
+    let w = world().await;
+    let account = w.post("/v1/accounts", "type=express").await["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let headers = [("stripe-account", account.as_str())];
+    w.send("POST", "/v1/customers", &headers, "").await.unwrap();
+    w.control.advance(60).unwrap();
+    for _ in 0..4 {
+        w.send("POST", "/v1/customers", &headers, "").await.unwrap();
+    }
+    let list = async |query: &str| {
+        let path = format!("/v1/events?{query}");
+        w.send("GET", &path, &headers, "").await.unwrap().json()
+    };
+    let ids = |page: &serde_json::Value| -> Vec<String> {
+        let events = page["data"].as_array().unwrap().iter();
+        events
+            .map(|event| event["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let recent = format!("created%5Bgte%5D={}", T0 + 60);
+    let first = list(&format!("limit=3&{recent}")).await;
+    assert_eq!(
+        (ids(&first).len(), &first["has_more"]),
+        (3, &serde_json::json!(true))
+    );
+    let last = ids(&first).pop().unwrap();
+    let second = list(&format!("limit=3&{recent}&starting_after={last}")).await;
+    assert_eq!(
+        (ids(&second).len(), &second["has_more"]),
+        (1, &serde_json::json!(false))
+    );
+    assert!(ids(&second).iter().all(|id| !ids(&first).contains(id)));
+    let all = list("limit=100").await;
+    assert_eq!(ids(&all).len(), 5);
+    assert!(
+        all["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|event| event.get("account").is_none())
+    );
+    let told = w.control.events();
+    let told = told
+        .iter()
+        .find(|event| event["id"] == last.as_str())
+        .unwrap();
+    assert_eq!(told["account"], account);
+    let single = w
+        .send("GET", &format!("/v1/events/{last}"), &headers, "")
+        .await
+        .unwrap();
+    assert!(single.json().get("account").is_none());
+    assert!(
+        ids(&w.get("/v1/events?limit=100").await)
+            .iter()
+            .all(|id| !ids(&all).contains(id))
+    );
 }

@@ -6,7 +6,9 @@ use super::{
 use crate::http::problem::Code;
 use crate::http::route::{Auth, Holds, Kind, Param, Route, Verb, optional, required};
 use crate::http::webhook_events::STATUS_WORDS;
-use crate::http::{history, operators, reads, replays, service_keys, webhook_events, words};
+use crate::http::{
+    history, operators, reads, reconcile, replays, service_keys, webhook_events, words,
+};
 
 const EVENT_STATUS: Param = status(STATUS_WORDS);
 const TYPES: Param = optional("types", Kind::Texts(50), "Only these event types.");
@@ -225,6 +227,47 @@ pub(super) const ROWS: &[Route] = &[
             "circuits_reset",
             Auth::Operator,
             operators::reset_circuit,
+        )
+    },
+    Route {
+        tag: "operations",
+        summary: "The comparison with Stripe under way, else the last one",
+        holds: Holds::One("Reconciliation"),
+        ..get(
+            "/api/v1/reconcile",
+            "reconcile_report",
+            Auth::Operator,
+            reconcile::report,
+        )
+    },
+    Route {
+        tag: "operations",
+        summary: "Compares with Stripe, and repairs if told to",
+        description: "Looks for events that were never delivered (Stripe lists 30 days of them) and \
+                      for objects whose state here is not Stripe's. `repair` takes in what is found, \
+                      on the same path as a delivery; `import` fills a store without billing rows. \
+                      Waits for the end for some seconds, then answers 202 with the report so far: \
+                      ask GET. While `hasMore`, ask again: the next run goes on.",
+        params: &[
+            optional(
+                "repair",
+                Kind::Boolean,
+                "Takes in what is missing or differs.",
+            ),
+            optional("import", Kind::Boolean, "Takes in everything there is."),
+            optional(
+                "since",
+                Kind::Time,
+                "Looks back until then; without it, until where the last one looked.",
+            ),
+        ],
+        holds: Holds::One("Reconciliation"),
+        codes: &[Code::ReconcileRunning, Code::StoreNotEmpty],
+        ..post(
+            "/api/v1/reconcile",
+            "reconcile_start",
+            Auth::Operator,
+            reconcile::start,
         )
     },
     Route {

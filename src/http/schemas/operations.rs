@@ -132,6 +132,79 @@ pub(super) const SCHEMAS: &[Schema] = &[
         ],
     ),
     schema(
+        "Drift",
+        "One field of one object that is not what Stripe says.",
+        &[
+            has("objectId", Shape::Text),
+            has("object", Shape::Text),
+            may("account", Shape::Text),
+            said(
+                has("field", Shape::Text),
+                "A field of the object as this API shows it; `ledger`: money not booked; `personal`: a \
+                 personal field; `unknown`: nobody told of the object.",
+            ),
+            may("from", Shape::Any),
+            may("to", Shape::Any),
+        ],
+    ),
+    schema(
+        "ReconcileTrouble",
+        "Something a comparison could not do.",
+        &[
+            may("account", Shape::Text),
+            has("object", Shape::Text),
+            has("error", Shape::Text),
+        ],
+    ),
+    schema(
+        "ReconcileWindow",
+        "The time a comparison looked at.",
+        &[may("from", Shape::Time), may("to", Shape::Time)],
+    ),
+    schema(
+        "Reconciliation",
+        "A comparison with Stripe.",
+        &[
+            has("runId", Shape::Text),
+            has(
+                "status",
+                Shape::Word(&["none", "running", "done", "failed"]),
+            ),
+            may("startedAt", Shape::Time),
+            may("finishedAt", Shape::Time),
+            has("mode", Shape::Word(&["check", "repair", "import"])),
+            has("window", Shape::Is("ReconcileWindow")),
+            said(has("lookedAt", Shape::Integer), "Events and objects read."),
+            said(
+                has("missing", Shape::Integer),
+                "Events that were never delivered.",
+            ),
+            said(
+                has("drifted", Shape::Integer),
+                "Objects that differ from Stripe's.",
+            ),
+            said(has("repaired", Shape::Integer), "Taken in."),
+            said(
+                has("failed", Shape::Integer),
+                "Could not be read or taken in; `errors` says why.",
+            ),
+            said(
+                has("byObject", Shape::Object),
+                "The same figures by kind of object, as Stripe calls it; `event`: events.",
+            ),
+            said(has("drift", Shape::Many("Drift")), "At most 100."),
+            has("errors", Shape::Many("ReconcileTrouble")),
+            said(
+                has("hasMore", Shape::Boolean),
+                "It ended at its bound; the next one goes on.",
+            ),
+            said(
+                has("stripeFailed", Shape::Boolean),
+                "Stripe did not answer; the next one goes on.",
+            ),
+        ],
+    ),
+    schema(
         "ServiceKey",
         "A service key.",
         &[
