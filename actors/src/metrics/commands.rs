@@ -128,6 +128,17 @@ pub(crate) async fn publish(store: &dyn Store, stats: &Stats) -> Result<(), Stor
     Ok(())
 }
 
+/// Counts one row of a command under its kind.
+fn tally(row: &[u8], pending: &mut [u64; CommandKind::ALL.len()]) {
+    let value: Value = serde_json::from_slice(row).unwrap_or_default();
+    let kind = value["kind"].as_str().unwrap_or_default();
+    let mut kinds = CommandKind::ALL.iter();
+    let place = kinds.position(|known| known.as_str() == kind);
+    if let Some(count) = place.and_then(|place| pending.get_mut(place)) {
+        *count += 1;
+    }
+}
+
 async fn count_rows(
     store: &dyn Store,
     status: &str,
@@ -147,14 +158,7 @@ async fn count_rows(
         };
         let page = store.rows(query).await?;
         for row in &page.items {
-            let value: Value = serde_json::from_slice(&row.value).unwrap_or_default();
-            let kind = value["kind"].as_str().unwrap_or_default();
-            let place = CommandKind::ALL
-                .iter()
-                .position(|known| known.as_str() == kind);
-            if let Some(count) = place.and_then(|place| pending.get_mut(place)) {
-                *count += 1;
-            }
+            tally(&row.value, pending);
         }
         after = page.next;
         if after.is_none() {
@@ -263,6 +267,32 @@ mod tests {
         assert_eq!(refund.answered(200, made), Some(("refund", "succeeded")));
         assert_eq!(refund.answered(200, made), None);
         assert_eq!(refund.begin(), None);
+    }
+
+    #[test]
+    fn what_is_under_way_is_counted_under_its_kind_and_status() {
+        let mut pending = [0; CommandKind::ALL.len()];
+        for kind in ["refund", "capture", "refund", "what"] {
+            tally(format!("{{\"kind\":\"{kind}\"}}").as_bytes(), &mut pending);
+        }
+        let of = |kind: CommandKind| {
+            CommandKind::ALL
+                .iter()
+                .zip(pending)
+                .find(|(k, _)| **k == kind)
+        };
+        assert_eq!(of(CommandKind::Refund).map(|(_, count)| count), Some(2));
+        assert_eq!(of(CommandKind::Capture).map(|(_, count)| count), Some(1));
+        assert_eq!(pending.iter().sum::<u64>(), 3);
+        let stats = Stats {
+            rows: vec![
+                (RowKind::Command, "unknown".to_owned(), 2),
+                (RowKind::Command, "succeeded".to_owned(), 5),
+                (RowKind::Payment, "unknown".to_owned(), 7),
+            ],
+            ..Stats::default()
+        };
+        assert_eq!(rows_of(&stats, "unknown"), 2);
     }
 
     #[test]
