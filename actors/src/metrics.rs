@@ -2,6 +2,8 @@
 //!
 //! Invariants: labels are closed sets, never ids; every series exists at 0 from the start.
 
+pub mod commands;
+
 use crate::breaker::Circuit;
 use crate::env::Core;
 use crate::policy::ExitReason;

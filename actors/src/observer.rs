@@ -245,6 +245,11 @@ impl ObserverState {
             self.questions.spawn(async move {
                 let within = env.limits.probe_age_max;
                 let stats = tokio::time::timeout(within, env.store.stats()).await;
+                if let Ok(Ok(stats)) = &stats {
+                    let published = metrics::commands::publish(env.store.as_ref(), stats);
+                    // What went wrong the figures' next question tells.
+                    drop(tokio::time::timeout(within, published).await);
+                }
                 let stats = Box::new(answered(stats, within));
                 drop(me.cast(ObserverMsg::Figures(stats)));
             });

@@ -163,6 +163,7 @@ async fn consume(
         return Ok(Consumed::Done);
     }
     let seen = metrics::Seen::of(inputs, &batch.steps);
+    let ends = metrics::commands::Ends::of(&batch.steps);
     let apply = Apply {
         aggregate: key.clone(),
         expected_version,
@@ -182,6 +183,7 @@ async fn consume(
                 bytes: batch.state.bytes,
             });
             seen.count(env.clock.now());
+            ends.count();
             metrics::turn(key.kind(), env.clock.uptime().saturating_sub(began));
             act(env, key, woken, lanes);
             Ok(Consumed::Done)

@@ -171,6 +171,12 @@ impl Call {
                 None,
                 "Invalid API Key provided (a fault of the sandbox).",
             ),
+            FaultKind::Declined => refuse(
+                402,
+                "card_error",
+                Some("card_declined"),
+                "Your card was declined.",
+            ),
             FaultKind::Conflict => refuse(
                 409,
                 invalid,

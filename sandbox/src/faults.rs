@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub enum FaultKind {
     /// API: 401 without executing.
     Unauthorized,
+    /// API: 402 `card_declined` without executing.
+    Declined,
     /// API: 409 `lock_timeout`-like conflict without executing.
     Conflict,
     /// API: 429 `rate_limit` without executing.

@@ -237,12 +237,19 @@ fn from_json(kind: Kind, value: Value) -> Checked {
     }
 }
 
+/// Control characters that lay out a text of several lines.
+const fn is_layout(character: char) -> bool {
+    matches!(character, '\n' | '\r' | '\t')
+}
+
 /// What is wrong with a text of this kind, if anything.
 fn fits_text(kind: Kind, text: &str) -> Option<FieldCode> {
     let malformed = |ok: bool| (!ok).then_some(FieldCode::Malformed);
     match kind {
         Kind::Text(bytes_max) if text.len() > bytes_max => Some(FieldCode::OutOfRange),
         Kind::Text(_) => malformed(!text.chars().any(char::is_control)),
+        Kind::Lines(bytes_max) if text.len() > bytes_max => Some(FieldCode::OutOfRange),
+        Kind::Lines(_) => malformed(!text.chars().any(|c| c.is_control() && !is_layout(c))),
         Kind::Email if text.len() > EMAIL_BYTES_MAX => Some(FieldCode::OutOfRange),
         Kind::Email => malformed(is_email(text)),
         Kind::Zone => malformed(is_zone(text)),
@@ -312,6 +319,7 @@ fn meant(kind: Kind, given: &str) -> String {
 /// What a field of this kind must be, in words.
 pub fn rule(kind: Kind) -> String {
     match kind {
+        Kind::Lines(most) => format!("text of at most {most} bytes, of one or several lines"),
         Kind::Text(most) => format!("text of at most {most} bytes without control characters"),
         Kind::Email => format!(
             "an e-mail address of at most {EMAIL_BYTES_MAX} bytes, such as ada@example.com: one \

@@ -157,7 +157,9 @@ pub async fn run(call: Call) -> Result<Answer, Problem> {
 
 fn is_final(problem: &Problem) -> bool {
     (problem.is_definite || matches!(problem.code.status(), 400 | 403 | 409 | 412))
-        && !matches!(problem.code, Code::IdempotencyInProgress)
+        && problem.code != Code::IdempotencyInProgress
+        // A state passes; a refusal that looked at one was made before anything was stored.
+        && (problem.is_definite || problem.code != Code::StateConflict)
 }
 
 /// The kept answer; `None`: the handler makes it again.

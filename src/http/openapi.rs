@@ -79,7 +79,7 @@ pub fn security_words(route: &Route) -> String {
 
 fn kind_schema(kind: Kind) -> Value {
     match kind {
-        Kind::Text(most) => json!({"type": "string", "maxLength": most}),
+        Kind::Text(most) | Kind::Lines(most) => json!({"type": "string", "maxLength": most}),
         Kind::Integer(least, most) => {
             json!({"type": "integer", "minimum": least, "maximum": most})
         }

@@ -54,6 +54,8 @@ pub enum Auth {
 pub enum Kind {
     /// Text of at most this many bytes, without control characters.
     Text(usize),
+    /// Text of at most this many bytes that may have several lines.
+    Lines(usize),
     /// An address of mail.
     Email,
     /// A time zone's name in the IANA database.

@@ -139,6 +139,7 @@ pub fn every_catalogue() -> impl Iterator<Item = &'static Metric> {
     bursar_store::metrics::CATALOGUE
         .iter()
         .chain(bursar_actors::metrics::CATALOGUE)
+        .chain(bursar_actors::metrics::commands::CATALOGUE)
         .chain(CATALOGUE)
 }
 

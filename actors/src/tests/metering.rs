@@ -3,7 +3,7 @@
 use super::world::{World, payment};
 use crate::Core;
 use crate::limits::Limits;
-use crate::metrics::{CATALOGUE, register};
+use crate::metrics::{CATALOGUE, commands, register};
 use crate::ports::ReadError;
 use bursar_store::metrics::MetricKind;
 use metrics_util::MetricKind as Recorded;
@@ -43,12 +43,14 @@ async fn what_a_busy_tree_records_is_what_the_catalogue_declares() {
     crate::metrics::reconcile_drift(bursar_domain::listing::Listed::Charge, 1);
     crate::metrics::missed_event("invoice.paid");
     crate::metrics::reconcile_repair("event");
+    commands::ended("refund", "succeeded");
 
     let mut recorded = BTreeSet::new();
     for (key, ..) in snapshotter.snapshot().into_vec() {
         let (kind, key) = key.into_parts();
         let name = key.name().to_owned();
-        let metric = CATALOGUE.iter().find(|metric| metric.name == name);
+        let mut all = CATALOGUE.iter().chain(commands::CATALOGUE);
+        let metric = all.find(|metric| metric.name == name);
         let metric = metric.unwrap_or_else(|| panic!("{name} is not declared"));
         let expected = match metric.kind {
             MetricKind::Counter => Recorded::Counter,
@@ -64,7 +66,8 @@ async fn what_a_busy_tree_records_is_what_the_catalogue_declares() {
         }
         recorded.insert(name);
     }
-    let declared: BTreeSet<_> = CATALOGUE.iter().map(|m| m.name.to_owned()).collect();
+    let declared = CATALOGUE.iter().chain(commands::CATALOGUE);
+    let declared: BTreeSet<_> = declared.map(|m| m.name.to_owned()).collect();
     assert_eq!(recorded, declared);
 }
 

@@ -292,6 +292,7 @@ impl Reducer for CommandState {
         };
         projection.subject = (!self.is_erased).then(|| subject(order));
         projection.tenant = Some(order.tenant.clone());
+        projection.payment = proof::payment_about(order);
         projection.ids.insert(id.to_string());
         projection.ids.extend(order.objects.iter().cloned());
         projection.ids.extend(self.object_id().map(str::to_owned));

@@ -11,6 +11,7 @@ use crate::ids::{
     AccountId, ChargeId, CommandId, CustomerId, DisputeId, InvoiceId, PaymentId, PaymentIntentId,
     RefundId, Scope, SessionId, SubscriptionId, Timestamp,
 };
+use crate::link::LinkKey;
 use crate::reread::{Answer, RereadTarget, escaped};
 use crate::stripe_call::{Operation, StripeCall};
 use serde_json::Value;
@@ -221,6 +222,25 @@ fn payment_of(object: &Value) -> Option<PaymentId> {
         return Some((&PaymentIntentId::parse(intent).ok()?).into());
     }
     Some((&ChargeId::parse(object["charge"].as_str()?).ok()?).into())
+}
+
+/// The payment an order is about, if it is about one: its timeline shows the order too.
+pub(super) fn payment_about(order: &CommandOrder) -> Option<LinkKey> {
+    let call = &order.call;
+    let id = match call.operation {
+        Operation::PaymentCapture | Operation::PaymentCancel => subject_id(&call.path),
+        Operation::RefundCreate => call
+            .param("payment_intent")
+            .or_else(|| call.param("charge"))?,
+        // The call names the dispute alone; whoever ordered it knew the payment.
+        Operation::DisputeUpdate => order
+            .objects
+            .iter()
+            .find(|id| id.starts_with("pi_") || id.starts_with("ch_"))?,
+        _ => return None,
+    };
+    let id = PaymentId::parse(id).ok()?;
+    Some(LinkKey::Payment(call.scope.clone(), id))
 }
 
 /// Where a created object of this call lives, for claims.

@@ -5,8 +5,9 @@ use bursar_domain::command::{CallResult, CommandKind, CommandOrder, Seen};
 use bursar_domain::decision::{Decision, EffectId, EntrySource};
 use bursar_domain::effect::{Effect, effect_id};
 use bursar_domain::fact::{CALL, Order};
-use bursar_domain::ids::{CommandId, RefundId, Scope, TenantId, Timestamp};
+use bursar_domain::ids::{AccountId, CommandId, PaymentId, RefundId, Scope, TenantId, Timestamp};
 use bursar_domain::input::{Ctx, InputSource, StoredInput};
+use bursar_domain::link::LinkKey;
 use bursar_domain::message::{Cause, Envelope, Message};
 use bursar_domain::reread::{Answer, RereadTarget};
 use bursar_domain::rows::{RowKind, RowWrite};
@@ -419,4 +420,40 @@ fn a_call_that_waits_for_a_customer_is_made_once_the_customer_is_known() {
         panic!("a call");
     };
     assert_eq!(call.call.params.last().unwrap().1, "cus_1");
+}
+
+#[test]
+fn an_order_about_a_payment_stands_on_the_payments_timeline_and_under_its_ids() {
+    let payment = |scope: &Scope| {
+        Some(LinkKey::Payment(
+            scope.clone(),
+            PaymentId::parse("pi_1").unwrap(),
+        ))
+    };
+    let mut capture = refund();
+    capture.call.operation = Operation::PaymentCapture;
+    capture.call.scope = Scope(AccountId::parse("acct_1").ok());
+    capture.call.path = "/v1/payment_intents/pi_1/capture".into();
+    capture.call.params.clear();
+    let mut evidence = refund();
+    evidence.call.operation = Operation::DisputeUpdate;
+    evidence.call.path = "/v1/disputes/du_1".into();
+    evidence.objects = vec!["du_1".into(), "pi_1".into()];
+    for order in [refund(), capture, evidence] {
+        let mut one = One::default();
+        let begun = one.order(&Order::CommandBegin(Box::new(order.clone())));
+        let line = &begun.timeline[0];
+        assert_eq!(line.source, EntrySource::Command);
+        assert_eq!(line.source_id, "cmd_1");
+        assert_eq!(line.tenant, Some(order.tenant.clone()));
+        assert_eq!(line.payment, payment(&order.call.scope));
+        for id in order.objects.iter().map(String::as_str).chain(["cmd_1"]) {
+            assert!(line.ids.iter().any(|known| known == id), "{id} {line:?}");
+        }
+    }
+    // What is about no payment stands on none.
+    let mut portal = refund();
+    portal.call.operation = Operation::PortalCreate;
+    let begun = One::default().order(&Order::CommandBegin(Box::new(portal)));
+    assert_eq!(begun.timeline[0].payment, None);
 }

@@ -96,7 +96,8 @@ fn is_over(dispute: &Value) -> bool {
 
 pub(crate) fn update(w: &mut World, id: &str, p: &Value) -> Result<Value, ApiError> {
     let dispute = w.need("dispute", id, "dispute")?;
-    if p["evidence"].is_object()
+    let is_about_evidence = p["evidence"].is_object() || p["submit"] == true;
+    if is_about_evidence
         && (is_over(&dispute) || int(&dispute["evidence_details"], "submission_count") > 0)
     {
         let message = "This dispute can no longer take evidence: it is closed or evidence was submitted already.";
@@ -108,7 +109,8 @@ pub(crate) fn update(w: &mut World, id: &str, p: &Value) -> Result<Value, ApiErr
     if p["evidence"].is_object() {
         changed["evidence_details"]["has_evidence"] = json!(true);
     }
-    let submits = p["evidence"].is_object() && p["submit"] != false;
+    // What was staged earlier is submitted by a request that says only so.
+    let submits = p["submit"] == true || (p["evidence"].is_object() && p["submit"] != false);
     if submits {
         let warning = text(&changed, "status").starts_with("warning_");
         changed["status"] = json!(if warning {

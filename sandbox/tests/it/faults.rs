@@ -8,6 +8,7 @@ async fn faults_before_execution_leave_nothing_behind() {
     let w = world().await;
     for (kind, status) in [
         (FaultKind::Unauthorized, 401),
+        (FaultKind::Declined, 402),
         (FaultKind::Conflict, 409),
         (FaultKind::RateLimited, 429),
         (FaultKind::ServerError, 500),

@@ -294,6 +294,28 @@ async fn refunds_can_stay_pending_and_can_fail_afterwards() {
 }
 
 #[tokio::test]
+async fn staged_evidence_is_submitted_by_a_request_that_says_only_so() {
+    let w = world().await;
+    let form = "amount=5000&currency=usd&confirm=true&payment_method=pm_card_visa";
+    let pi = w.post("/v1/payment_intents", form).await;
+    let dispute = w
+        .control
+        .open_dispute(pi["id"].as_str().unwrap(), "fraudulent", false)
+        .unwrap();
+    let path = format!("/v1/disputes/{}", dispute["id"].as_str().unwrap());
+    let staged = "evidence[customer_name]=Ada&submit=false";
+    let staged = w.post(&path, staged).await;
+    assert_eq!(staged["status"], "needs_response");
+    let told = w.post(&path, "metadata[a]=b").await;
+    assert_eq!(told["evidence_details"]["submission_count"], 0);
+    let submitted = w.post(&path, "submit=true").await;
+    assert_eq!(submitted["status"], "under_review");
+    assert_eq!(submitted["evidence"]["customer_name"], "Ada");
+    assert_eq!(submitted["evidence_details"]["submission_count"], 1);
+    assert_eq!(w.refused(&path, "submit=true").await.0, 400);
+}
+
+#[tokio::test]
 async fn a_dispute_takes_the_money_and_gives_it_back_when_won() {
     let w = world().await;
     let pi = w

@@ -8,10 +8,16 @@
 //! Source: contract §3, "Idempotency", "Stripe and unknown outcomes".
 
 pub mod checkout;
+pub mod disputes;
+mod evidence_log;
+mod live;
 mod outcome;
+pub mod payments;
 pub mod portal;
 mod promotion;
 pub mod read;
+pub mod refunds;
+mod settled;
 mod slots;
 mod urls;
 
@@ -123,8 +129,11 @@ pub async fn run(
 ) -> Result<Ended, Problem> {
     let is_async = is_async(call);
     let known = find(call, &id).await?;
+    // Ordered again, it has its old end until the order is applied.
+    let mut old_end = None;
     let slot = match &known {
         Some(command) if command.is_given_up() => {
+            old_end = Some(command.text("endedAt").to_owned());
             let tenant = command.tenant()?;
             let slot = admit(call, &tenant, &command.scope()).await?;
             again(call, &id, &tenant, command).await?;
@@ -141,7 +150,7 @@ pub async fn run(
     if is_async && slot.is_some() {
         return Ok(Ended::Pending(accepted(&id, "initiated")));
     }
-    let command = wait(call, &id).await?;
+    let command = wait(call, &id, old_end.as_deref()).await?;
     match command.text("status") {
         "succeeded" => Ok(Ended::Succeeded(command)),
         "failed" => Err(outcome::problem(&command)),
@@ -275,13 +284,15 @@ async fn send(
     Ok(())
 }
 
-/// Waits until a command is over, as long as a caller is waited with; then what is known.
-async fn wait(call: &Call, id: &CommandId) -> Result<Command, Problem> {
+/// Waits until a command is over, as long as a caller is waited with; then what is known. `old_end` is when it was over
+/// before it was ordered again.
+async fn wait(call: &Call, id: &CommandId, old_end: Option<&str>) -> Result<Command, Problem> {
+    let is_old = |command: &Command| command.is_over() && old_end == Some(command.text("endedAt"));
     let deadline = tokio::time::Instant::now() + PATIENCE + PATIENCE_SLACK;
     let mut commits = call.edge.store.commits();
     loop {
         commits.borrow_and_update();
-        let command = find(call, id).await?;
+        let command = find(call, id).await?.filter(|found| !is_old(found));
         if let Some(command) = command.filter(Command::is_over) {
             return Ok(command);
         }
@@ -293,7 +304,7 @@ async fn wait(call: &Call, id: &CommandId) -> Result<Command, Problem> {
             }
             Err(_elapsed) => {
                 let stored = "the order is stored and not looked at yet; ask again";
-                let command = find(call, id).await?;
+                let command = find(call, id).await?.filter(|found| !is_old(found));
                 return command.ok_or_else(|| Problem::new(Code::NotAppliedYet, stored));
             }
         }

@@ -333,6 +333,10 @@ pub(super) const SCHEMAS: &[Schema] = &[
                 has("needsReview", Shape::Boolean),
                 "Events about it contradict each other.",
             ),
+            said(
+                has("pending", Shape::Boolean),
+                "Only in the answer to an order: no event of Stripe's has told of it yet.",
+            ),
         ],
     ),
     schema(
@@ -354,6 +358,10 @@ pub(super) const SCHEMAS: &[Schema] = &[
             may("stripeInvoiceId", Shape::Text),
             may("stripePaymentIntentId", Shape::Text),
             may("stripeChargeId", Shape::Text),
+            said(
+                has("pending", Shape::Boolean),
+                "Only in the answer to an order: no event of Stripe's has told of it yet.",
+            ),
         ],
     ),
     schema(
@@ -375,6 +383,10 @@ pub(super) const SCHEMAS: &[Schema] = &[
             may("stripeInvoiceId", Shape::Text),
             may("stripePaymentIntentId", Shape::Text),
             may("stripeChargeId", Shape::Text),
+            said(
+                has("pending", Shape::Boolean),
+                "Only in the answer to an order: no event of Stripe's has told of it yet.",
+            ),
         ],
     ),
     schema(
