@@ -5,6 +5,7 @@
 
 mod audits;
 mod billing;
+mod connect;
 mod operators;
 mod orders;
 
@@ -160,6 +161,7 @@ pub fn every_route() -> impl Iterator<Item = &'static Route> {
         .iter()
         .chain(billing::ROWS)
         .chain(orders::ROWS)
+        .chain(connect::ROWS)
         .chain(operators::ROWS)
         .chain(audits::ROWS)
 }

@@ -1,4 +1,5 @@
 //! Orders to Stripe, from a program's request to what the sandbox did: real sockets, real files, real signatures.
 
 mod checkout;
+mod connect;
 pub(crate) mod stand;
