@@ -99,7 +99,7 @@ pub fn open_link(call: Call) -> BoxFuture<Result<Answer, Problem>> {
 pub fn login_link(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let (_, account) = own_account(&call).await?;
-        let link = live::ask(&call, connect::login_link(&account)).await?;
+        let link = live::preview(&call, connect::login_link(&account)).await?;
         Ok(Answer::json(&json!({"url": link["url"]})).unkept())
     })
 }

@@ -41,7 +41,7 @@ pub(super) async fn read(call: &Call, scope: Scope, path: String) -> Result<Valu
 }
 
 /// One call that changes nothing, made now; the object it answers. # Errors: 402, 422, 502, 503.
-pub(super) async fn ask(call: &Call, request: StripeCall) -> Result<Value, Problem> {
+pub(super) async fn preview(call: &Call, request: StripeCall) -> Result<Value, Problem> {
     call.edge.stripe.check(&request.scope).map_err(held_back)?;
     let operation = request.operation.as_str();
     match call.edge.stripe.preview(request).await {
