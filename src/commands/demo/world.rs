@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// How long a state may take to appear after its webhooks were sent.
 const SETTLE_WAIT: Duration = Duration::from_secs(20);
 /// Where the right half of an arrow's line begins: beside the webhooks' `[200]`.
-const ORDER_WIDTH: usize = 61;
+const ORDER_WIDTH: usize = 62;
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
