@@ -301,3 +301,19 @@ async fn a_sale_is_the_merchants_and_the_fee_the_platforms() {
     stand.get(&hidden).await.problem(404, "not_found");
     stand.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_key_needs_the_scope_connect_and_then_may_whatever_the_setting_says() {
+    let mut stand = Stand::start().await;
+    stand.tenant("shop").await;
+    let client = reqwest::Client::new();
+    let url = format!("http://{}{ACCOUNTS}?tenantId=shop", stand.address);
+    for (scope, status) in [("billing", 403), ("connect", 201)] {
+        let body = json!({"name": scope, "scopes": [scope]});
+        let made = stand.post("/api/v1/service-keys", &body).await.ok();
+        let key = made["key"].as_str().unwrap_or_default();
+        let answer = client.post(&url).bearer_auth(key).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{scope} {made}");
+    }
+    stand.end().await;
+}
