@@ -251,7 +251,7 @@ impl World {
     /// Opens a checkout session for a plan, lets a visitor pay it, and waits for the order's end.
     async fn checkout(&mut self, plan: &str) -> Result<Value, Failure> {
         let body = json!({"planId": plan});
-        let what = format!("a page to pay {plan}");
+        let what = format!("a page for {plan}");
         let opened = self.order("/api/v1/checkout-sessions", &body, &what);
         let opened = opened.await?;
         let visitor = [("email", "ada@acme.test"), ("card", "4242")];
