@@ -159,6 +159,9 @@ impl MerchantState {
                 }
                 known.as_ref() != Some(tenant)
             }
+            Message::Claim { claim } if matches!(envelope.from, AggregateKey::Command(_)) => {
+                self.owner.claim(claim.clone())
+            }
             _ => false,
         };
         if news { Joined::Kept } else { Joined::Same }
@@ -434,5 +437,42 @@ impl Reducer for MerchantState {
             .map(|(effect, business_key)| effect.intent(key, &business_key, ctx.now, None))
             .chain(conflict)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::EntrySource;
+    use crate::ids::CommandId;
+
+    #[test]
+    fn the_command_that_made_it_claims_it_and_nothing_that_is_sold_on_it_does() {
+        let claim = |from: &AggregateKey, tenant: &str| Envelope {
+            cause: Cause {
+                source: EntrySource::Command,
+                source_id: "cmd_1".into(),
+                kind: "call".into(),
+                at: Timestamp(0),
+            },
+            from: from.clone(),
+            message: Message::Claim {
+                claim: Claim {
+                    source: ClaimSource::Command,
+                    created: Timestamp(0),
+                    object_id: "cmd_1".into(),
+                    tenant: TenantId::parse(tenant).unwrap(),
+                },
+            },
+        };
+        let settings = Settings::default();
+        let mut state = MerchantState::default();
+        let payment = AggregateKey::parse("payment:acct_m/pi_1").unwrap();
+        state.join_message(&claim(&payment, "thief"), &settings);
+        assert_eq!(state.owner, Ownership::default());
+        let command = AggregateKey::Command(CommandId::parse("cmd_1").unwrap());
+        state.join_message(&claim(&command, "shop"), &settings);
+        let claimed = state.owner.claims.least().map(|claim| &claim.tenant);
+        assert_eq!(claimed, Some(&TenantId::parse("shop").unwrap()));
     }
 }

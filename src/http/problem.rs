@@ -198,7 +198,7 @@ pub struct StripeWords {
     pub param: Option<String>,
     /// `req_…`, for its support.
     pub stripe_request_id: Option<String>,
-    /// The command that was refused.
+    /// The command that was refused; empty if it was none.
     pub command_id: String,
 }
 
@@ -280,7 +280,9 @@ impl Problem {
                     body[name] = json!(text);
                 }
             }
-            body["commandId"] = json!(words.command_id);
+            if !words.command_id.is_empty() {
+                body["commandId"] = json!(words.command_id);
+            }
         }
         let mut answer = Answer::of(self.status(), "application/problem+json", body.to_string());
         if let Some(seconds) = self.retry_after_seconds {

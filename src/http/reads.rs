@@ -6,10 +6,12 @@
 
 use crate::http::answer::Answer;
 use crate::http::auth::Reach;
+use crate::http::edge::Edge;
 use crate::http::order::{tenant_row, visible_row};
 use crate::http::problem::{FieldCode, Problem};
 use crate::http::route::Call;
 use crate::http::server::{BoxFuture, drained};
+use bursar_domain::ids::TenantId;
 use bursar_domain::rows::RowKind;
 use bursar_store::query::{Page, RowQuery, RowView};
 use serde_json::Value;
@@ -18,6 +20,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 const LIMIT_DEFAULT: i64 = 20;
+/// Accounts of a tenant looked through for one that is connected.
+const MERCHANTS_LOOKED_AT: usize = 100;
 
 /// Page size of a list.
 pub fn limit(call: &Call) -> usize {
@@ -248,6 +252,25 @@ pub fn session(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     })
 }
 
+/// The tenant's Connect account: the newest that is connected, else the newest there was.
+/// # Errors: the store's.
+pub async fn merchant_of(edge: &Edge, tenant: &TenantId) -> Result<Option<RowView>, Problem> {
+    let query = RowQuery {
+        kind: RowKind::Merchant,
+        tenant: Some(tenant.clone()),
+        status: None,
+        created_after: None,
+        created_before: None,
+        hidden: true,
+        after: None,
+        limit: MERCHANTS_LOOKED_AT,
+    };
+    let mut rows = edge.store.rows(query).await?.items;
+    let connected = rows.iter().position(|row| row.status != "deauthorized");
+    rows.truncate(connected.map_or(1, |at| at + 1));
+    Ok(rows.pop())
+}
+
 /// The tenant's Connect account.
 pub fn merchant(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
@@ -256,19 +279,9 @@ pub fn merchant(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             return Err(Problem::field("tenantId", FieldCode::Required, detail));
         };
         tenant_row(&call.edge, &tenant).await?;
-        let query = RowQuery {
-            kind: RowKind::Merchant,
-            tenant: Some(tenant),
-            status: None,
-            created_after: None,
-            created_before: None,
-            hidden: true,
-            after: None,
-            limit: 1,
-        };
-        let rows = call.edge.store.rows(query).await?;
-        let row = rows.items.first().ok_or_else(Problem::not_found)?;
-        Ok(Answer::json_text(row_json(row)))
+        let row = merchant_of(&call.edge, &tenant).await?;
+        let row = row.ok_or_else(Problem::not_found)?;
+        Ok(Answer::json_text(row_json(&row)))
     })
 }
 

@@ -111,6 +111,21 @@ impl ReturnUrls {
     pub fn cancel(&self, url: Option<&str>) -> Result<String, ReturnUrlRefused> {
         self.given_or(url, "checkout?canceled=true")
     }
+    /// Where a merchant comes back to from Stripe's form: the given URL, or the front end.
+    ///
+    /// # Errors
+    /// See [`ReturnUrlRefused`].
+    pub fn onboarded(&self, url: Option<&str>) -> Result<String, ReturnUrlRefused> {
+        self.given_or(url, "connect?returned=true")
+    }
+    /// Where a merchant is sent whose way into the form was spent: the given URL, or the front end, which asks for a
+    /// new one.
+    ///
+    /// # Errors
+    /// See [`ReturnUrlRefused`].
+    pub fn onboard_again(&self, url: Option<&str>) -> Result<String, ReturnUrlRefused> {
+        self.given_or(url, "connect?refresh=true")
+    }
     fn given_or(&self, url: Option<&str>, place: &str) -> Result<String, ReturnUrlRefused> {
         match url {
             Some(url) => self.checked(url),
@@ -247,6 +262,14 @@ mod tests {
         assert_eq!(
             urls.cancel(None).unwrap(),
             "https://app.example/shop/checkout?canceled=true"
+        );
+        assert_eq!(
+            urls.onboarded(None).unwrap(),
+            "https://app.example/shop/connect?returned=true"
+        );
+        assert_eq!(
+            urls.onboard_again(None).unwrap(),
+            "https://app.example/shop/connect?refresh=true"
         );
         for url in [urls.success(None).unwrap(), urls.cancel(None).unwrap()] {
             assert_eq!(urls.checked(&url), Ok(url));

@@ -3,11 +3,10 @@
 //! Method: `BURSAR_FOREIGN_STRIPE` names its address; `tests/outside/foreign_mocks/run.sh` installs it, starts it
 //! and runs this. Without the variable nothing is asked, and that is said. What the mock shall do is ordered by a
 //! plain HTTP client; what is judged is what our own client makes of its answers.
-//! POSTs by `bursar::stripe::write::WriteClient` (replayed and misused idempotency keys, `tok_429`, `tok_500`)
-//! belong into a module `posts` beside `reads`, which `every_case` then runs as well.
 
 #![allow(clippy::unwrap_used, reason = "a failed call is a failed test")]
 
+mod posts;
 mod reads;
 
 use secrecy::SecretString;
@@ -33,6 +32,13 @@ impl Mock {
         answer.json().await.unwrap()
     }
 
+    /// What is there, as any program sees it.
+    async fn look(&self, path: &str) -> serde_json::Value {
+        let url = format!("{}{path}", self.base);
+        let answer = self.http.get(url).bearer_auth(KEY).send().await.unwrap();
+        answer.json().await.unwrap()
+    }
+
     fn key(text: &str) -> SecretString {
         text.to_owned().into()
     }
@@ -49,5 +55,6 @@ async fn every_case() {
     let http = reqwest::Client::new();
     let mock = Mock { base, http };
     let reads = reads::every_case(&mock).await;
-    println!("ran stripe-stateful-mock 0.0.16: reads={reads} posts=0 failed=0");
+    let posts = posts::every_case(&mock).await;
+    println!("ran stripe-stateful-mock 0.0.16: reads={reads} posts={posts} failed=0");
 }

@@ -223,6 +223,8 @@ fn an_answer_ends_it_and_goes_to_the_payment_it_belongs_to() {
         answer.target,
         RereadTarget::Refund(RefundId::parse("re_1").unwrap())
     );
+    // What an event of the same second tells is newer than what the order made.
+    assert_eq!(answer.date, T0.seconds() - 1);
     // The answer is told once, whatever comes later.
     one.seen("refund.created");
     assert_eq!(one.told.len(), 1);

@@ -83,12 +83,7 @@ pub(crate) fn make_paid(w: &mut World, pi: &Value, captured: bool) -> Value {
     charge["receipt_url"] = json!(format!("{}/receipts/{id}", w.base_url));
     if captured {
         charge["amount_captured"] = pi["amount"].clone();
-        charge["balance_transaction"] = json!(book_charge(
-            w,
-            &id,
-            int(pi, "amount"),
-            &text(pi, "currency")
-        ));
+        charge["balance_transaction"] = json!(book_charge(w, &charge, int(pi, "amount")));
     }
     w.insert(charge.clone());
     charge
@@ -99,12 +94,26 @@ fn fee(amount: i64) -> i64 {
     (amount * 29 + 500) / 1000 + 30
 }
 
-fn book_charge(w: &mut World, source: &str, amount: i64, currency: &str) -> String {
-    let fee = fee(amount);
-    let details = json!([{"amount": fee, "application": null, "currency": currency,
-        "description": "Stripe processing fees", "type": "stripe_fee"}]);
+/// Books what a charge brings to the account it is on; a platform's fee leaves from there.
+fn book_charge(w: &mut World, charge: &Value, amount: i64) -> String {
+    let currency = text(charge, "currency");
+    let mut fees = fee(amount);
+    let mut details = vec![
+        json!({"amount": fees, "application": null, "currency": currency,
+        "description": "Stripe processing fees", "type": "stripe_fee"}),
+    ];
+    if let Some(kept) = charge["application_fee_amount"].as_i64()
+        && w.account != w.platform
+    {
+        fees += kept;
+        details.push(json!({"amount": kept, "application": charge["application"],
+            "currency": currency, "description": "Platform application fee",
+            "type": "application_fee"}));
+    }
+    let id = text(charge, "id");
+    let details = Value::Array(details);
     text(
-        &book(w, source, "charge", amount, fee, details, currency),
+        &book(w, &id, "charge", amount, fees, details, &currency),
         "id",
     )
 }
@@ -165,7 +174,7 @@ pub(crate) fn captured(w: &mut World, id: &str, amount: i64) -> Value {
     let Some(charge) = w.get("charge", id).cloned() else {
         return Value::Null;
     };
-    let txn = book_charge(w, id, amount, &text(&charge, "currency"));
+    let txn = book_charge(w, &charge, amount);
     let released = int(&charge, "amount") - amount;
     w.change(id, |v| {
         v["captured"] = json!(true);

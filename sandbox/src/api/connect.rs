@@ -19,6 +19,9 @@ const DUE_AT_START: &[&str] = &[
     "tos_acceptance.ip",
 ];
 
+/// Codes that ISO 3166-1 leaves to users: no country will ever have one.
+const NO_COUNTRIES: &[&str] = &["AA", "XX", "ZZ"];
+
 pub(crate) fn create(w: &mut World, p: &Value) -> Result<Value, ApiError> {
     if w.account != w.platform {
         return Err(ApiError::refused(
@@ -57,6 +60,13 @@ fn apply(account: &mut Value, p: &Value) -> Result<(), ApiError> {
         &["email", "country", "business_type", "default_currency"],
     );
     fields::copy_hash(account, p, "business_profile");
+    if let Some(code) = fields::given(p, "country").filter(|code| NO_COUNTRIES.contains(code)) {
+        let message = format!(
+            "Country '{code}' is unknown. Try using a 2-character alphanumeric country code instead, such as 'US', 'EG', or 'GB'. \
+             A full list of country codes is available at https://stripe.com/global"
+        );
+        return Err(ApiError::invalid("country", None, &message));
+    }
     for (name, wish) in p["capabilities"].as_object().into_iter().flatten() {
         if wish["requested"] == true && account["capabilities"][name].is_null() {
             account["capabilities"][name] = json!("inactive");

@@ -1,4 +1,4 @@
-//! Plays the story: act, let the webhooks settle, print what Bursar made of each, compare.
+//! Plays the story: act, let the webhooks settle, print what was ordered and what Bursar made of each webhook, compare.
 
 use super::story::STORY;
 use super::table::StepResult;
@@ -32,7 +32,7 @@ pub(super) async fn play(mut world: World, control: &Control) -> std::io::Result
     let mut results = Vec::new();
     let mut arrows = control.subscribe();
     let opened = world
-        .order(
+        .post(
             "/api/v1/tenants",
             &serde_json::json!({"tenantId": "acme", "name": "Acme Inc"}),
         )
@@ -51,6 +51,9 @@ pub(super) async fn play(mut world: World, control: &Control) -> std::io::Result
             Ok(()) => Vec::new(),
             Err(Failure(text)) => vec![text],
         };
+        for line in world.take_ordered() {
+            writeln!(std::io::stdout(), "{line}")?;
+        }
         let delivered = settle(&world, control, &mut arrows).await;
         for delivery in &delivered {
             writeln!(std::io::stdout(), "{}", arrow(&world, delivery).await)?;
@@ -131,11 +134,11 @@ fn outcome(found: &Value) -> String {
     }
 }
 
-/// The last step: the books balance, the fold agrees, nothing is left over.
+/// The last step: the books balance, the fold agrees, nothing is left over, and every order took effect.
 async fn audit(world: &World) -> StepResult {
     let title = "the books balance and the journal agrees with the state";
     let mut wrong = Vec::new();
-    match world.order("/api/v1/verify", &serde_json::json!({})).await {
+    match world.post("/api/v1/verify", &serde_json::json!({})).await {
         Ok(report) if report["mismatches"] == 0 => {}
         Ok(report) => wrong.push(format!(
             "verify found {}: {}",
@@ -150,6 +153,16 @@ async fn audit(world: &World) -> StepResult {
         {
             Ok(page) if page["data"].as_array().is_some_and(Vec::is_empty) => {}
             Ok(page) => wrong.push(format!("{status} events: {}", page["data"])),
+            Err(Failure(text)) => wrong.push(text),
+        }
+    }
+    for status in ["initiated", "failed", "unknown"] {
+        match world
+            .bursar(&format!("/api/v1/commands?status={status}&limit=5"))
+            .await
+        {
+            Ok(page) if page["data"].as_array().is_some_and(Vec::is_empty) => {}
+            Ok(page) => wrong.push(format!("{status} orders: {}", page["data"])),
             Err(Failure(text)) => wrong.push(text),
         }
     }

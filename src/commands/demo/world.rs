@@ -1,13 +1,16 @@
-//! The two sides of the demo as a product's backend sees them: Stripe's API (the sandbox) and
-//! Bursar's, both over HTTP.
+//! The two sides of the demo: a product's backend, which orders and reads at Bursar, and Stripe's (the sandbox), where a
+//! visitor uses its pages and a bank decides. All of it over HTTP.
 //!
+//! Invariants: what is ordered is noted, to be printed; an order whose outcome is not known is none that worked.
 //! Failure: [`Failure`] says which call answered what; the step it belongs to is then wrong.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// How long a state may take to appear after its webhooks were sent.
 const SETTLE_WAIT: Duration = Duration::from_secs(20);
+/// Where the right half of an arrow's line begins: beside the webhooks' `[200]`.
+const ORDER_WIDTH: usize = 62;
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -70,11 +73,11 @@ pub(super) struct World {
     client: reqwest::Client,
     /// Price ids by plan id.
     prices: Vec<(String, String)>,
-    customer: String,
     subscription: String,
     credit_payment: String,
     dispute: String,
     remembered: String,
+    ordered: Vec<String>,
 }
 
 impl World {
@@ -92,11 +95,11 @@ impl World {
             access,
             client,
             prices,
-            customer: none.clone(),
             subscription: none.clone(),
             credit_payment: none.clone(),
             dispute: none.clone(),
             remembered: none,
+            ordered: Vec::new(),
         })
     }
 
@@ -120,16 +123,33 @@ impl World {
     ///
     /// # Errors
     /// Anything but 2xx.
-    pub(super) async fn order(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        let url = format!("{}{path}", self.access.bursar);
-        let sent = self
-            .client
-            .post(url)
-            .bearer_auth(&self.access.operator_key)
-            .json(body)
-            .send()
-            .await?;
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let sent = self.to_bursar(path).json(body).send().await?;
         Self::answer("POST", path, sent).await
+    }
+
+    fn to_bursar(&self, path: &str) -> reqwest::RequestBuilder {
+        let url = format!("{}{path}", self.access.bursar);
+        self.client.post(url).bearer_auth(&self.access.operator_key)
+    }
+
+    /// An order to Stripe for the tenant, through Bursar; `what` says in a few words what it is for.
+    async fn order(&mut self, path: &str, body: &Value, what: &str) -> Result<Value, Failure> {
+        let request = self.to_bursar(path).header("x-tenant-id", "acme");
+        let sent = request.json(body).send().await?;
+        let status = sent.status();
+        let answer = Self::answer("POST", path, sent).await?;
+        if status == reqwest::StatusCode::ACCEPTED {
+            return Err(Failure(format!("POST {path}: not known yet: {answer}")));
+        }
+        let line = order_line(path, &self.subscription, status.as_u16(), what);
+        self.ordered.push(line);
+        Ok(answer)
+    }
+
+    /// A line for each order since the last look.
+    pub(super) fn take_ordered(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.ordered)
     }
 
     async fn stripe(&self, path: &str, form: &[(&str, &str)]) -> Result<Value, Failure> {
@@ -213,88 +233,68 @@ impl World {
     }
 
     pub(super) async fn advance(&self, seconds: i64) -> Result<(), Failure> {
-        self.control(
-            "/control/clock/advance",
-            &serde_json::json!({"seconds": seconds}),
-        )
-        .await
-        .map(drop)
+        self.control("/control/clock/advance", &json!({"seconds": seconds}))
+            .await
+            .map(drop)
     }
 
-    /// Opens a Checkout session and pays it on the hosted page, as a visitor's browser does.
-    async fn checkout(&self, plan: &str, mode: &str) -> Result<Value, Failure> {
-        let price = self.price(plan)?;
-        let mut form = vec![
-            ("mode", mode),
-            ("line_items[0][price]", price.as_str()),
-            ("line_items[0][quantity]", "1"),
-            ("client_reference_id", "acme"),
-            ("metadata[tenant_id]", "acme"),
-            ("metadata[plan_id]", plan),
-            (
-                "success_url",
-                "http://127.0.0.1/done?session_id={CHECKOUT_SESSION_ID}",
-            ),
-        ];
-        if !self.customer.is_empty() {
-            form.push(("customer", self.customer.as_str()));
+    /// A visitor fills in one of Stripe's pages, as a browser does, and is sent on.
+    async fn visit(&self, page: &str, form: &[(&str, &str)]) -> Result<(), Failure> {
+        let answer = self.client.post(page).form(form).send().await?;
+        if answer.status().is_redirection() {
+            return Ok(());
         }
-        let session = self.stripe("/v1/checkout/sessions", &form).await?;
-        let url = session["url"].as_str().unwrap_or_default();
+        let (status, text) = (answer.status(), answer.text().await?);
+        Err(Failure(format!("Stripe's page answered {status}: {text}")))
+    }
+
+    /// Opens a checkout session for a plan, lets a visitor pay it, and waits for the order's end.
+    async fn checkout(&mut self, plan: &str) -> Result<Value, Failure> {
+        let body = json!({"planId": plan});
+        let what = format!("a page for {plan}");
+        let opened = self.order("/api/v1/checkout-sessions", &body, &what);
+        let opened = opened.await?;
         let visitor = [("email", "ada@acme.test"), ("card", "4242")];
-        let paid = self.client.post(url).form(&visitor).send().await?;
-        if !paid.status().is_redirection() {
-            return Err(Failure(format!(
-                "the checkout page answered {}: {}",
-                paid.status(),
-                paid.text().await?
-            )));
-        }
-        self.stripe_get(&format!(
-            "/v1/checkout/sessions/{}",
-            session["id"].as_str().unwrap_or_default()
-        ))
-        .await
+        self.visit(&text(&opened, "sessionUrl")?, &visitor).await?;
+        let session = text(&opened, "sessionId")?;
+        let path = format!("/api/v1/checkout-sessions/{session}?waitSeconds=20");
+        self.bursar(&path).await
     }
 
     pub(super) async fn subscribe(&mut self, plan: &str) -> Result<(), Failure> {
-        let session = self.checkout(plan, "subscription").await?;
-        self.customer = text(&session, "customer")?;
-        self.subscription = text(&session, "subscription")?;
+        let session = self.checkout(plan).await?;
+        self.subscription = text(&session, "subscriptionId")?;
         Ok(())
     }
 
     pub(super) async fn buy_credits(&mut self) -> Result<(), Failure> {
-        let session = self.checkout("credits-10", "payment").await?;
-        self.credit_payment = text(&session, "payment_intent")?;
+        let session = self.checkout("credits-10").await?;
+        self.credit_payment = text(&session, "paymentId")?;
         Ok(())
     }
 
-    pub(super) async fn use_card(&self, payment_method: &str) -> Result<(), Failure> {
-        let attach = format!("/v1/payment_methods/{payment_method}/attach");
-        let attached = self
-            .stripe(&attach, &[("customer", &self.customer)])
-            .await?;
-        let id = text(&attached, "id")?;
-        let customer = format!("/v1/customers/{}", self.customer);
-        self.stripe(
-            &customer,
-            &[("invoice_settings[default_payment_method]", &id)],
-        )
-        .await?;
-        let subscription = format!("/v1/subscriptions/{}", self.subscription);
-        self.stripe(&subscription, &[("default_payment_method", &id)])
-            .await
-            .map(drop)
+    /// Opens the customer portal for the tenant.
+    async fn portal(&mut self) -> Result<String, Failure> {
+        let (path, body) = ("/api/v1/billing/stripe/portal", json!({}));
+        let opened = self.order(path, &body, "the customer's portal").await?;
+        text(&opened, "portalUrl")
     }
 
-    pub(super) async fn pay_open_invoice(&self) -> Result<(), Failure> {
-        let list = format!("/v1/invoices?customer={}&status=open", self.customer);
-        let open = self.stripe_get(&list).await?;
-        let invoice = text(&open["data"][0], "id")?;
-        self.stripe(&format!("/v1/invoices/{invoice}/pay"), &[])
+    /// The customer takes another card, by its last four digits.
+    pub(super) async fn use_card(&mut self, card: &str) -> Result<(), Failure> {
+        let portal = self.portal().await?;
+        self.visit(&portal, &[("do", "card"), ("card", card)]).await
+    }
+
+    /// The customer takes another card and pays what is open.
+    pub(super) async fn pay_open_invoice(&mut self, card: &str) -> Result<(), Failure> {
+        let open = "/api/v1/invoices?tenantId=acme&status=open";
+        let invoice = text(&self.bursar(open).await?["data"][0], "id")?;
+        let portal = self.portal().await?;
+        self.visit(&portal, &[("do", "card"), ("card", card)])
+            .await?;
+        self.visit(&portal, &[("do", "pay"), ("id", &invoice)])
             .await
-            .map(drop)
     }
 
     pub(super) async fn change_plan(&self, plan: &str) -> Result<(), Failure> {
@@ -318,19 +318,15 @@ impl World {
     }
 
     pub(super) async fn dispute(&mut self) -> Result<(), Failure> {
-        let intent = self
-            .stripe_get(&format!("/v1/payment_intents/{}", self.credit_payment))
-            .await?;
-        let charge = text(&intent, "latest_charge")?;
-        let dispute = self
-            .control("/control/dispute", &serde_json::json!({"charge": charge}))
-            .await?;
+        let about = json!({"charge": self.credit_payment});
+        let dispute = self.control("/control/dispute", &about).await?;
         self.dispute = text(&dispute, "id")?;
         Ok(())
     }
 
     pub(super) async fn lose_dispute(&self) -> Result<(), Failure> {
-        self.stripe(&format!("/v1/disputes/{}/close", self.dispute), &[])
+        let lost = json!({"dispute": self.dispute, "won": false});
+        self.control("/control/dispute/decide", &lost)
             .await
             .map(drop)
     }
@@ -346,6 +342,17 @@ impl World {
             .await?;
         Self::answer("DELETE", &path, sent).await.map(drop)
     }
+}
+
+/// `==> POST /path  [200]  what for`; the subscription's id is long and stands shortened.
+fn order_line(path: &str, subscription: &str, status: u16, what: &str) -> String {
+    let shown = if subscription.is_empty() {
+        path.to_owned()
+    } else {
+        path.replace(subscription, "sub_…")
+    };
+    let order = format!("POST {shown}");
+    format!("  ==> {order:<ORDER_WIDTH$}  [{status}]  {what}")
 }
 
 fn text(value: &Value, field: &str) -> Result<String, Failure> {
@@ -369,6 +376,21 @@ fn differences(expected: &Expectation, found: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_line_of_an_order_stands_beside_the_webhooks_and_is_not_long() {
+        let subscription = "sub_7J93jXf10OLa478W3eDO000R";
+        let path = format!("/api/v1/billing/subscriptions/{subscription}/change-plan");
+        let line = order_line(&path, subscription, 200, "pro, prorated now");
+        let chars = |text: &str| text.chars().count();
+        assert!(chars(&line) <= 100 && line.contains("sub_…/change-plan"));
+        let webhook = format!(
+            "  --> {:<32} {}  [200]",
+            "charge.failed", "evt_19RraXerkFkbvDOd8zsHc000J"
+        );
+        let column = |line: &str| chars(line.split_once("[200]").unwrap().0);
+        assert_eq!(column(&line), column(&webhook));
+    }
 
     #[test]
     fn a_missing_or_different_field_is_named() {

@@ -8,9 +8,11 @@
 //! Source: contract §3, "Idempotency", "Stripe and unknown outcomes".
 
 pub mod checkout;
+pub mod connect;
 pub mod disputes;
 mod evidence_log;
 mod live;
+mod once;
 mod outcome;
 pub mod payments;
 pub mod portal;
@@ -38,10 +40,9 @@ use bursar_domain::rows::RowKind;
 use bursar_domain::stripe_call::StripeCall;
 use bursar_domain::tenant;
 use bursar_store::api::{Fate, Inbound};
-use bursar_store::query::{RowQuery, RowView};
+use bursar_store::query::RowView;
 use hyper::StatusCode;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::future::Future;
 use std::time::Duration;
 
@@ -102,6 +103,10 @@ impl Command {
     }
     fn is_over(&self) -> bool {
         matches!(self.text("status"), "succeeded" | "failed")
+    }
+    /// Whether Stripe refused it: its key answers nothing else any more.
+    fn is_refused(&self) -> bool {
+        self.text("status") == "failed" && !self.is_given_up()
     }
     /// Whether nothing of it ever left, so that it may be ordered again.
     fn is_given_up(&self) -> bool {
@@ -354,28 +359,15 @@ pub fn customer_of(row: &RowView) -> Option<CustomerId> {
     CustomerId::parse(stored["stripeCustomerId"].as_str()?).ok()
 }
 
-/// Who pays for a tenant. The command that makes its customer is named after the tenant, and after how many customers
-/// of it were deleted: so it is made once, and once more after a deletion.
+/// Who pays for a tenant: its customer, or the one command that makes it (`once`).
 /// # Errors: those of the store and of admission.
 pub async fn payer(call: &Call, tenant: &TenantId, row: &RowView) -> Result<Payer, Problem> {
     if let Some(known) = customer_of(row) {
         return Ok(Payer::Known(known));
     }
     let stored: Value = serde_json::from_slice(&row.value).unwrap_or(Value::Null);
-    let deleted = RowQuery {
-        kind: RowKind::Customer,
-        tenant: Some(tenant.clone()),
-        status: Some("deleted".to_owned()),
-        created_after: None,
-        created_before: None,
-        hidden: false,
-        after: None,
-        limit: 100,
-    };
-    let deleted = call.edge.store.rows(deleted).await?.items.len();
-    let digest = Sha256::digest(format!("{tenant}\ncustomer\n{deleted}"));
-    let id = format!("cmd_{}", hex::encode(&digest[..16]));
-    let id = CommandId::parse(&id).expect("hex behind a prefix is an id");
+    let gone = (RowKind::Customer, "deleted");
+    let id = once::command(call, tenant, CommandKind::Customer, gone).await?;
     if find(call, &id).await?.is_none() {
         let text = |name: &str| stored[name].as_str().map(str::to_owned);
         let order = crate::stripe::requests::customers::NewCustomer {

@@ -30,3 +30,16 @@ pub(super) fn of_checkout(call: &Call) -> Result<(String, String), Problem> {
         urls.cancel(cancel).map_err(refusal("cancelUrl"))?,
     ))
 }
+
+/// Where Stripe's form for merchants leads to, done and spent. # Errors: 422.
+pub(super) fn of_onboarding(call: &Call) -> Result<(String, String), Problem> {
+    let urls = &call.edge.settings.billing.return_urls;
+    let (back, again) = (
+        call.fields.text("returnUrl"),
+        call.fields.text("refreshUrl"),
+    );
+    Ok((
+        urls.onboarded(back).map_err(refusal("returnUrl"))?,
+        urls.onboard_again(again).map_err(refusal("refreshUrl"))?,
+    ))
+}

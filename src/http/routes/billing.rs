@@ -18,7 +18,6 @@ const READ: Auth = Auth::Scopes(&[
 const WRITE: Auth = Auth::Scopes(&[Scope::TenantsWrite]);
 const CREDITS: Auth = Auth::Scopes(&[Scope::Credits]);
 const CREDITS_READ: Auth = Auth::Scopes(&[Scope::Credits, Scope::TenantsRead]);
-const CONNECT: Auth = Auth::Scopes(&[Scope::Connect, Scope::TenantsRead]);
 
 const NAME: Kind = Kind::Text(255);
 
@@ -391,18 +390,6 @@ pub(super) const ROWS: &[Route] = &[
         params: &[TENANT],
         holds: Holds::One("Explained"),
         ..get("/api/v1/explain/{id}", "explain", READ, history::explain)
-    },
-    Route {
-        tag: "connect",
-        summary: "The tenant's Connect account",
-        params: &[TENANT],
-        holds: Holds::One("Merchant"),
-        ..get(
-            "/api/v1/connect/account",
-            "connect_account",
-            CONNECT,
-            reads::merchant,
-        )
     },
 ];
 

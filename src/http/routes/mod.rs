@@ -5,6 +5,7 @@
 
 mod audits;
 mod billing;
+mod connect;
 mod money;
 mod operators;
 mod orders;
@@ -162,6 +163,7 @@ pub fn every_route() -> impl Iterator<Item = &'static Route> {
         .chain(billing::ROWS)
         .chain(orders::ROWS)
         .chain(money::ROWS)
+        .chain(connect::ROWS)
         .chain(operators::ROWS)
         .chain(audits::ROWS)
 }

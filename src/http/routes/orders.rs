@@ -35,8 +35,8 @@ const PORTAL: &[Code] = &[
     Code::NotAppliedYet,
 ];
 
-const URL: Kind = Kind::Text(2_048);
-const FOR_TENANT: Param = optional(
+pub(super) const URL: Kind = Kind::Text(2_048);
+pub(super) const FOR_TENANT: Param = optional(
     "tenantId",
     Kind::Tenant,
     "For which tenant, if X-Tenant-Id does not say.",

@@ -19,6 +19,16 @@ pub(super) const SCHEMAS: &[Schema] = &[
         &[has("portalUrl", Shape::Text)],
     ),
     schema(
+        "AccountLink",
+        "A way into Stripe's form for merchants.",
+        &[has("url", Shape::Text), may("expiresAt", Shape::Time)],
+    ),
+    schema(
+        "LoginLink",
+        "A way into the Express dashboard.",
+        &[has("url", Shape::Text)],
+    ),
+    schema(
         "Command",
         "One order to Stripe.",
         &[

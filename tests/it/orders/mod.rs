@@ -1,6 +1,7 @@
 //! Orders to Stripe, from a program's request to what the sandbox did: real sockets, real files, real signatures.
 
 mod checkout;
+mod connect;
 mod disputes;
 mod money;
 mod payments;
