@@ -276,7 +276,9 @@ impl Problem {
                     body[name] = json!(text);
                 }
             }
-            body["commandId"] = json!(words.command_id);
+            if !words.command_id.is_empty() {
+                body["commandId"] = json!(words.command_id);
+            }
         }
         let mut answer = Answer::of(self.status(), "application/problem+json", body.to_string());
         if let Some(seconds) = self.retry_after_seconds {

@@ -8,11 +8,17 @@
 //! Source: contract §3, "Idempotency", "Stripe and unknown outcomes".
 
 pub mod checkout;
+pub mod customer_sync;
+mod live;
 mod outcome;
+pub mod payment_intent;
 pub mod portal;
 mod promotion;
+mod quantity;
 pub mod read;
+pub mod session;
 mod slots;
+pub mod subscriptions;
 mod urls;
 
 pub use slots::Slots;
@@ -23,6 +29,7 @@ use crate::http::idempotency;
 use crate::http::order::{tenant_row, visible_row};
 use crate::http::problem::{Code, Problem};
 use crate::http::route::Call;
+use crate::stripe::requests::customers;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::command::{CommandKind, CommandOrder};
 use bursar_domain::fact::Order;
@@ -59,7 +66,6 @@ pub struct Plan {
     /// The command that makes the customer it needs.
     pub awaits: Option<CommandId>,
 }
-
 /// A command that ended well, or whose end is not known yet.
 pub enum Ended {
     /// It took effect; its row.
@@ -208,6 +214,17 @@ async fn begin(call: &Call, id: &CommandId, plan: Plan, is_async: bool) -> Resul
     let patience_ms = u64::try_from(PATIENCE.as_millis())
         .ok()
         .filter(|_| !is_async);
+    begin_with(call, id, plan, patience_ms, None).await
+}
+
+/// Stores a command: waited for so long, and sent once `after` is over.
+async fn begin_with(
+    call: &Call,
+    id: &CommandId,
+    plan: Plan,
+    patience_ms: Option<u64>,
+    after: Option<CommandId>,
+) -> Result<(), Problem> {
     let order = Order::CommandBegin(Box::new(CommandOrder {
         kind: plan.kind,
         tenant: plan.tenant.clone(),
@@ -215,6 +232,7 @@ async fn begin(call: &Call, id: &CommandId, plan: Plan, is_async: bool) -> Resul
         call: plan.call,
         objects: plan.objects,
         awaits: plan.awaits,
+        after,
         patience_ms,
     }));
     send(call, id, id.to_string(), &order, &plan.tenant).await
@@ -367,7 +385,7 @@ pub async fn payer(call: &Call, tenant: &TenantId, row: &RowView) -> Result<Paye
     let id = CommandId::parse(&id).expect("hex behind a prefix is an id");
     if find(call, &id).await?.is_none() {
         let text = |name: &str| stored[name].as_str().map(str::to_owned);
-        let order = crate::stripe::requests::customers::NewCustomer {
+        let order = customers::NewCustomer {
             tenant: tenant.clone(),
             name: text("name"),
             email: text("email").or_else(|| call.fields.text("email").map(str::to_owned)),
@@ -375,7 +393,7 @@ pub async fn payer(call: &Call, tenant: &TenantId, row: &RowView) -> Result<Paye
         let plan = Plan {
             kind: CommandKind::Customer,
             tenant: tenant.clone(),
-            call: crate::stripe::requests::customers::create(&order, &id),
+            call: customers::with_notes(customers::create(&order, &id), &customer_sync::notes(row)),
             objects: vec![tenant.to_string()],
             awaits: None,
         };

@@ -7,6 +7,7 @@ mod audits;
 mod billing;
 mod operators;
 mod orders;
+mod subscriptions;
 
 use crate::http::limits::WAIT_SECONDS_MAX;
 use crate::http::problem::Code;
@@ -160,6 +161,7 @@ pub fn every_route() -> impl Iterator<Item = &'static Route> {
         .iter()
         .chain(billing::ROWS)
         .chain(orders::ROWS)
+        .chain(subscriptions::ROWS)
         .chain(operators::ROWS)
         .chain(audits::ROWS)
 }
@@ -184,7 +186,7 @@ pub fn every_path() -> impl Iterator<Item = (&'static str, &'static Route)> {
 
 /// The table's own text of a parameter's name.
 pub fn param_name(name: &str) -> &'static str {
-    const NAMES: [&str; 4] = ["id", "tenantId", "feature", "name"];
+    const NAMES: [&str; 5] = ["id", "tenantId", "invoiceId", "feature", "name"];
     NAMES.into_iter().find(|known| *known == name).unwrap_or("")
 }
 
