@@ -312,7 +312,8 @@ impl Reducer for CustomerState {
                 target: RereadTarget::Customer(id.clone()),
             });
             let at = self.customer.at().unwrap_or_default();
-            effects.push(reread.intent(key, &format!("tie:{}", at.0), ctx.now, None));
+            let due_at = self.customer.asked_at(ctx.now);
+            effects.push(reread.intent(key, &format!("tie:{}", at.0), due_at, None));
         }
         effects
     }

@@ -218,6 +218,20 @@ impl<T: WireObject + Ranked> Register<T> {
         self.reread
     }
 
+    /// Whether an answer and an event of one second say different things: which of them is later, the time does not
+    /// tell, so Stripe is worth asking once that second is over. To be asked before the snapshot joins.
+    pub(crate) fn is_at_odds(&self, value: &T, origin: &Origin) -> bool {
+        let same_second = !self.snapshots.is_empty() && self.at == origin.at;
+        let is_new = !self.snapshots.iter().any(|kept| kept.value == *value);
+        same_second && self.reread != origin.reread && is_new
+    }
+
+    /// When Stripe is asked about a tie. Between answers of one second, a second later: an answer of that second
+    /// again would tell nothing.
+    pub fn asked_at(&self, now: Timestamp) -> Timestamp {
+        if self.reread { now.plus_ms(1_000) } else { now }
+    }
+
     /// Whether only rank decided between different contents, or the time cannot be: worth asking
     /// Stripe.
     pub fn is_tied(&self) -> bool {

@@ -209,6 +209,21 @@ where
     F: Future<Output = Result<T, Problem>>,
 {
     let seconds = call.fields.integer("waitSeconds").unwrap_or(0);
+    let most = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    wait_at_most(call, most, read, ready).await
+}
+
+/// As [`wait_for`], but for so long at most.
+/// # Errors: those of `read`.
+pub async fn wait_at_most<T, F>(
+    call: &Call,
+    most: Duration,
+    read: impl Fn() -> F,
+    ready: impl Fn(&T) -> bool,
+) -> Result<T, Problem>
+where
+    F: Future<Output = Result<T, Problem>>,
+{
     let mut commits = call.edge.store.commits();
     commits.borrow_and_update();
     let mut latest = read().await;
@@ -218,11 +233,10 @@ where
         Err(_) => !absent(found),
     };
     let place = call.edge.waiters.take(1);
-    if seconds <= 0 || place.is_none() || done(&latest) {
+    if most.is_zero() || place.is_none() || done(&latest) {
         return latest;
     }
-    let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    let deadline = tokio::time::Instant::now() + limit;
+    let deadline = tokio::time::Instant::now() + most;
     let mut draining = call.edge.draining.subscribe();
     let mut stop = pin!(drained(&mut draining));
     loop {
@@ -239,17 +253,6 @@ where
             return latest;
         }
     }
-}
-
-/// One checkout session, waiting for its outcome if asked to.
-pub fn session(call: Call) -> BoxFuture<Result<Answer, Problem>> {
-    Box::pin(async move {
-        let (kind, reach) = (RowKind::Session, call.reach());
-        let account = call.fields.text("account");
-        let read = || visible_row(&call.edge, kind, call.path("id"), account, &reach);
-        let row = wait_for(&call, read, |row| row.status != "open").await?;
-        Ok(Answer::json_text(row_json(&row)))
-    })
 }
 
 /// The tenant's Connect account: the newest that is connected, else the newest there was.

@@ -199,6 +199,7 @@ pub fn patch(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             return Err(changed_since());
         }
         accepted(&view)?;
+        crate::http::commands::customer_sync::push(&call, &tenant, &row).await?;
         let detail = "fields: ".to_owned() + &patched(&call);
         audit(
             &call,

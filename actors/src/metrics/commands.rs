@@ -234,6 +234,7 @@ mod tests {
                 },
                 objects: Vec::new(),
                 awaits: None,
+                after: None,
                 patience_ms: None,
             })))
         }

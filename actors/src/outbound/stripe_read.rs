@@ -9,10 +9,9 @@ use super::gated_read::{GatedRead, OPERATION};
 use crate::clock::Clock;
 use crate::gate::Gate;
 use crate::metrics;
-use crate::ports::{
-    Outcome, Performer, PortFuture, ReadAnswer, ReadError, Reducer, RereadOrder, StripeRead,
-};
-use bursar_domain::decision::Lane;
+use crate::ports::{Outcome, Performer, PortFuture, ReadAnswer, ReadError, Reducer, StripeRead};
+use bursar_domain::aggregate::AggregateKey;
+use bursar_domain::decision::{EffectId, Lane};
 use bursar_domain::ids::{Scope, Timestamp};
 use bursar_domain::input::InputSource;
 use bursar_domain::rows::Subject;
@@ -61,7 +60,14 @@ impl StripeReads {
             .ask(order.scope.clone(), order.path.clone(), effect.attempts > 0)
             .await;
         match answer {
-            Ok(answer) => match result_of(&effect, &order, &answer, self.clock.now()) {
+            Ok(answer) => match heard(
+                effect.id,
+                &effect.aggregate,
+                &order.scope,
+                &order.target,
+                &answer,
+                self.clock.now(),
+            ) {
                 Ok(result) => Outcome::Done {
                     note: format!("{} {}", answer.status, answer.request_id),
                     result: Some(Box::new(result)),
@@ -123,10 +129,12 @@ struct ResultBody<'a> {
     body: &'a RawValue,
 }
 
-/// The answer as an input of the aggregate that asked. # Errors: the body is not JSON.
-fn result_of(
-    effect: &DueEffect,
-    order: &RereadOrder,
+/// The answer to a read of `target` as an input of `to`, under the name of the read. # Errors: the body is not JSON.
+pub fn heard(
+    read: EffectId,
+    to: &AggregateKey,
+    scope: &Scope,
+    target: &serde_json::Value,
     answer: &ReadAnswer,
     now: Timestamp,
 ) -> Result<Inbound, String> {
@@ -135,7 +143,7 @@ fn result_of(
     let object: serde_json::Value =
         serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
     let body = serde_json::to_vec(&ResultBody {
-        target: &order.target,
+        target,
         status: answer.status,
         date: answer.date_unix,
         body: raw,
@@ -143,16 +151,16 @@ fn result_of(
     .map_err(|error| error.to_string())?;
     let id = object.get("id").and_then(serde_json::Value::as_str);
     Ok(Inbound {
-        source: InputSource::Effect(effect.id.clone()),
+        source: InputSource::Effect(read),
         kind: "reread".into(),
         fate: Fate::Pending {
-            to: effect.aggregate.clone(),
+            to: to.clone(),
             park: Vec::new(),
         },
         object_ids: id.map(str::to_owned).into_iter().collect(),
         created_at: Some(Timestamp::from_seconds(answer.date_unix)),
         received_at: now,
-        subject: subject_of(&order.scope, &object, now),
+        subject: subject_of(scope, &object, now),
         body,
         tenant: None,
     })

@@ -87,7 +87,7 @@ impl CommandState {
         let Some(order) = &self.order else { return };
         let text = |name: &str| object[name].as_str().map(str::to_owned);
         if !self.is_erased {
-            self.told.url = text("url");
+            self.told.url = text("url").or_else(|| unpaid_page(order.call.operation, object));
             self.told.expires_at = object["expires_at"].as_i64();
         }
         let Some((owner, target)) = proof::owner_of(&order.call, object) else {
@@ -237,6 +237,11 @@ impl CommandState {
         Outcome::applied("").saying(format!("{} confirms it", seen.kind))
     }
 
+    fn comes_after(&self, from: &AggregateKey) -> bool {
+        let before = self.order.as_ref().and_then(|order| order.after.clone());
+        before.map(AggregateKey::Command).as_ref() == Some(from)
+    }
+
     pub(super) fn hear_message(
         &mut self,
         from: &AggregateKey,
@@ -252,6 +257,10 @@ impl CommandState {
                     self.dependents.insert(id.clone());
                 }
                 Outcome::applied("")
+            }
+            Message::CommandEnded { .. } if self.comes_after(from) => {
+                self.is_its_turn = true;
+                Outcome::applied("").saying("the command before it is over")
             }
             Message::CommandEnded {
                 customer: Some(customer),
@@ -272,4 +281,12 @@ impl CommandState {
             _ => Outcome::ignored("", "not for a command"),
         }
     }
+}
+
+/// Where a person pays, or lets the bank agree, when a change of a subscription left its invoice open.
+fn unpaid_page(operation: Operation, object: &Value) -> Option<String> {
+    let invoice = &object["latest_invoice"];
+    let is_open = operation == Operation::SubscriptionUpdate && invoice["status"] == "open";
+    let page = invoice["hosted_invoice_url"].as_str();
+    page.filter(|_| is_open).map(str::to_owned)
 }

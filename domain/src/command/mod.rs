@@ -108,7 +108,9 @@ pub(crate) struct CommandState {
     ended_at: Option<Timestamp>,
     /// The customer that was waited for.
     customer: Option<String>,
-    /// Commands that wait for this one's customer.
+    /// The command it comes after is over.
+    is_its_turn: bool,
+    /// Commands that wait for this one's customer, or for its end.
     dependents: BTreeSet<CommandId>,
     /// The present key: 1, 2, …
     generation: u32,
@@ -197,6 +199,9 @@ impl CommandState {
     fn call(&self, id: &CommandId) -> Option<CallEffect> {
         let order = self.order.as_ref()?;
         if self.end.is_some() || self.looking.is_some() || self.is_frozen || self.is_erased {
+            return None;
+        }
+        if order.after.is_some() && !self.is_its_turn {
             return None;
         }
         let mut call = order.call.clone();
@@ -303,7 +308,7 @@ impl Reducer for CommandState {
         projection
             .links
             .insert(LinkKey::Command(id.clone()), target);
-        if let Some(awaited) = &order.awaits {
+        for awaited in order.awaits.iter().chain(&order.after) {
             let to = AggregateKey::Command(awaited.clone());
             projection.tell(to, "", Message::CommandAwaited {});
         }

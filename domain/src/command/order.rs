@@ -94,6 +94,9 @@ pub struct CommandOrder {
     pub objects: Vec<String>,
     /// The command that makes the tenant's customer: the call waits for it and gets `customer` as its last parameter.
     pub awaits: Option<CommandId>,
+    /// An earlier command that must be over before this one is sent: the later word is the last one Stripe hears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<CommandId>,
     /// How long somebody waits for the outcome, in ms. Past it a call of which nothing ever left is given up;
     /// `None`: nobody waits, and it is tried until it is done.
     pub patience_ms: Option<u64>,

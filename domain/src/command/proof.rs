@@ -95,9 +95,10 @@ pub(super) fn found(order: &CommandOrder, command: &CommandId, answer: &Answer) 
         Operation::PaymentCancel | Operation::SubscriptionCancel => status == "canceled",
         Operation::SubscriptionResume => status != "paused",
         Operation::InvoiceFinalize => status != "draft",
-        Operation::SubscriptionUpdate => is_ours(&object) || is_as_ordered(&order.call, &object),
+        Operation::SubscriptionUpdate | Operation::CustomerUpdate => {
+            is_ours(&object) || is_as_ordered(&order.call, &object)
+        }
         Operation::DisputeUpdate => is_ours(&object),
-        Operation::CustomerUpdate => is_as_ordered(&order.call, &object),
         _ => is_ours(&object),
     };
     if is_done {
@@ -110,8 +111,14 @@ pub(super) fn found(order: &CommandOrder, command: &CommandId, answer: &Answer) 
 /// Whether a subscription or customer reads as a call would have left it, in everything a call can say about it and
 /// the object shows.
 fn is_as_ordered(call: &StripeCall, object: &Value) -> bool {
-    let item = &object["items"]["data"][0];
-    let pending = &object["pending_update"]["subscription_items"][0];
+    let changed = |items: &Value| {
+        let named = call.param("items[0][id]");
+        let mut all = items.as_array().into_iter().flatten();
+        let found = all.find(|item| named.is_none_or(|id| item["id"] == id));
+        found.cloned().unwrap_or_default()
+    };
+    let item = changed(&object["items"]["data"]);
+    let pending = changed(&object["pending_update"]["subscription_items"]);
     let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),

@@ -47,7 +47,7 @@ impl CommandState {
             "status": self.status(), "objectId": self.object_id(), "confirmed": self.is_confirmed,
             "error": error, "stripeRequestId": (!request_id.is_empty()).then_some(request_id),
             "generation": self.generation, "evidenceOfAbsence": absences.collect::<Vec<_>>(),
-            "awaits": order.awaits, "free": order.call.operation.is_free(), "orderedBy": order.by, "operation": order.call.operation.as_str(),
+            "awaits": order.awaits, "after": order.after, "free": order.call.operation.is_free(), "orderedBy": order.by, "operation": order.call.operation.as_str(),
             "createdAt": self.begun_at.rfc3339(), "endedAt": text(self.ended_at),
         });
         let told = json!({
@@ -70,7 +70,7 @@ impl CommandState {
         }
     }
 
-    /// What waits for its customer is told how that went.
+    /// What waits for its customer, or for its end, is told how that went.
     pub(super) fn tell_dependents(&self, projection: &mut Projection, id: &CommandId) {
         let message = match &self.end {
             Some(End::Succeeded { object_id, .. }) => match CustomerId::parse(object_id) {

@@ -27,7 +27,7 @@ pub use fields::{AMOUNT_MINOR_MAX, Amount, Metadata, Reference};
 pub use invoice::{Invoice, InvoicePayment};
 pub use payment::{Charge, Dispute, DisputeMovement, FraudWarning, PaymentIntent, Refund, Review};
 pub use session::{Session, SessionLineItem};
-pub use subscription::{Subscription, SubscriptionItem};
+pub use subscription::{PendingUpdate, Subscription, SubscriptionItem};
 
 use crate::command::command_of_key;
 use crate::ids::{AccountId, CommandId, EventId, Scope, Timestamp};

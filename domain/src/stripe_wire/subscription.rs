@@ -31,9 +31,20 @@ pub struct Subscription {
     pub discounts: Vec<String>,
     /// Why it was canceled, Stripe's word.
     pub cancellation_reason: Option<String>,
-    /// Whether a change waits for a payment.
-    pub pending_update: Option<bool>,
+    /// The change that waits for a payment.
+    #[serde(deserialize_with = "lenient")]
+    pub pending_update: Option<PendingUpdate>,
     pub metadata: Metadata,
+}
+
+/// A change that waits for its invoice to be paid.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct PendingUpdate {
+    pub expires_at: Option<i64>,
+    /// As they will be.
+    pub items: Vec<SubscriptionItem>,
 }
 
 /// One item: a price and how many of it.
@@ -72,8 +83,14 @@ struct Wire {
     discounts: Option<Vec<Discount>>,
     #[serde(deserialize_with = "lenient")]
     cancellation_details: Option<Cancellation>,
-    pending_update: Option<serde::de::IgnoredAny>,
+    #[serde(deserialize_with = "lenient")]
+    pending_update: Option<Pending>,
     metadata: Metadata,
+}
+#[derive(Deserialize)]
+struct Pending {
+    expires_at: Option<i64>,
+    subscription_items: Option<Vec<Item>>,
 }
 #[derive(Deserialize)]
 struct Items {
@@ -100,6 +117,15 @@ enum Discount {
 #[derive(Deserialize)]
 struct Cancellation {
     reason: Option<String>,
+}
+
+fn shown(items: Vec<Item>) -> Vec<SubscriptionItem> {
+    let shown = items.into_iter().map(|item| SubscriptionItem {
+        id: item.id,
+        price: item.price.or(item.plan),
+        quantity: item.quantity,
+    });
+    shown.collect()
 }
 
 impl WireObject for Subscription {
@@ -134,16 +160,12 @@ impl WireObject for Subscription {
             latest_invoice: wire.latest_invoice,
             discounts: discounts.collect(),
             cancellation_reason: wire.cancellation_details.and_then(|details| details.reason),
-            pending_update: wire.pending_update.map(|_| true),
+            pending_update: wire.pending_update.map(|pending| PendingUpdate {
+                expires_at: pending.expires_at,
+                items: shown(pending.subscription_items.unwrap_or_default()),
+            }),
             metadata: wire.metadata,
-            items: items
-                .into_iter()
-                .map(|item| SubscriptionItem {
-                    id: item.id,
-                    price: item.price.or(item.plan),
-                    quantity: item.quantity,
-                })
-                .collect(),
+            items: shown(items),
         })
     }
     fn check(&self) -> Result<(), WireError> {

@@ -9,6 +9,7 @@ use crate::ids::Timestamp;
 use crate::input::Ctx;
 use crate::message::{InvoiceFact, LicenseState};
 use crate::plans::{Catalogue, GRACE_DAYS_DEFAULT, Plan, PlanEffect, RevokeOn};
+use crate::stripe_wire::SubscriptionItem;
 use serde::{Deserialize, Serialize};
 
 /// A day of the contract.
@@ -49,10 +50,35 @@ pub(crate) struct License {
 /// The plan of a subscription: the first item whose price is in the catalogue.
 pub(crate) fn plan_of<'c>(state: &SubscriptionState, catalogue: &'c Catalogue) -> Option<&'c Plan> {
     let subscription = state.subscription.value()?;
-    subscription.items.iter().find_map(|item| {
-        let price = crate::ids::PriceId::parse(item.price.as_deref()?).ok()?;
-        catalogue.plan_by_price_id(&price)
-    })
+    let plan = |item| plan_of_item(item, catalogue);
+    subscription.items.iter().find_map(plan)
+}
+
+fn plan_of_item<'c>(item: &SubscriptionItem, catalogue: &'c Catalogue) -> Option<&'c Plan> {
+    let price = crate::ids::PriceId::parse(item.price.as_deref()?).ok()?;
+    catalogue.plan_by_price_id(&price)
+}
+
+/// What the items of a subscription are for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Sold {
+    pub(crate) plan_id: Option<String>,
+    pub(crate) price_id: Option<String>,
+    pub(crate) quantity: Option<u64>,
+}
+
+/// The first item whose price is in the catalogue decides, else the first.
+pub(crate) fn sold(items: &[SubscriptionItem], catalogue: &Catalogue) -> Sold {
+    let known = |item: &&SubscriptionItem| plan_of_item(item, catalogue).is_some();
+    let item = items.iter().find(known).or(items.first());
+    Sold {
+        plan_id: item
+            .and_then(|item| plan_of_item(item, catalogue))
+            .map(|plan| plan.id.clone()),
+        price_id: item.and_then(|item| item.price.clone()),
+        quantity: item.and_then(|item| item.quantity),
+    }
 }
 
 fn is_settled(fact: &InvoiceFact) -> bool {

@@ -77,6 +77,11 @@ pub(crate) struct SubscriptionState {
     plan_id: Option<String>,
     price_id: Option<String>,
     quantity: Option<u64>,
+    /// An answer and an event of one second differ; of the decision at hand, not kept.
+    #[serde(skip)]
+    is_at_odds: bool,
+    /// What the change that waits is for.
+    pending: Option<license::Sold>,
 }
 
 impl SubscriptionState {
@@ -108,6 +113,7 @@ impl SubscriptionState {
                 self.past_due_seen.pop_first();
             }
         }
+        self.is_at_odds = self.subscription.is_at_odds(subscription, &origin);
         Outcome::of(self.subscription.join(subscription.clone(), origin), id)
     }
 
@@ -216,7 +222,7 @@ impl SubscriptionState {
             "trialEnd": text(summary.trial_end),
             "discounts": summary.discounts,
             "latestInvoiceId": subscription.latest_invoice,
-            "pendingUpdate": subscription.pending_update.unwrap_or_default(),
+            "pendingUpdate": self.pending_json(subscription),
             "license": {
                 "state": summary.license.as_str(),
                 "validUntil": text(summary.valid_until),
@@ -235,6 +241,18 @@ impl SubscriptionState {
             value: value.to_string().into_bytes(),
             personal: None,
         })
+    }
+
+    fn pending_json(&self, subscription: &Subscription) -> Option<serde_json::Value> {
+        let pending = subscription.pending_update.as_ref()?;
+        let sold = self.pending.clone().unwrap_or_default();
+        let expires_at = pending.expires_at.map(Timestamp::from_seconds);
+        Some(serde_json::json!({
+            "planId": sold.plan_id,
+            "priceId": sold.price_id,
+            "quantity": sold.quantity,
+            "expiresAt": expires_at.map(Timestamp::rfc3339),
+        }))
     }
 
     fn parents(&self, scope: &Scope) -> Vec<AggregateKey> {
@@ -287,6 +305,7 @@ impl Reducer for SubscriptionState {
 
     fn join(&mut self, key: &AggregateKey, fact: &Fact, _: &Cause, ctx: &Ctx<'_>) -> Outcome {
         let (scope, id) = parts(key);
+        self.is_at_odds = false;
         if let Some(answer) = answer_in(fact) {
             return self.join_answer(key, answer, ctx);
         }
@@ -315,25 +334,14 @@ impl Reducer for SubscriptionState {
 
     fn settle(&mut self, _: &AggregateKey, ctx: &Ctx<'_>) {
         self.owner.settle(ctx, false);
-        let plan = license::plan_of(self, &ctx.settings.catalogue);
-        let plan_id = plan.map(|plan| plan.id.clone());
-        let items = self.subscription.value().map(|value| value.items.clone());
-        let items = items.unwrap_or_default();
-        let deciding = items.iter().find(|item| {
-            let price = item
-                .price
-                .as_deref()
-                .and_then(|id| crate::ids::PriceId::parse(id).ok());
-            let sold = price.and_then(|price| {
-                let catalogue = &ctx.settings.catalogue;
-                catalogue.plan_id_by_price_id(&price).map(str::to_owned)
-            });
-            sold.is_some() && sold == plan_id
-        });
-        let deciding = deciding.or(items.first());
-        self.price_id = deciding.and_then(|item| item.price.clone());
-        self.quantity = deciding.and_then(|item| item.quantity);
-        self.plan_id = plan_id;
+        let catalogue = &ctx.settings.catalogue;
+        let subscription = self.subscription.value();
+        let pending = subscription.and_then(|value| value.pending_update.as_ref());
+        let pending = pending.map(|pending| license::sold(&pending.items, catalogue));
+        let sold = subscription.map(|value| license::sold(&value.items, catalogue));
+        let sold = sold.unwrap_or_default();
+        (self.plan_id, self.price_id, self.quantity) = (sold.plan_id, sold.price_id, sold.quantity);
+        self.pending = pending;
         self.license = license::derive(self, ctx);
         if self.is_erased {
             self.subscription.forget();

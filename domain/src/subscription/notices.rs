@@ -105,7 +105,16 @@ fn rereads(
     };
     if new.subscription.is_tied() && !old.subscription.is_tied() {
         let at = new.subscription.at().unwrap_or_default();
-        effects.push(ask(own.clone(), &format!("tie:{}", at.0), now));
+        let due_at = new.subscription.asked_at(now);
+        effects.push(ask(own.clone(), &format!("tie:{}", at.0), due_at));
+    }
+    if new.is_at_odds {
+        let at = new.subscription.at().unwrap_or_default();
+        effects.push(ask(
+            own.clone(),
+            &format!("odds:{}", at.0),
+            now.plus_ms(1_000),
+        ));
     }
     if let (true, Some(check_at)) = (new.license.is_stale, new.license.check_at) {
         let fact = format!("silence:{}", check_at.0);

@@ -40,6 +40,7 @@ fn refund() -> CommandOrder {
         },
         objects: vec!["pi_1".into()],
         awaits: None,
+        after: None,
         patience_ms: Some(15_000),
     }
 }
@@ -122,21 +123,25 @@ impl One {
     }
     fn seen(&mut self, kind: &str) -> Decision {
         let from = AggregateKey::parse("payment:/pi_1").unwrap();
+        let seen = Seen {
+            kind: kind.into(),
+            scope: Scope::PLATFORM,
+            object_id: "re_1".into(),
+        };
+        self.message(&from, Message::CommandSeen(seen))
+    }
+    fn message(&mut self, from: &AggregateKey, message: Message) -> Decision {
         let envelope = Envelope {
             cause: Cause {
                 source: EntrySource::Event,
                 source_id: "evt_1".into(),
-                kind: kind.into(),
+                kind: "message".into(),
                 at: T0,
             },
             from: from.clone(),
-            message: Message::CommandSeen(Seen {
-                kind: kind.into(),
-                scope: Scope::PLATFORM,
-                object_id: "re_1".into(),
-            }),
+            message,
         };
-        let source = InputSource::Message(from, self.seq, 0);
+        let source = InputSource::Message(from.clone(), self.seq, 0);
         self.hear(
             source,
             "command_seen",
@@ -458,4 +463,38 @@ fn an_order_about_a_payment_stands_on_the_payments_timeline_and_under_its_ids() 
     portal.call.operation = Operation::PortalCreate;
     let begun = One::default().order(&Order::CommandBegin(Box::new(portal)));
     assert_eq!(begun.timeline[0].payment, None);
+}
+
+#[test]
+fn a_command_that_comes_after_another_is_sent_when_that_is_over_however_it_ended() {
+    let before = AggregateKey::Command(CommandId::parse("cmd_0").unwrap());
+    let after = |code: &str| {
+        let order = CommandOrder {
+            after: CommandId::parse("cmd_0").ok(),
+            patience_ms: None,
+            ..refund()
+        };
+        let mut one = One::begun(&order);
+        assert!(one.effects.is_empty(), "{:?}", one.effects);
+        let asked = (before.clone(), Message::CommandAwaited {});
+        assert!(one.told.contains(&asked), "{:?}", one.told);
+        let customer = code
+            .is_empty()
+            .then(|| bursar_domain::ids::CustomerId::parse("cus_1").unwrap());
+        let ended = Message::CommandEnded {
+            customer,
+            code: code.to_owned(),
+        };
+        one.message(&before, ended);
+        one
+    };
+    for code in ["", "refused"] {
+        let one = after(code);
+        assert_eq!(one.effects.len(), 1, "{code}");
+        let Some(Effect::Call(call)) = one.effects.values().next() else {
+            panic!("another effect");
+        };
+        assert_eq!(call.call, refund().call, "nothing is added to it");
+        assert_eq!(one.row["status"], "initiated");
+    }
 }

@@ -335,5 +335,10 @@ pub(crate) fn preview(w: &mut World, p: &Value) -> Result<Value, ApiError> {
     w.remove(&id);
     let mut invoice = public(&invoice);
     invoice["id"] = json!(id.replacen("in_", "upcoming_in_", 1));
+    if subscription.is_some() && details["items"].is_array() {
+        // Only previews of prorations say as of when they were computed.
+        let at = details["proration_date"].as_i64().unwrap_or(w.now);
+        invoice["parent"]["subscription_details"]["subscription_proration_date"] = json!(at);
+    }
     Ok(invoice)
 }

@@ -540,3 +540,38 @@ async fn a_tax_id_is_collected_only_where_the_name_may_change() {
     let corrected = format!("{known}&customer_update[name]=auto");
     w.post("/v1/checkout/sessions", &corrected).await;
 }
+
+#[tokio::test]
+async fn a_preview_of_prorations_says_as_of_when_and_the_change_then_costs_that() {
+    let w = world().await;
+    let (_, sub) = w.subscriber("hobby", "pm_card_visa").await;
+    let (id, item) = (&sub["id"], &sub["items"]["data"][0]["id"]);
+    let (id, item) = (id.as_str().unwrap(), item.as_str().unwrap());
+    let preview = |date: &str| {
+        format!(
+            "subscription={id}&subscription_details[items][0][id]={item}&subscription_details[items][0][price]={}\
+             &subscription_details[proration_behavior]=always_invoice{date}",
+            w.price("pro")
+        )
+    };
+    let path = "/v1/invoices/create_preview";
+    let shown = w.post(path, &preview("")).await;
+    let said = &shown["parent"]["subscription_details"]["subscription_proration_date"];
+    let date = said.as_i64().unwrap();
+    w.control.advance(31 * DAY / 2).unwrap();
+    let later = w.post(path, &preview("")).await;
+    assert!(later["amount_due"].as_i64() < shown["amount_due"].as_i64());
+    let same = format!("&subscription_details[proration_date]={date}");
+    let same = w.post(path, &preview(&same)).await;
+    assert_eq!(same["amount_due"], shown["amount_due"]);
+    let form = format!(
+        "items[0][id]={item}&items[0][price]={}&proration_behavior=always_invoice&proration_date={date}\
+         &expand[0]=latest_invoice",
+        w.price("pro")
+    );
+    let changed = w.post(&format!("/v1/subscriptions/{id}"), &form).await;
+    assert_eq!(
+        changed["latest_invoice"]["amount_paid"],
+        shown["amount_due"]
+    );
+}

@@ -4,6 +4,7 @@
 //! tenant; nothing is sold twice unasked (409 while a subscription lives).
 //! Source: contract §2 (plans), §3 "Billing".
 
+use super::quantity::in_range;
 use super::{Ended, Payer, Plan, command_id, customer_named, payer, run, tenant_of, urls};
 use crate::http::answer::Answer;
 use crate::http::auth::Reach;
@@ -55,7 +56,8 @@ async fn plan(
 ) -> Result<Plan, Problem> {
     let (sold, price) = for_sale(call)?;
     let mode = mode_of(&sold.effect).ok_or_else(|| unknown_plan("this plan has no price"))?;
-    let quantity = quantity(call, sold)?;
+    let asked = super::quantity::asked(call);
+    let quantity = in_range(sold, asked.unwrap_or(super::quantity::least(sold)))?;
     let is_recurring = mode == CheckoutMode::Subscription;
     if is_recurring && call.fields.boolean("allowMultiple") != Some(true) && has_live_one(row) {
         let detail = "the tenant has a live subscription: change its plan, or say allowMultiple";
@@ -148,28 +150,6 @@ fn for_sale(call: &Call) -> Result<(&Sold, PriceId), Problem> {
     };
     let price = price.ok_or_else(|| unknown_plan("the plan is not sold under this price"))?;
     Ok((sold, price.clone()))
-}
-
-fn quantity(call: &Call, sold: &Sold) -> Result<u64, Problem> {
-    let (least, most) = match &sold.effect {
-        PlanEffect::Subscription(terms) => (terms.min_quantity, terms.max_quantity),
-        _ => (1, None),
-    };
-    let asked = call
-        .fields
-        .integer("quantity")
-        .and_then(|asked| u64::try_from(asked).ok());
-    let quantity = asked.unwrap_or(least.max(1));
-    if quantity < least.max(1) || most.is_some_and(|most| quantity > most) {
-        let most = most.map_or_else(|| "more".to_owned(), |most| most.to_string());
-        let detail = format!(
-            "`{}` is sold in quantities from {} to {most}",
-            sold.id,
-            least.max(1)
-        );
-        return Err(Problem::field("quantity", FieldCode::OutOfRange, detail));
-    }
-    Ok(quantity)
 }
 
 fn has_live_one(row: &RowView) -> bool {

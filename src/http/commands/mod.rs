@@ -9,18 +9,23 @@
 
 pub mod checkout;
 pub mod connect;
+pub mod customer_sync;
 pub mod disputes;
 mod evidence_log;
 mod live;
 mod once;
 mod outcome;
+pub mod payment_intent;
 pub mod payments;
 pub mod portal;
 mod promotion;
+mod quantity;
 pub mod read;
 pub mod refunds;
+pub mod session;
 mod settled;
 mod slots;
+pub mod subscriptions;
 mod urls;
 
 pub use slots::Slots;
@@ -31,6 +36,7 @@ use crate::http::idempotency;
 use crate::http::order::{tenant_row, visible_row};
 use crate::http::problem::{Code, Problem};
 use crate::http::route::Call;
+use crate::stripe::requests::customers;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::command::{CommandKind, CommandOrder};
 use bursar_domain::fact::Order;
@@ -66,7 +72,6 @@ pub struct Plan {
     /// The command that makes the customer it needs.
     pub awaits: Option<CommandId>,
 }
-
 /// A command that ended well, or whose end is not known yet.
 pub enum Ended {
     /// It took effect; its row.
@@ -222,6 +227,17 @@ async fn begin(call: &Call, id: &CommandId, plan: Plan, is_async: bool) -> Resul
     let patience_ms = u64::try_from(PATIENCE.as_millis())
         .ok()
         .filter(|_| !is_async);
+    begin_with(call, id, plan, patience_ms, None).await
+}
+
+/// Stores a command: waited for so long, and sent once `after` is over.
+async fn begin_with(
+    call: &Call,
+    id: &CommandId,
+    plan: Plan,
+    patience_ms: Option<u64>,
+    after: Option<CommandId>,
+) -> Result<(), Problem> {
     let order = Order::CommandBegin(Box::new(CommandOrder {
         kind: plan.kind,
         tenant: plan.tenant.clone(),
@@ -229,6 +245,7 @@ async fn begin(call: &Call, id: &CommandId, plan: Plan, is_async: bool) -> Resul
         call: plan.call,
         objects: plan.objects,
         awaits: plan.awaits,
+        after,
         patience_ms,
     }));
     send(call, id, id.to_string(), &order, &plan.tenant).await
@@ -370,7 +387,7 @@ pub async fn payer(call: &Call, tenant: &TenantId, row: &RowView) -> Result<Paye
     let id = once::command(call, tenant, CommandKind::Customer, gone).await?;
     if find(call, &id).await?.is_none() {
         let text = |name: &str| stored[name].as_str().map(str::to_owned);
-        let order = crate::stripe::requests::customers::NewCustomer {
+        let order = customers::NewCustomer {
             tenant: tenant.clone(),
             name: text("name"),
             email: text("email").or_else(|| call.fields.text("email").map(str::to_owned)),
@@ -378,7 +395,7 @@ pub async fn payer(call: &Call, tenant: &TenantId, row: &RowView) -> Result<Paye
         let plan = Plan {
             kind: CommandKind::Customer,
             tenant: tenant.clone(),
-            call: crate::stripe::requests::customers::create(&order, &id),
+            call: customers::with_notes(customers::create(&order, &id), &customer_sync::notes(row)),
             objects: vec![tenant.to_string()],
             awaits: None,
         };

@@ -2,6 +2,7 @@
 
 use bursar_domain::ids::TenantId;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Commands being stored or waited for at once.
@@ -9,9 +10,24 @@ const ALL_MAX: usize = 64;
 /// Of them, one tenant's.
 const TENANT_MAX: usize = 16;
 
-/// Places for commands; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Slots(Arc<Mutex<BTreeMap<TenantId, usize>>>);
+/// Rows of tenants that take turns with each other.
+const TURNS: u64 = 64;
+
+/// Places for commands, and turns of tenants; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Slots {
+    taken: Arc<Mutex<BTreeMap<TenantId, usize>>>,
+    turns: Arc<[Arc<tokio::sync::Mutex<()>>]>,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self {
+            taken: Arc::default(),
+            turns: (0..TURNS).map(|_| Arc::default()).collect(),
+        }
+    }
+}
 
 /// A place; given back when dropped.
 #[derive(Debug)]
@@ -23,7 +39,7 @@ pub struct Taken {
 impl Slots {
     /// Takes a place, if there is one.
     pub fn take(&self, tenant: &TenantId) -> Option<Taken> {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = taken.values().sum();
         let own = taken.get(tenant).copied().unwrap_or(0);
         if all >= ALL_MAX || own >= TENANT_MAX {
@@ -37,9 +53,24 @@ impl Slots {
     }
 }
 
+impl Slots {
+    /// Waits for the tenant's turn: what is done during it is done before or after what others do during theirs. A few
+    /// tenants share one.
+    pub async fn turn(&self, tenant: &TenantId) -> tokio::sync::OwnedMutexGuard<()> {
+        let mut hasher = DefaultHasher::new();
+        tenant.hash(&mut hasher);
+        let place = usize::try_from(hasher.finish() % TURNS).unwrap_or(0);
+        Arc::clone(&self.turns[place]).lock_owned().await
+    }
+}
+
 impl Drop for Taken {
     fn drop(&mut self) {
-        let mut taken = self.slots.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self
+            .slots
+            .taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = taken.get_mut(&self.tenant) {
             *count -= 1;
             if *count == 0 {

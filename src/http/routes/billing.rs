@@ -5,6 +5,7 @@ use super::{
     row, status,
 };
 use crate::http::auth::Scope;
+use crate::http::commands::session;
 use crate::http::problem::Code;
 use crate::http::route::{Auth, Holds, Kind, Param, Route, Verb, optional, required};
 use crate::http::{credits, entitlements, erase, history, reads, tenants, words};
@@ -338,7 +339,7 @@ pub(super) const ROWS: &[Route] = &[
             "/api/v1/checkout-sessions/{id}",
             "checkout_sessions_get",
             READ,
-            reads::session,
+            session::get,
         )
     },
     Route {

@@ -9,6 +9,7 @@ mod connect;
 mod money;
 mod operators;
 mod orders;
+mod subscriptions;
 
 use crate::http::limits::WAIT_SECONDS_MAX;
 use crate::http::problem::Code;
@@ -164,6 +165,7 @@ pub fn every_route() -> impl Iterator<Item = &'static Route> {
         .chain(orders::ROWS)
         .chain(money::ROWS)
         .chain(connect::ROWS)
+        .chain(subscriptions::ROWS)
         .chain(operators::ROWS)
         .chain(audits::ROWS)
 }
@@ -188,7 +190,7 @@ pub fn every_path() -> impl Iterator<Item = (&'static str, &'static Route)> {
 
 /// The table's own text of a parameter's name.
 pub fn param_name(name: &str) -> &'static str {
-    const NAMES: [&str; 4] = ["id", "tenantId", "feature", "name"];
+    const NAMES: [&str; 5] = ["id", "tenantId", "invoiceId", "feature", "name"];
     NAMES.into_iter().find(|known| *known == name).unwrap_or("")
 }
 

@@ -268,7 +268,11 @@ pub(super) const SCHEMAS: &[Schema] = &[
             may("latestInvoiceId", Shape::Text),
             has("discounts", Shape::Any),
             has("license", Shape::Is("License")),
-            has("pendingUpdate", Shape::Any),
+            may("pendingUpdate", Shape::Is("PendingUpdate")),
+            said(
+                may("hostedInvoiceUrl", Shape::Text),
+                "Only in answers to orders: where a change that waits is paid.",
+            ),
         ],
     ),
     schema(

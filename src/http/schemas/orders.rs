@@ -29,6 +29,53 @@ pub(super) const SCHEMAS: &[Schema] = &[
         &[has("url", Shape::Text)],
     ),
     schema(
+        "ChangePreview",
+        "What a change of a subscription would cost.",
+        &[
+            said(has("amountDueNow", Shape::Money), "Asked for at once."),
+            said(has("nextAmount", Shape::Money), "The invoice after that."),
+            has("currency", Shape::Text),
+            has("lines", Shape::Many("PreviewLine")),
+            said(
+                may("prorationDate", Shape::Time),
+                "Hand it to change-plan, and the change costs what was shown.",
+            ),
+        ],
+    ),
+    schema(
+        "PreviewLine",
+        "A line of the invoice a change would bring.",
+        &[
+            may("description", Shape::Text),
+            has("amount", Shape::Money),
+            has("currency", Shape::Text),
+            may("periodStart", Shape::Time),
+            may("periodEnd", Shape::Time),
+            said(
+                has("proration", Shape::Boolean),
+                "It settles the rest of the period.",
+            ),
+        ],
+    ),
+    schema(
+        "PendingUpdate",
+        "A change that holds once its invoice is paid.",
+        &[
+            may("planId", Shape::Text),
+            may("priceId", Shape::Text),
+            may("quantity", Shape::Integer),
+            may("expiresAt", Shape::Time),
+        ],
+    ),
+    schema(
+        "PaymentIntentOpened",
+        "What a page needs to let a person pay an invoice.",
+        &[
+            has("clientSecret", Shape::Text),
+            has("paymentIntentId", Shape::Text),
+        ],
+    ),
+    schema(
         "Command",
         "One order to Stripe.",
         &[
@@ -55,6 +102,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             ),
             has("evidenceOfAbsence", Shape::Many("Absence")),
             may("awaits", Shape::Text),
+            said(may("after", Shape::Text), "Sent once this one is over."),
             said(has("free", Shape::Boolean), "What it makes costs nothing."),
             has("orderedBy", Shape::Text),
             has("createdAt", Shape::Time),

@@ -50,14 +50,32 @@ pub fn update(order: &CustomerChange, command: &CommandId) -> StripeCall {
     let mut draft = Draft::post(Operation::CustomerUpdate, &Scope::PLATFORM, path)
         .set_some("name", order.name.as_deref())
         .set_some("email", order.email.as_deref());
+    let mut set = 0;
     for (key, value) in &order.metadata {
-        let is_ours = matches!(key.as_str(), "tenant_id" | "command_id");
-        if !is_ours && !key.contains(['[', ']']) {
+        set += usize::from(value.is_some());
+        if is_pushed(key) && (value.is_none() || set <= NOTES_MAX) {
             let value = value.as_deref().unwrap_or_default();
             draft = draft.set(format!("metadata[{key}]"), value);
         }
     }
     draft.command(command).done()
+}
+
+/// Notes of a tenant that fit beside our two: Stripe takes 50.
+const NOTES_MAX: usize = 48;
+
+fn is_pushed(key: &str) -> bool {
+    !matches!(key, "tenant_id" | "command_id") && !key.contains(['[', ']'])
+}
+
+/// A new customer with the tenant's notes.
+pub fn with_notes(mut call: StripeCall, notes: &BTreeMap<String, String>) -> StripeCall {
+    let pushed = notes.iter().filter(|(key, _)| is_pushed(key));
+    let params = pushed
+        .take(NOTES_MAX)
+        .map(|(key, value)| (format!("metadata[{key}]"), value.clone()));
+    call.params.extend(params);
+    call
 }
 
 /// A visit to the customer portal.

@@ -81,6 +81,14 @@ pub fn at_period_end(order: &PeriodEnd, command: &CommandId) -> StripeCall {
         .done()
 }
 
+/// `POST /v1/subscriptions/{id}` without a `cancel_at`: an end on a date is called off.
+pub fn no_end(subscription: &SubscriptionId, command: &CommandId) -> StripeCall {
+    update(subscription)
+        .set("cancel_at", "")
+        .command(command)
+        .done()
+}
+
 fn update(subscription: &SubscriptionId) -> Draft {
     let path = path(PATH, subscription.as_str(), "");
     Draft::post(Operation::SubscriptionUpdate, &Scope::PLATFORM, path)

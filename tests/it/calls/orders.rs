@@ -16,7 +16,8 @@ use bursar::stripe::requests::payments::{
     CancelReason, Cancellation, Capture, Paid, Refund, RefundReason, cancel, capture, refund,
 };
 use bursar::stripe::requests::subscriptions::{
-    CancelNow, ItemChange, PeriodEnd, UnpaidChange, at_period_end, cancel_now, change, resume,
+    CancelNow, ItemChange, PeriodEnd, UnpaidChange, at_period_end, cancel_now, change, no_end,
+    resume,
 };
 use bursar_domain::ids::{
     AccountId, ChargeId, CommandId, CustomerId, DisputeId, InvoiceId, ObjectId, PaymentIntentId,
@@ -270,7 +271,8 @@ fn subscriptions() -> impl Strategy<Value = StripeCall> {
                         prorate: b,
                         comment,
                     }),
-                    3 => resume(&subscription),
+                    3 if a => resume(&subscription),
+                    3 => no_end(&subscription, &command),
                     _ => preview(&ChangePreview {
                         subscription,
                         item,

@@ -2,8 +2,12 @@
 
 mod checkout;
 mod connect;
+mod customers;
 mod disputes;
+mod invoices;
 mod money;
 mod payments;
 mod refunds;
 pub(crate) mod stand;
+mod subscriptions;
+mod waiting;

@@ -51,7 +51,7 @@ pub(crate) struct Stand {
     pub(crate) app: Option<App>,
     pub(crate) address: SocketAddr,
     client: reqwest::Client,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Stand {
@@ -73,10 +73,14 @@ impl Stand {
             app: None,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             client,
-            _folder: folder,
+            folder,
         };
         stand.begin().await;
         stand
+    }
+    /// Where everything is stored.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
     /// Starts the service over what is stored.
     pub(crate) async fn begin(&mut self) {
@@ -122,7 +126,6 @@ impl Stand {
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
         self.send(self.client.post(self.url(path)).json(body)).await
     }
-    #[allow(dead_code)]
     pub(crate) async fn patch(&self, path: &str, body: &Value) -> Reply {
         self.send(self.client.patch(self.url(path)).json(body))
             .await
