@@ -49,6 +49,9 @@ use tokio::task::JoinHandle;
 /// Bytes in flight on the in-memory connection of a command that opened the store itself.
 const DUPLEX_BYTES: usize = 256 * 1024;
 
+/// Requests a test double of Stripe on this machine is sent at most.
+const DOUBLE_REQUESTS_PER_SECOND: u32 = 1_000;
+
 /// Why a Bursar did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -151,6 +154,11 @@ impl App {
             settings: Arc::clone(&settings),
             limits: ActorLimits {
                 intake_silence: config.webhook_silence_alert,
+                // A double on this machine has no allowance to be kept.
+                stripe_requests_per_second: api
+                    .api_base
+                    .is_loopback()
+                    .then_some(DOUBLE_REQUESTS_PER_SECOND),
                 reconcile_every: config.reconcile_interval,
                 ..ActorLimits::default()
             },

@@ -63,6 +63,8 @@ pub struct Limits {
     pub effect_retry: RetryPolicy,
     /// The same for orders to Stripe; their performer says when they end.
     pub order_retry: RetryPolicy,
+    /// Requests an account may be sent; `None`: what Stripe allows in this mode.
+    pub stripe_requests_per_second: Option<u32>,
     /// How often core actors are asked for a sign of life.
     pub beat_every: Duration,
     /// Silence after which a core actor is killed and restarted.
@@ -154,6 +156,7 @@ impl Default for Limits {
             effect_retry: policy(2_000, 600, 20),
             // Somebody waits, and Stripe forgets keys after a day: often, and never given up by count.
             order_retry: policy(500, 30, u32::MAX),
+            stripe_requests_per_second: None,
             beat_every: Duration::from_secs(1),
             silence_max: Duration::from_secs(30),
             probe_every: Duration::from_secs(10),

@@ -94,7 +94,9 @@ impl Tree {
         let (announcer, audit) = Announcer::new(Arc::clone(&deps.store), patience);
         let gate = Arc::new(Gate::new(
             Arc::clone(&deps.clock),
-            gate::requests_per_second(deps.settings.livemode),
+            deps.limits
+                .stripe_requests_per_second
+                .unwrap_or_else(|| gate::requests_per_second(deps.settings.livemode)),
             announcer.clone(),
         ));
         let reads = StripeReads::new(

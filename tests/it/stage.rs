@@ -22,8 +22,6 @@ use std::time::Duration;
 
 /// 2025-05-12T10:00:00Z.
 const T0: i64 = 1_747_044_000;
-/// Longest wait the gate gives a read it has no allowance for.
-const GATE_WAIT_MS: i64 = 5_000;
 pub(crate) const DAY: i64 = 86_400;
 
 struct StageClock {
@@ -301,11 +299,9 @@ impl Bursar {
         let mut calm = 0;
         for _ in 0..4_000 {
             let now = self.app.edge().now();
-            // What the gate held back a moment is work still to come.
-            let soon = now.plus_ms(GATE_WAIT_MS);
             let is_calm = store.stats().await.unwrap().pending == 0
                 && store
-                    .due_effects(Lane::StripeRead, soon, 1)
+                    .due_effects(Lane::StripeRead, now, 1)
                     .await
                     .unwrap()
                     .is_empty()
