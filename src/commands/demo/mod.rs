@@ -110,14 +110,8 @@ async fn demo(args: &DemoArgs) -> Result<Exit, CliError> {
         bursar: format!("http://{}", addresses.public),
         operator_key: config.access.admin_key.expose_secret().to_owned(),
         sandbox: sandbox.base_url().to_owned(),
-        stripe_key: config.stripe.api_key.expose_secret().to_owned(),
     };
-    let prices = sandbox
-        .seeded()
-        .iter()
-        .map(|plan| (plan.lookup_key.clone(), plan.price_id.clone()));
-    let world = World::new(access, prices.collect())
-        .map_err(|failure| CliError::new(Exit::Internal, failure.0))?;
+    let world = World::new(access).map_err(|failure| CliError::new(Exit::Internal, failure.0))?;
     let results = play::play(world, &sandbox.control()).await?;
     let good = results.iter().all(|result| result.wrong.is_empty());
     print(&table::render(&results))?;

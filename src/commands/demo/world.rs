@@ -63,16 +63,12 @@ pub(super) struct Access {
     pub(super) operator_key: String,
     /// `http://127.0.0.1:…` of the sandbox.
     pub(super) sandbox: String,
-    /// A key the sandbox takes.
-    pub(super) stripe_key: String,
 }
 
 /// What the story knows between its steps.
 pub(super) struct World {
     access: Access,
     client: reqwest::Client,
-    /// Price ids by plan id.
-    prices: Vec<(String, String)>,
     subscription: String,
     credit_payment: String,
     dispute: String,
@@ -85,7 +81,7 @@ impl World {
     ///
     /// # Errors
     /// The HTTP client cannot be built.
-    pub(super) fn new(access: Access, prices: Vec<(String, String)>) -> Result<Self, Failure> {
+    pub(super) fn new(access: Access) -> Result<Self, Failure> {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(60))
             .redirect(reqwest::redirect::Policy::none())
@@ -94,7 +90,6 @@ impl World {
         Ok(Self {
             access,
             client,
-            prices,
             subscription: none.clone(),
             credit_payment: none.clone(),
             dispute: none.clone(),
@@ -140,7 +135,12 @@ impl World {
         let status = sent.status();
         let answer = Self::answer("POST", path, sent).await?;
         if status == reqwest::StatusCode::ACCEPTED {
-            return Err(Failure(format!("POST {path}: not known yet: {answer}")));
+            let command = text(&answer, "commandId")?;
+            let end = format!("/api/v1/commands/{command}?waitSeconds=20");
+            let end = self.bursar(&end).await?;
+            if end["status"] != "succeeded" {
+                return Err(Failure(format!("POST {path} did not take effect: {end}")));
+            }
         }
         let line = order_line(path, &self.subscription, status.as_u16(), what);
         self.ordered.push(line);
@@ -150,32 +150,6 @@ impl World {
     /// A line for each order since the last look.
     pub(super) fn take_ordered(&mut self) -> Vec<String> {
         std::mem::take(&mut self.ordered)
-    }
-
-    async fn stripe(&self, path: &str, form: &[(&str, &str)]) -> Result<Value, Failure> {
-        let url = format!("{}{path}", self.access.sandbox);
-        let sent = self
-            .client
-            .post(url)
-            .bearer_auth(&self.access.stripe_key)
-            .form(form)
-            .send()
-            .await?;
-        Self::answer("POST", path, sent).await
-    }
-
-    async fn stripe_get(&self, path: &str) -> Result<Value, Failure> {
-        let url = format!("{}{path}", self.access.sandbox);
-        Self::answer(
-            "GET",
-            path,
-            self.client
-                .get(url)
-                .bearer_auth(&self.access.stripe_key)
-                .send()
-                .await?,
-        )
-        .await
     }
 
     async fn control(&self, path: &str, body: &Value) -> Result<Value, Failure> {
@@ -191,15 +165,6 @@ impl World {
         }
         serde_json::from_str(&text)
             .map_err(|_| Failure(format!("{verb} {path} answered no JSON: {text}")))
-    }
-
-    fn price(&self, plan: &str) -> Result<String, Failure> {
-        let found = self
-            .prices
-            .iter()
-            .find(|(id, _)| id == plan)
-            .map(|(_, price)| price.clone());
-        found.ok_or_else(|| Failure(format!("no plan {plan} in the catalogue")))
     }
 
     /// Waits until an object of Bursar's is as expected; answers what is still wrong.
@@ -297,24 +262,17 @@ impl World {
             .await
     }
 
-    pub(super) async fn change_plan(&self, plan: &str) -> Result<(), Failure> {
-        let path = format!("/v1/subscriptions/{}", self.subscription);
-        let item = text(&self.stripe_get(&path).await?["items"]["data"][0], "id")?;
-        let price = self.price(plan)?;
-        let form = [
-            ("items[0][id]", item.as_str()),
-            ("items[0][price]", &price),
-            ("proration_behavior", "always_invoice"),
-        ];
-        self.stripe(&path, &form).await.map(drop)
+    pub(super) async fn change_plan(&mut self, plan: &str) -> Result<(), Failure> {
+        let path = self.subscription_path("change-plan");
+        let body = json!({"planId": plan, "prorationBehavior": "always_invoice"});
+        let what = format!("{plan}, prorated now");
+        self.order(&path, &body, &what).await.map(drop)
     }
 
-    pub(super) async fn refund_half(&self) -> Result<(), Failure> {
-        let form = [
-            ("payment_intent", self.credit_payment.as_str()),
-            ("amount", "500"),
-        ];
-        self.stripe("/v1/refunds", &form).await.map(drop)
+    pub(super) async fn refund_half(&mut self) -> Result<(), Failure> {
+        let body = json!({"paymentId": self.credit_payment, "amount": 500});
+        let refund = self.order("/api/v1/refunds", &body, "half of it back");
+        refund.await.map(drop)
     }
 
     pub(super) async fn dispute(&mut self) -> Result<(), Failure> {
@@ -331,16 +289,14 @@ impl World {
             .map(drop)
     }
 
-    pub(super) async fn cancel(&self) -> Result<(), Failure> {
-        let path = format!("/v1/subscriptions/{}", self.subscription);
-        let url = format!("{}{path}", self.access.sandbox);
-        let sent = self
-            .client
-            .delete(url)
-            .bearer_auth(&self.access.stripe_key)
-            .send()
-            .await?;
-        Self::answer("DELETE", &path, sent).await.map(drop)
+    pub(super) async fn cancel(&mut self) -> Result<(), Failure> {
+        let path = self.subscription_path("cancel");
+        let body = json!({"atPeriodEnd": false});
+        self.order(&path, &body, "ends now").await.map(drop)
+    }
+
+    fn subscription_path(&self, verb: &str) -> String {
+        format!("/api/v1/billing/subscriptions/{}/{verb}", self.subscription)
     }
 }
 
