@@ -349,14 +349,11 @@ impl Lane {
         }
     }
 
-    /// The keys it was sent under.
-    fn keys(&self, case: &Case, before: usize) -> usize {
+    /// The keys one command was sent under.
+    fn keys(&self, command: &str) -> usize {
         let requests = self.sandbox.control().requests();
-        let ours = requests
-            .iter()
-            .skip(before)
-            .filter(|one| one.method == "POST" && one.path == case.call);
-        ours.filter_map(|one| one.idempotency_key.clone())
+        let keys = requests.into_iter().filter_map(|one| one.idempotency_key);
+        keys.filter(|key| key.contains(command))
             .collect::<BTreeSet<_>>()
             .len()
     }
@@ -435,9 +432,9 @@ impl Lane {
         }
         figures.slowest_ms = ended.elapsed().as_millis();
         figures.side_effects_max = self.side_effects(kind, &case);
-        figures.keys_max = self.keys(&case, before);
-        if figures.side_effects_max != 1 || figures.keys_max > 1 {
-            let command = self.last_command(name).await;
+        let command = self.last_command(name).await;
+        figures.keys_max = self.keys(command["id"].as_str().unwrap_or("no command"));
+        if figures.side_effects_max != 1 || figures.keys_max != 1 {
             println!(
                 "{kind:?} {kill:?} {fault:?}: side_effects={} keys={} {command}",
                 figures.side_effects_max, figures.keys_max
