@@ -108,6 +108,8 @@ impl Server {
             .env("STRIPE_API_KEY", "sk_test_crash_suite_0123456789")
             .env("STRIPE_API_BASE", &settings.stripe_base)
             .env("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET)
+            // Failing calls are what those worlds are for, and no news.
+            .envs(settings.plans.as_ref().map(|_| ("BURSAR_LOG", "off")))
             .envs(
                 settings
                     .plans
