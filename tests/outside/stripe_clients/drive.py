@@ -328,7 +328,9 @@ def connect():
                                     "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"}}, there)
     refused("the platform does not see it", stripe.InvalidRequestError, lambda: v1.payment_intents.retrieve(pi.id), http_status=404)
     events = v1.events.list({"types": ["payment_intent.succeeded"]}, there).data
-    check("its events carry the account", events[0].account == account.id)
+    # Only a delivery has to name the account: whoever lists has named it.
+    check("its events are listed for it", events[0].data.object.id == pi.id and getattr(events[0], "account", account.id) == account.id)
+    check("and not for the platform", all(e.data.object.id != pi.id for e in v1.events.list({"types": ["payment_intent.succeeded"]}).data))
 
 
 def lists_and_search():
