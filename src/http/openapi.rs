@@ -258,6 +258,16 @@ fn responses(route: &Route) -> Value {
         let words = json!({"description": "Not changed since the ETag in If-None-Match."});
         shown.insert("304".to_owned(), words);
     }
+    if route.orders {
+        let schema = json!({"$ref": "#/components/schemas/CommandPending"});
+        let accepted = json!({
+            "description": "Ordered, and nobody can know the outcome yet: ask for the command, or repeat under the \
+                            same Idempotency-Key. Also with `Prefer: respond-async`, at once.",
+            "headers": {"Location": {"schema": {"type": "string"}}},
+            "content": {"application/json": {"schema": schema}},
+        });
+        shown.insert("202".to_owned(), accepted);
+    }
     for (status, codes) in by_status {
         let words: Vec<String> = codes
             .iter()
@@ -358,6 +368,9 @@ fn problem_schema() -> Value {
             "status": {"type": "integer"}, "detail": {"type": "string"},
             "code": {"type": "string", "enum": codes},
             "requestId": {"type": "string"}, "docUrl": {"type": "string"},
+            "stripeCode": {"type": "string"}, "declineCode": {"type": "string"},
+            "param": {"type": "string"}, "stripeRequestId": {"type": "string"},
+            "commandId": {"type": "string"},
             "errors": {"type": "array", "items": {
                 "type": "object", "required": ["field", "code", "detail"],
                 "properties": {

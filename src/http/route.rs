@@ -156,6 +156,8 @@ pub struct Route {
     pub status: u16,
     /// What success holds.
     pub holds: Holds,
+    /// It orders something at Stripe, so that its outcome may not be known yet: 202 with a command.
+    pub orders: bool,
     /// Codes it answers beside those every route may.
     pub codes: &'static [Code],
     /// What runs.

@@ -50,6 +50,7 @@ pub(super) const ROWS: &[Route] = &[
         ],
         status: 201,
         holds: Holds::One("Merchant"),
+        orders: true,
         codes: ACCOUNT,
         ..post(
             "/api/v1/connect/accounts",
@@ -73,6 +74,7 @@ pub(super) const ROWS: &[Route] = &[
             ),
         ],
         holds: Holds::One("AccountLink"),
+        orders: true,
         codes: LINK,
         ..post(
             "/api/v1/connect/account-links",

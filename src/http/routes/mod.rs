@@ -106,6 +106,7 @@ const fn row(
         params: &[],
         status: 200,
         holds: Holds::Nothing,
+        orders: false,
         codes: &[],
         handler: run,
     }

@@ -78,6 +78,7 @@ pub(super) const ROWS: &[Route] = &[
             ),
         ],
         holds: Holds::One("Payment"),
+        orders: true,
         codes: CODES,
         ..post(
             "/api/v1/payments/{id}/capture",
@@ -105,6 +106,7 @@ pub(super) const ROWS: &[Route] = &[
             ),
         ],
         holds: Holds::One("Payment"),
+        orders: true,
         codes: CODES,
         ..post(
             "/api/v1/payments/{id}/cancel",
@@ -140,6 +142,7 @@ pub(super) const ROWS: &[Route] = &[
         ],
         status: 201,
         holds: Holds::One("Refund"),
+        orders: true,
         codes: CODES,
         ..post(
             "/api/v1/refunds",
@@ -156,6 +159,7 @@ pub(super) const ROWS: &[Route] = &[
                       most 150,000 characters together.",
         params: EVIDENCE,
         holds: Holds::One("Dispute"),
+        orders: true,
         codes: CODES,
         ..post(
             "/api/v1/disputes/{id}/evidence",

@@ -99,6 +99,7 @@ pub(super) const ROWS: &[Route] = &[
             optional("customerEmail", Kind::Email, "Filled in for the buyer."),
         ],
         holds: Holds::One("CheckoutOpened"),
+        orders: true,
         codes: CHECKOUT,
         ..post(
             "/api/v1/billing/stripe/checkout",
@@ -121,6 +122,7 @@ pub(super) const ROWS: &[Route] = &[
             optional("returnUrl", URL, "Where the way back leads to."),
         ],
         holds: Holds::One("PortalOpened"),
+        orders: true,
         codes: PORTAL,
         ..post(
             "/api/v1/billing/stripe/portal",

@@ -65,6 +65,7 @@ pub(super) const ROWS: &[Route] = &[
             PRORATION_DATE,
         ],
         holds: Holds::One("Subscription"),
+        orders: true,
         codes: CHANGE,
         ..post(
             "/api/v1/billing/subscriptions/{id}/change-plan",
@@ -106,6 +107,7 @@ pub(super) const ROWS: &[Route] = &[
             PRORATION,
         ],
         holds: Holds::One("Subscription"),
+        orders: true,
         codes: CHANGE,
         ..post(
             "/api/v1/billing/subscriptions/{id}/quantity",
@@ -131,6 +133,7 @@ pub(super) const ROWS: &[Route] = &[
             ),
         ],
         holds: Holds::One("Subscription"),
+        orders: true,
         codes: ORDER,
         ..post(
             "/api/v1/billing/subscriptions/{id}/cancel",
@@ -145,6 +148,7 @@ pub(super) const ROWS: &[Route] = &[
         description: "Calls a scheduled end off, or resumes a paused one; 409 where there is neither.",
         params: &[FOR_TENANT],
         holds: Holds::One("Subscription"),
+        orders: true,
         codes: ORDER,
         ..post(
             "/api/v1/billing/subscriptions/{id}/resume",
@@ -160,6 +164,7 @@ pub(super) const ROWS: &[Route] = &[
                       never stored.",
         params: &[FOR_TENANT],
         holds: Holds::One("PaymentIntentOpened"),
+        orders: true,
         codes: ORDER,
         ..post(
             "/api/v1/billing/invoices/{invoiceId}/payment-intent",

@@ -76,6 +76,14 @@ pub(super) const SCHEMAS: &[Schema] = &[
         ],
     ),
     schema(
+        "CommandPending",
+        "An order whose outcome is not known yet.",
+        &[
+            has("commandId", Shape::Text),
+            has("status", Shape::Word(words::COMMAND)),
+        ],
+    ),
+    schema(
         "Command",
         "One order to Stripe.",
         &[
