@@ -3,8 +3,8 @@
 //! Invariants: labels are closed sets, never ids; every series exists at 0 from the start.
 
 pub mod commands;
+pub mod stripe;
 
-use crate::breaker::Circuit;
 use crate::env::Core;
 use crate::policy::ExitReason;
 use crate::ports::Outcome;
@@ -14,10 +14,11 @@ use bursar_domain::ids::Timestamp;
 use bursar_domain::input::{InputSource, StoredInput};
 use bursar_domain::listing::Listed;
 use bursar_domain::route::HANDLED;
-use bursar_domain::stripe_call::Operation;
 use bursar_store::api::Step;
 use bursar_store::metrics::{Buckets, Label, Metric, MetricKind};
 use std::time::Duration;
+pub(crate) use stripe::{circuit_changed, circuit_state};
+pub use stripe::{stripe_refused, stripe_request, stripe_retry};
 
 /// Event types that have a series of their own, those reducers handle; others count as `other`.
 pub const EVENT_TYPES: &[&str] = &with_other();
@@ -51,64 +52,6 @@ const LANE: Label = (
     ],
 );
 /// Stripe's, all connected accounts' together, and one per lane that does not go to Stripe.
-const CIRCUIT: Label = (
-    "circuit",
-    &[
-        "stripe",
-        "stripe_account",
-        "mail",
-        "notify",
-        "identity",
-        "alert",
-    ],
-);
-const STRIPE_LANE: Label = (
-    "lane",
-    &[
-        "stripe",
-        "stripe_refund",
-        "stripe_read",
-        "stripe_background",
-    ],
-);
-/// GETs, and every order there is.
-const OPERATION: Label = ("operation", &with_read());
-
-const fn with_read() -> [&'static str; Operation::ALL.len() + 1] {
-    let mut all = ["read"; Operation::ALL.len() + 1];
-    let mut index = 0;
-    while index < Operation::ALL.len() {
-        all[index + 1] = Operation::ALL[index].as_str();
-        index += 1;
-    }
-    all
-}
-
-const REQUEST_OUTCOME: Label = (
-    "outcome",
-    &[
-        "ok",
-        "declined",
-        "invalid",
-        "rate_limited",
-        "server_error",
-        "timeout",
-        "network",
-        "circuit_open",
-    ],
-);
-const RETRY_REASON: Label = (
-    "reason",
-    &[
-        "timeout",
-        "network",
-        "server_error",
-        "rate_limited",
-        "in_progress",
-        "key_refused",
-        "unknown",
-    ],
-);
 const AGGREGATE: Label = (
     "aggregate",
     &[
@@ -282,42 +225,6 @@ pub const CATALOGUE: &[Metric] = &[
         MetricKind::Histogram(Buckets::Remote),
         &[LANE],
         "Time of one attempt at an effect.",
-    ),
-    metric(
-        "bursar_circuit_state",
-        MetricKind::Gauge,
-        &[CIRCUIT, ("state", &["closed", "half_open", "open"])],
-        "1 for the present state of a circuit; of all connected accounts' the worst.",
-    ),
-    metric(
-        "bursar_circuit_transitions_total",
-        MetricKind::Counter,
-        &[CIRCUIT, ("to", &["closed", "half_open", "open"])],
-        "Changes of state of a circuit.",
-    ),
-    metric(
-        "bursar_stripe_requests_total",
-        MetricKind::Counter,
-        &[OPERATION, REQUEST_OUTCOME],
-        "Requests to Stripe, and those not sent because a circuit is open.",
-    ),
-    metric(
-        "bursar_stripe_request_duration_seconds",
-        MetricKind::Histogram(Buckets::Remote),
-        &[OPERATION],
-        "Time of one request to Stripe.",
-    ),
-    metric(
-        "bursar_stripe_retries_total",
-        MetricKind::Counter,
-        &[OPERATION, RETRY_REASON],
-        "Requests to Stripe that are to be sent again, by what went wrong.",
-    ),
-    metric(
-        "bursar_stripe_budget_tokens",
-        MetricKind::Gauge,
-        &[STRIPE_LANE],
-        "Requests on the platform's account a lane may begin at once.",
     ),
     metric(
         "bursar_alerts_total",
@@ -517,49 +424,6 @@ pub(crate) fn attempt(lane: Lane, outcome: &Outcome, took: Duration) {
     metrics::histogram!("bursar_outbox_attempt_duration_seconds", "lane" => lane).record(took);
 }
 
-pub(crate) fn circuit_state(circuit: &'static str, present: Circuit) {
-    for state in Circuit::ALL {
-        let is = if state == present { 1.0 } else { 0.0 };
-        metrics::gauge!("bursar_circuit_state", "circuit" => circuit, "state" => state.as_str())
-            .set(is);
-    }
-}
-
-pub(crate) fn circuit_changed(circuit: &'static str, to: Circuit) {
-    let to = to.as_str();
-    metrics::counter!("bursar_circuit_transitions_total", "circuit" => circuit, "to" => to)
-        .increment(1);
-}
-
-/// A request to Stripe ended: `operation` is `read` or an [`Operation`]'s word, `outcome` one of the catalogue's.
-pub fn stripe_request(operation: &'static str, outcome: &'static str, took: Duration) {
-    stripe_outcome(operation, outcome);
-    metrics::histogram!("bursar_stripe_request_duration_seconds", "operation" => operation)
-        .record(took);
-}
-
-/// A request to Stripe was not sent: a circuit is open.
-pub fn stripe_refused(operation: &'static str) {
-    stripe_outcome(operation, "circuit_open");
-}
-
-fn stripe_outcome(operation: &'static str, outcome: &'static str) {
-    metrics::counter!(
-        "bursar_stripe_requests_total",
-        "operation" => operation, "outcome" => outcome
-    )
-    .increment(1);
-}
-
-/// A request to Stripe is to be sent again; `reason` is one of the catalogue's.
-pub fn stripe_retry(operation: &'static str, reason: &'static str) {
-    metrics::counter!(
-        "bursar_stripe_retries_total",
-        "operation" => operation, "reason" => reason
-    )
-    .increment(1);
-}
-
 pub(crate) fn alert_logged() {
     metrics::counter!("bursar_alerts_total").increment(1);
 }
@@ -623,7 +487,7 @@ mod tests {
     #[test]
     fn names_are_unique_prefixed_and_end_as_their_kind_asks() {
         let mut names = BTreeSet::new();
-        for metric in CATALOGUE {
+        for metric in CATALOGUE.iter().chain(stripe::CATALOGUE) {
             assert!(names.insert(metric.name), "{} twice", metric.name);
             assert!(metric.name.starts_with("bursar_"), "{}", metric.name);
             let total = metric.name.ends_with("_total");
@@ -635,13 +499,13 @@ mod tests {
     fn label_words_are_those_the_code_uses() {
         assert!(Lane::ALL.iter().all(|lane| LANE.1.contains(&lane.as_str())));
         assert_eq!(
-            STRIPE_LANE.1,
+            stripe::STRIPE_LANE.1,
             crate::gate::LANES.map(bursar_domain::decision::Lane::as_str)
         );
         let own = |lane: &&Lane| !crate::gate::LANES.contains(lane);
         let mut circuits = vec![crate::gate::HOST, "stripe_account"];
         circuits.extend(Lane::ALL.iter().filter(own).map(|lane| lane.as_str()));
-        assert_eq!(CIRCUIT.1, circuits);
+        assert_eq!(stripe::CIRCUIT.1, circuits);
         assert!(Core::ALL.iter().all(|core| CORE.1.contains(&core.as_str())));
         let kinds = AggregateKind::ALL.map(AggregateKind::as_str);
         assert_eq!(AGGREGATE.1, kinds);

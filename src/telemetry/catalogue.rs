@@ -140,6 +140,7 @@ pub fn every_catalogue() -> impl Iterator<Item = &'static Metric> {
         .iter()
         .chain(bursar_actors::metrics::CATALOGUE)
         .chain(bursar_actors::metrics::commands::CATALOGUE)
+        .chain(bursar_actors::metrics::stripe::CATALOGUE)
         .chain(CATALOGUE)
 }
 

@@ -3,7 +3,7 @@
 use super::world::{World, payment};
 use crate::Core;
 use crate::limits::Limits;
-use crate::metrics::{CATALOGUE, commands, register};
+use crate::metrics::{CATALOGUE, commands, register, stripe};
 use crate::ports::ReadError;
 use bursar_store::metrics::MetricKind;
 use metrics_util::MetricKind as Recorded;
@@ -49,7 +49,10 @@ async fn what_a_busy_tree_records_is_what_the_catalogue_declares() {
     for (key, ..) in snapshotter.snapshot().into_vec() {
         let (kind, key) = key.into_parts();
         let name = key.name().to_owned();
-        let mut all = CATALOGUE.iter().chain(commands::CATALOGUE);
+        let mut all = CATALOGUE
+            .iter()
+            .chain(commands::CATALOGUE)
+            .chain(stripe::CATALOGUE);
         let metric = all.find(|metric| metric.name == name);
         let metric = metric.unwrap_or_else(|| panic!("{name} is not declared"));
         let expected = match metric.kind {
@@ -66,7 +69,10 @@ async fn what_a_busy_tree_records_is_what_the_catalogue_declares() {
         }
         recorded.insert(name);
     }
-    let declared = CATALOGUE.iter().chain(commands::CATALOGUE);
+    let declared = CATALOGUE
+        .iter()
+        .chain(commands::CATALOGUE)
+        .chain(stripe::CATALOGUE);
     let declared: BTreeSet<_> = declared.map(|m| m.name.to_owned()).collect();
     assert_eq!(recorded, declared);
 }
