@@ -315,8 +315,9 @@ impl Message {
         }
     }
 
-    /// Whose personal fields a message to `to` holds, if any: they become the tenant's own, so they
-    /// are sealed under its key and go when it is erased.
+    /// Whose personal fields a message to `to` holds, if any: those of a tenant's name become the
+    /// tenant's own, so they are sealed under its key and go when it is erased; an object of Stripe's
+    /// goes with whom it names.
     pub(crate) fn subject(&self, to: &AggregateKey) -> Option<Subject> {
         match (self, to) {
             (Self::TenantNamed(named), AggregateKey::Tenant(id)) => {
@@ -324,6 +325,7 @@ impl Message {
                 let is_personal = named.name.is_some() || named.email.is_some();
                 is_personal.then(|| crate::tenant::subject(id))
             }
+            (Self::Answer(answer), _) => answer.subject(to),
             _ => None,
         }
     }

@@ -3,11 +3,15 @@
 //! Invariants: a re-read is a GET and changes nothing at Stripe; its answer comes back as an input
 //! of the aggregate that asked and counts as a snapshot at the answer's `Date`.
 
+use crate::aggregate::AggregateKey;
 use crate::ids::{
     AccountId, BalanceTransactionId, ChargeId, CustomerId, DisputeId, InvoiceId, PaymentIntentId,
     RefundId, Scope, SessionId, SubscriptionId, Timestamp,
 };
+use crate::route::month_of;
+use crate::rows::Subject;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// What to read.
@@ -163,6 +167,40 @@ impl Answer {
             .map(|list| list.data)
     }
 }
+impl Answer {
+    /// Under whose key it is sealed on its way to `to`; `None` without an object.
+    pub(crate) fn subject(&self, to: &AggregateKey) -> Option<Subject> {
+        let object = serde_json::from_str(self.json()?).unwrap_or(Value::Null);
+        let scope = to.scope().unwrap_or(&Scope::PLATFORM);
+        Some(subject_of(scope, &object, self.at()))
+    }
+}
+
+/// Under whose key an object read at Stripe is sealed: its customer's, else a guest's session's, else its account's,
+/// else the month's.
+pub fn subject_of(scope: &Scope, object: &Value, at: Timestamp) -> Subject {
+    let text = |field: &str| object.get(field).and_then(Value::as_str);
+    let is_a = |kind: &str| text("object") == Some(kind);
+    let customer = if is_a("customer") {
+        text("id")
+    } else {
+        text("customer").or_else(|| object.get("customer")?.get("id")?.as_str())
+    };
+    if let Some(customer) = customer {
+        return Subject(format!("customer:{}/{customer}", scope.as_str()));
+    }
+    if let Some(session) = text("id").filter(|_| is_a("checkout.session")) {
+        return Subject(format!("session:{}/{session}", scope.as_str()));
+    }
+    if let Some(account) = text("id").filter(|_| is_a("account")) {
+        return Subject(format!("account:{account}"));
+    }
+    match &scope.0 {
+        Some(account) => Subject(format!("account:{account}")),
+        None => month_of(at),
+    }
+}
+
 impl PartialEq for Answer {
     fn eq(&self, other: &Self) -> bool {
         (&self.target, self.status, self.date, self.json())
@@ -174,6 +212,7 @@ impl PartialEq for Answer {
 mod tests {
     use super::*;
     use crate::message::Message;
+    use serde_json::json;
 
     #[test]
     fn an_answer_survives_being_passed_on_in_a_message() {
@@ -192,5 +231,69 @@ mod tests {
         };
         assert_eq!(value(&got), value(&answer));
         assert_eq!(got.target, answer.target);
+    }
+
+    #[test]
+    fn an_answer_is_sealed_under_its_customer_else_its_session_or_account_else_the_month() {
+        let account_scope = || Scope(AccountId::parse("acct_9").ok());
+        let account = account_scope();
+        let now = Timestamp(1_700_000_000_000);
+        for (scope, object, expected) in [
+            (
+                Scope::PLATFORM,
+                json!({"object": "customer", "id": "cus_1"}),
+                "customer:/cus_1",
+            ),
+            (
+                Scope::PLATFORM,
+                json!({"id": "sub_1", "customer": "cus_2"}),
+                "customer:/cus_2",
+            ),
+            (
+                account.clone(),
+                json!({"id": "sub_1", "customer": {"id": "cus_3"}}),
+                "customer:acct_9/cus_3",
+            ),
+            (
+                account,
+                json!({"id": "ch_1", "customer": null}),
+                "account:acct_9",
+            ),
+            (
+                Scope::PLATFORM,
+                json!({"object": "account", "id": "acct_1"}),
+                "account:acct_1",
+            ),
+            (
+                account_scope(),
+                json!({"object": "checkout.session", "id": "cs_1", "customer": null}),
+                "session:acct_9/cs_1",
+            ),
+            (Scope::PLATFORM, json!({"error": {}}), "month:2023-11"),
+        ] {
+            assert_eq!(subject_of(&scope, &object, now).0, expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_passed_on_is_sealed_where_it_names_somebody() {
+        let to = AggregateKey::Session(Scope::PLATFORM, SessionId::parse("cs_1").unwrap());
+        let target = RereadTarget::Session(SessionId::parse("cs_1").unwrap());
+        let subject = |status: u16, body: Value| {
+            let answer = Answer {
+                target: target.clone(),
+                status,
+                date: 1_700_000_000,
+                body: RawValue::from_string(body.to_string()).ok(),
+            };
+            let subject = Message::Answer(answer).subject(&to);
+            subject.map(|subject| subject.0)
+        };
+        let session = |customer: Value| json!({"object": "checkout.session", "id": "cs_1", "customer": customer});
+        let named = subject(200, session(json!("cus_1")));
+        assert_eq!(named.as_deref(), Some("customer:/cus_1"));
+        let guest = subject(200, session(Value::Null));
+        assert_eq!(guest.as_deref(), Some("session:/cs_1"));
+        assert_eq!(subject(404, json!({"error": {}})), None);
     }
 }

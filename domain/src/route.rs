@@ -227,7 +227,7 @@ fn unreadable(body: &[u8], received_at: Timestamp, reason: String) -> Routed {
     }
 }
 
-fn month_of(at: Timestamp) -> Subject {
+pub(crate) fn month_of(at: Timestamp) -> Subject {
     let text = at.rfc3339();
     Subject(format!("month:{}", text.get(..7).unwrap_or("unknown")))
 }

@@ -14,7 +14,7 @@ use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::{EffectId, Lane};
 use bursar_domain::ids::{Scope, Timestamp};
 use bursar_domain::input::InputSource;
-use bursar_domain::rows::Subject;
+use bursar_domain::reread::subject_of;
 use bursar_store::api::{DueEffect, Fate, Inbound};
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -166,71 +166,9 @@ pub fn heard(
     })
 }
 
-/// Under whose key an object read at Stripe is sealed: its customer, else its account, else the month.
-fn subject_of(scope: &Scope, object: &serde_json::Value, now: Timestamp) -> Subject {
-    let text = |field: &str| object.get(field).and_then(serde_json::Value::as_str);
-    let customer = if text("object") == Some("customer") {
-        text("id")
-    } else {
-        text("customer").or_else(|| object.get("customer")?.get("id")?.as_str())
-    };
-    if let Some(customer) = customer {
-        return Subject(format!("customer:{}/{customer}", scope.as_str()));
-    }
-    if text("object") == Some("account")
-        && let Some(account) = text("id")
-    {
-        return Subject(format!("account:{account}"));
-    }
-    if let Some(account) = &scope.0 {
-        return Subject(format!("account:{account}"));
-    }
-    let month: String = now.rfc3339().chars().take(7).collect();
-    Subject(format!("month:{month}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn an_answer_is_sealed_under_its_customer_else_its_account_else_the_month() {
-        let account = Scope(Some(
-            bursar_domain::ids::AccountId::parse("acct_9").unwrap(),
-        ));
-        let now = Timestamp(1_700_000_000_000);
-        for (scope, object, expected) in [
-            (
-                Scope::PLATFORM,
-                json!({"object": "customer", "id": "cus_1"}),
-                "customer:/cus_1",
-            ),
-            (
-                Scope::PLATFORM,
-                json!({"id": "sub_1", "customer": "cus_2"}),
-                "customer:/cus_2",
-            ),
-            (
-                account.clone(),
-                json!({"id": "sub_1", "customer": {"id": "cus_3"}}),
-                "customer:acct_9/cus_3",
-            ),
-            (
-                account,
-                json!({"id": "ch_1", "customer": null}),
-                "account:acct_9",
-            ),
-            (
-                Scope::PLATFORM,
-                json!({"object": "account", "id": "acct_1"}),
-                "account:acct_1",
-            ),
-            (Scope::PLATFORM, json!({"error": {}}), "month:2023-11"),
-        ] {
-            assert_eq!(subject_of(&scope, &object, now).0, expected);
-        }
-    }
 
     #[test]
     fn a_refused_key_or_rate_limit_does_not_use_up_attempts() {

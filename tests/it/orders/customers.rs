@@ -1,6 +1,6 @@
 //! What a PATCH of a tenant does to its customer at Stripe: the last word said is the last one Stripe hears.
 
-use super::invoices::elsewhere;
+use super::invoices::{elsewhere, holds};
 use super::stand::Stand;
 use super::subscriptions::subscriber;
 use bursar_sandbox::{Fault, FaultKind};
@@ -119,4 +119,29 @@ async fn a_tenant_without_a_customer_pushes_nothing() {
     let list = stand.get("/api/v1/commands?tenantId=acme").await.ok();
     assert_eq!(list["data"], json!([]));
     stand.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stripe_answers_about_a_person_is_stored_sealed_alone() {
+    let mut stand = Stand::start().await;
+    stand.tenant("acme").await;
+    let body = json!({"tenantId": "acme", "planId": "hobby"});
+    let opened = stand.post("/api/v1/checkout-sessions", &body).await.ok();
+    let session = opened["sessionId"].as_str().unwrap();
+    stand
+        .until("/api/v1/customers?tenantId=acme", |list| {
+            list["data"][0]["email"] == "acme@example.com"
+        })
+        .await;
+    stand
+        .until(&format!("/api/v1/checkout-sessions/{session}"), |found| {
+            found["status"] == "open"
+        })
+        .await;
+    stand.end().await;
+    let folder = stand.folder();
+    assert!(holds(folder, session), "the look finds what is there");
+    for word in ["acme@example.com", opened["sessionUrl"].as_str().unwrap()] {
+        assert!(!holds(folder, word), "{word} was written in clear");
+    }
 }

@@ -11,7 +11,7 @@ fn path(invoice: &str) -> String {
 }
 
 /// Whether any file below holds the text.
-fn holds(folder: &Path, text: &str) -> bool {
+pub(super) fn holds(folder: &Path, text: &str) -> bool {
     std::fs::read_dir(folder).unwrap().any(|entry| {
         let path = entry.unwrap().path();
         if path.is_dir() {
