@@ -125,7 +125,14 @@ impl CommandState {
         Outcome::applied("").saying(format!("refused by Stripe: {status} {word}"))
     }
 
-    fn fail(&mut self, code: &str, status: u16, error: &Value, request_id: &str, at: Timestamp) {
+    pub(super) fn fail(
+        &mut self,
+        code: &str,
+        status: u16,
+        error: &Value,
+        request_id: &str,
+        at: Timestamp,
+    ) {
         let text = |name: &str| error[name].as_str().map(str::to_owned);
         self.end = Some(End::Failed {
             code: code.to_owned(),
@@ -206,7 +213,13 @@ impl CommandState {
                     .absences
                     .iter()
                     .filter(|a| a.generation == self.generation);
-                if absent.count() >= ABSENCES && !self.is_frozen {
+                let is_absent = absent.count() >= ABSENCES && !self.is_frozen;
+                if is_absent && self.is_erased {
+                    self.give_up_erased(now);
+                    return Outcome::applied("")
+                        .saying("looked for twice and absent; what was ordered is erased");
+                }
+                if is_absent {
                     self.generation += 1;
                     (self.round, self.looking, self.unsure_since) = (1, None, None);
                     return Outcome::applied("")

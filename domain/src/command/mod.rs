@@ -181,8 +181,12 @@ impl CommandState {
     }
 
     /// Ordered again after it was given up: under the same key, unless that is spent and another one costs nothing.
-    fn again(&mut self) -> Outcome {
+    fn again(&mut self, now: Timestamp) -> Outcome {
         match &self.end {
+            Some(End::Failed { status: 0, .. }) if self.is_erased => {
+                self.give_up_erased(now);
+                Outcome::applied("").saying("what was ordered is erased and not sent again")
+            }
             Some(End::Failed { status: 0, .. }) if self.order.is_some() => {
                 (self.end, self.ended_at) = (None, None);
                 if self.is_spent {
@@ -193,6 +197,11 @@ impl CommandState {
             }
             _ => Outcome::ignored("", "not given up"),
         }
+    }
+
+    /// Ends what will not be sent any more, since what it said is erased.
+    fn give_up_erased(&mut self, now: Timestamp) {
+        self.fail("stripe_unavailable", 0, &serde_json::Value::Null, "", now);
     }
 
     /// The call as it is sent, once everything it needs is known and while it may be sent.
@@ -242,7 +251,7 @@ impl Reducer for CommandState {
         let id = id_of(key).clone();
         let mut outcome = match fact {
             Fact::Order(Order::CommandBegin(order)) => self.begin(order, ctx),
-            Fact::Order(Order::CommandAgain {}) => self.again(),
+            Fact::Order(Order::CommandAgain {}) => self.again(ctx.now),
             Fact::Order(Order::CommandUnsure { generation, reason }) => {
                 if self.end.is_some() || *generation != self.generation {
                     Outcome::ignored("", "known by now")
@@ -252,7 +261,11 @@ impl Reducer for CommandState {
                 }
             }
             Fact::Order(Order::Erase {}) => {
+                let was_sent = self.call(&id).is_some() || self.looking.is_some() || self.is_frozen;
                 self.is_erased = true;
+                if self.end.is_none() && self.order.is_some() && !was_sent {
+                    self.give_up_erased(ctx.now);
+                }
                 Outcome::applied("").saying("personal fields erased")
             }
             Fact::Called(result) => self.hear_result(result, ctx),

@@ -283,6 +283,34 @@ fn what_never_left_may_be_given_up_and_ordered_again_under_the_same_key() {
 }
 
 #[test]
+fn what_is_erased_before_it_was_sent_ends_and_is_not_sent_again() {
+    // Still waiting for its customer: nothing will make it go on.
+    let waiting = CommandOrder {
+        awaits: CommandId::parse("cmd_0").ok(),
+        ..refund()
+    };
+    let mut one = One::begun(&waiting);
+    one.order(&Order::Erase {});
+    assert_eq!((one.status(), one.calls()), ("failed", vec![]));
+    let first_end = one.row["endedAt"].clone();
+    one.now_ms += 1_000;
+    one.order(&Order::CommandAgain {});
+    assert_eq!((one.status(), one.calls()), ("failed", vec![]));
+    assert_ne!(one.row["endedAt"], first_end, "whoever asked again hears");
+    // On its way: its end is Stripe's to tell.
+    let mut one = One::begun(&refund());
+    one.order(&Order::Erase {});
+    assert_eq!((one.status(), one.calls()), ("initiated", vec![1]));
+    // Unknown, and then known not to have happened.
+    one.order(&unsure());
+    one.result(&lost());
+    for _ in 1..=5 {
+        one.look(&json!({"object": "list", "data": []}));
+    }
+    assert_eq!((one.status(), one.calls()), ("failed", vec![1]));
+}
+
+#[test]
 fn only_two_late_looks_that_find_nothing_raise_the_generation() {
     let mut one = One::begun(&refund());
     one.order(&unsure());
