@@ -144,6 +144,10 @@ impl Reading<'_> {
         let value = match given {
             // `null` clears a field where fields are changed, and is nothing elsewhere.
             Given::Json(Value::Null) if self.route.verb == Verb::Patch => Ok(Value::Null),
+            // An amount that is not there is not "all of it": whoever means that leaves the field out.
+            Given::Json(Value::Null) if matches!(param.kind, Kind::Integer(..)) => {
+                Err((FieldCode::WrongType, rule(param.kind) + ", or left out"))
+            }
             Given::Json(Value::Null) => return,
             // So does an empty text, which is the query's only word for it.
             Given::Json(Value::String(text)) if self.clears(param.kind, &text) => Ok(text.into()),
