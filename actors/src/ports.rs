@@ -230,4 +230,8 @@ pub trait Performer: Send + Sync + 'static {
     fn overdue(&self, _effect: &DueEffect) -> Option<Outcome> {
         None
     }
+    /// How long an effect may be put off at most, whatever the lane's own delay says; `None`: as long as that. Quick.
+    fn put_off_max(&self, _effect: &DueEffect) -> Option<Duration> {
+        None
+    }
 }

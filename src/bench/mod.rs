@@ -10,6 +10,9 @@ pub mod load;
 mod recover;
 pub mod report;
 pub mod servers;
+mod stripe;
+mod stripe_report;
+mod stripe_stub;
 pub mod target;
 
 use load::{Outcome, Shape};
@@ -44,6 +47,8 @@ enum What {
     Intake(IntakeArgs),
     /// From `kill -9` with a full store to "ready".
     Recover(recover::RecoverArgs),
+    /// Orders to Stripe beside bare POSTs to the same stub: what the way through the store adds.
+    Stripe(stripe::StripeArgs),
     /// One of the servers the others are compared with (started by the suite itself).
     #[command(hide = true)]
     Target {
@@ -89,6 +94,7 @@ pub fn run(args: BenchArgs) -> std::io::Result<u8> {
             runtime()?.block_on(intake(&args))
         }
         What::Recover(args) => runtime()?.block_on(recover::run(&args)),
+        What::Stripe(args) => stripe::run(&args),
     }
 }
 
@@ -303,8 +309,12 @@ async fn metric(running: &Running, name: &str) -> u64 {
     let Ok(answer) = reqwest::get(format!("http://{address}/metrics")).await else {
         return 0;
     };
-    let text = answer.text().await.unwrap_or_default();
-    let series = text.lines().filter(|line| line.starts_with(name));
+    series_sum(&answer.text().await.unwrap_or_default(), name)
+}
+
+/// The sum of a counter's series on a metrics page.
+fn series_sum(page: &str, name: &str) -> u64 {
+    let series = page.lines().filter(|line| line.starts_with(name));
     series
         .filter_map(|line| {
             line.rsplit_once(' ')?

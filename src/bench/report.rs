@@ -85,7 +85,8 @@ fn milli(part: u64, whole: u64) -> u64 {
     part.saturating_mul(1_000) / whole.max(1)
 }
 
-fn thousandths(value: u64) -> String {
+/// Thousandths as a decimal.
+pub(super) fn thousandths(value: u64) -> String {
     format!("{}.{:03}", value / 1_000, value % 1_000)
 }
 

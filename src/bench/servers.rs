@@ -3,6 +3,7 @@
 //! Invariants: one current-thread runtime, the body is read whole, the answer is the webhook's own
 //! `{"received":true}`; nothing is stored.
 
+use super::stripe_stub::Stub;
 use super::target::{Target, WEBHOOK_SECRET};
 use crate::stripe::signature::SecretSet;
 use bursar_domain::ids::Timestamp;
@@ -35,13 +36,21 @@ pub fn serve(target: Target) -> std::io::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         println!("http://{}/webhook", listener.local_addr()?);
         let verifier = Arc::new(Verifier::new());
+        let stub = Arc::new(Stub::default());
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let verifier = Arc::clone(&verifier);
+            let (verifier, stub) = (Arc::clone(&verifier), Arc::clone(&stub));
             tokio::spawn(async move {
-                let answer =
-                    service_fn(move |request| answer(request, Arc::clone(&verifier), target));
+                let answer = service_fn(move |request| {
+                    let (verifier, stub) = (Arc::clone(&verifier), Arc::clone(&stub));
+                    async move {
+                        match target {
+                            Target::Stripe => stub.answer(request).await,
+                            _ => answer(request, verifier, target).await,
+                        }
+                    }
+                });
                 // A client that goes away ends its connection; there is nobody to tell.
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), answer)

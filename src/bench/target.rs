@@ -24,6 +24,8 @@ pub enum Target {
     Verify,
     /// Bursar on a fresh embedded store.
     Bursar,
+    /// What answers orders as Stripe does.
+    Stripe,
 }
 
 /// A running target; ended when dropped.
@@ -42,6 +44,7 @@ impl Target {
             Self::Bare => "bare hyper",
             Self::Verify => "verify only",
             Self::Bursar => "bursar",
+            Self::Stripe => "stripe stub",
         }
     }
 
@@ -54,6 +57,7 @@ impl Target {
         match self {
             Self::Bare => command.args(["bench", "target", "bare"]),
             Self::Verify => command.args(["bench", "target", "verify"]),
+            Self::Stripe => command.args(["bench", "target", "stripe"]),
             Self::Bursar => command.arg("serve"),
         };
         let mut child = command
@@ -106,16 +110,21 @@ fn address_before(line: &str, path: &str) -> Option<SocketAddr> {
         .ok()
 }
 
+/// CPU time the threads of a process used so far, user and system, in microseconds.
+pub(super) fn cpu_us(pid: u32) -> u64 {
+    // The scheduler's own nanoseconds: `stat` counts in steps of 10 ms, a tenth of a short run.
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let on_cpu = |task: std::io::Result<std::fs::DirEntry>| {
+        let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    tasks.into_iter().flatten().filter_map(on_cpu).sum::<u64>() / 1_000
+}
+
 impl Running {
     /// CPU time its threads used so far, user and system, in microseconds.
     pub fn cpu_us(&self) -> u64 {
-        // The scheduler's own nanoseconds: `stat` counts in steps of 10 ms, a tenth of a short run.
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
-        let on_cpu = |task: std::io::Result<std::fs::DirEntry>| {
-            let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        };
-        tasks.into_iter().flatten().filter_map(on_cpu).sum::<u64>() / 1_000
+        cpu_us(self.child.id())
     }
     /// Resident memory, in KiB.
     pub fn rss_kib(&self) -> u64 {

@@ -316,7 +316,9 @@ impl LaneState {
                 Work::Attempt => {
                     (ended.far_side, ended.put_off) = attempt(&env, performer, effect).await;
                 }
-                Work::Conclude(outcome) => ended.put_off = conclude(&env, &effect, outcome).await,
+                Work::Conclude(outcome) => {
+                    ended.put_off = conclude(&env, &effect, outcome, None).await;
+                }
             }
         });
     }
@@ -373,6 +375,7 @@ async fn attempt(
         let note = "its personal data was erased".into();
         (Outcome::Skipped { note }, None)
     } else {
+        let performer = Arc::clone(&performer);
         perform(performer, effect.clone(), env.limits.attempt_max).await
     };
     metrics::attempt(
@@ -380,7 +383,11 @@ async fn attempt(
         &outcome,
         env.clock.uptime().saturating_sub(began),
     );
-    let put_off = conclude(env, &effect, outcome).await;
+    let most = match &outcome {
+        Outcome::Retry { .. } => performer.put_off_max(&effect),
+        _ => None,
+    };
+    let put_off = conclude(env, &effect, outcome, most).await;
     (far_side, put_off)
 }
 
@@ -427,8 +434,13 @@ fn shown_by(outcome: &Outcome) -> Option<Shown> {
     }
 }
 
-/// Writes down how an effect ended, or that it is put off: then for how long.
-async fn conclude(env: &Env, effect: &DueEffect, outcome: Outcome) -> Option<Duration> {
+/// Writes down how an effect ended, or that it is put off: then for how long, at most `most`.
+async fn conclude(
+    env: &Env,
+    effect: &DueEffect,
+    outcome: Outcome,
+    most: Option<Duration>,
+) -> Option<Duration> {
     let attempts = effect.attempts.saturating_add(1);
     let retry = env.limits.retry_of(effect.lane);
     match outcome {
@@ -471,9 +483,10 @@ async fn conclude(env: &Env, effect: &DueEffect, outcome: Outcome) -> Option<Dur
             let own = retry.delay_capped(attempts, &effect.id.0);
             let wait = match after {
                 // Whoever was not let through knows when to come back.
-                Some(after) if !counts => after.max(WAIT_MIN),
+                Some(after) if !counts => after,
                 after => own.max(after.unwrap_or_default()),
             };
+            let wait = wait.min(most.unwrap_or(wait)).max(WAIT_MIN);
             postpone(env, effect, counts, wait, error).await;
             return Some(wait);
         }

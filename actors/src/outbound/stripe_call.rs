@@ -194,11 +194,16 @@ impl StripeCalls {
                     self.note(&effect.id, |history| history.code = "stripe_circuit_open");
                 }
                 let after = Some(refused.retry_after);
-                return self.again(&effect, &call, after, refused.to_string(), false);
+                return Self::again(after, refused.to_string(), false);
             }
         };
+        // An attempt may be cut off at any time: until its end is known, it may have left.
+        self.note(&effect.id, |known| known.never_left = false);
         let sent = self.stripe.send(call.call.clone(), call.key(), within);
         let end = sent.await;
+        if did_nothing(&end) {
+            self.note(&effect.id, |known| known.never_left = history.never_left);
+        }
         let word = word_of(&end);
         metrics::stripe_request(operation, word, pass.took());
         let reason = reason_of(&end);
@@ -231,7 +236,7 @@ impl StripeCalls {
             CallEnd::Answer(answer) => self.answered(effect, call, answer),
             CallEnd::NotSent { reason } => {
                 self.note(&effect.id, |history| history.code = "stripe_unavailable");
-                self.again(effect, call, None, reason, true)
+                Self::again(None, reason, true)
             }
             CallEnd::RateLimited {
                 retry_after,
@@ -239,7 +244,7 @@ impl StripeCalls {
             } => {
                 self.note(&effect.id, |history| history.code = "stripe_rate_limited");
                 let reason = reason.unwrap_or_else(|| "the object is locked".to_owned());
-                self.again(effect, call, retry_after, format!("429: {reason}"), false)
+                Self::again(retry_after, format!("429: {reason}"), false)
             }
             CallEnd::KeyRefused { status, detail } => {
                 tracing::error!(status, detail, "the Stripe key may not do this: correct it");
@@ -249,7 +254,7 @@ impl StripeCalls {
                     return self.given_up(effect, call, &history);
                 }
                 let error = format!("the key was refused ({status})");
-                self.again(effect, call, Some(KEY_REFUSED_WAIT), error, false)
+                Self::again(Some(KEY_REFUSED_WAIT), error, false)
             }
             CallEnd::InProgress { retry_after } => {
                 let after = retry_after.unwrap_or(IN_PROGRESS_WAIT);
@@ -307,20 +312,7 @@ impl StripeCalls {
     }
 
     /// Once more, nothing having happened.
-    fn again(
-        &self,
-        effect: &DueEffect,
-        call: &CallEffect,
-        after: Option<Duration>,
-        error: String,
-        counts: bool,
-    ) -> Outcome {
-        let left = self.patience_left(call, &self.history(effect));
-        // Not later than the moment it is given up: somebody waits for that.
-        let after = match (after, left) {
-            (Some(after), Some(left)) => Some(after.min(left)),
-            (after, _) => after,
-        };
+    fn again(after: Option<Duration>, error: String, counts: bool) -> Outcome {
         Outcome::Retry {
             after,
             error,
@@ -337,7 +329,6 @@ impl StripeCalls {
         after: Option<Duration>,
         reason: String,
     ) -> Outcome {
-        self.note(&effect.id, |history| history.never_left = false);
         // At every attempt, in case an earlier word could not be stored; the same word counts once.
         let order = Order::CommandUnsure {
             generation: call.generation,
@@ -365,6 +356,12 @@ impl Performer for StripeCalls {
         let history = self.history(effect);
         self.is_over(effect, &call, &history)
     }
+
+    /// Not later than the moment it is given up: somebody waits for that.
+    fn put_off_max(&self, effect: &DueEffect) -> Option<Duration> {
+        let call = read(effect).ok()?;
+        self.patience_left(&call, &self.history(effect))
+    }
 }
 
 fn read(effect: &DueEffect) -> Result<CallEffect, String> {
@@ -373,6 +370,14 @@ fn read(effect: &DueEffect) -> Result<CallEffect, String> {
         Ok(_) => Err("not a call".to_owned()),
         Err(error) => Err(format!("not a call: {error}")),
     }
+}
+
+/// Whether Stripe surely executed nothing of it.
+const fn did_nothing(end: &CallEnd) -> bool {
+    matches!(
+        end,
+        CallEnd::NotSent { .. } | CallEnd::RateLimited { .. } | CallEnd::KeyRefused { .. }
+    )
 }
 
 /// The word of an end in the metrics of requests.
@@ -404,3 +409,7 @@ fn reason_of(end: &CallEnd) -> &'static str {
         CallEnd::Answer(_) | CallEnd::KeyReused { .. } => "unknown",
     }
 }
+
+#[cfg(test)]
+#[path = "stripe_call_tests.rs"]
+mod tests;

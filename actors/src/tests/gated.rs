@@ -90,6 +90,7 @@ async fn more_than_the_allowance_is_spread_over_time_and_all_is_read() {
 /// Puts off with what the gate says, or ends what is overdue; remembers when it was asked.
 struct Caller {
     wait: Duration,
+    most: Option<Duration>,
     overdue_after: u32,
     looked: AtomicU32,
     attempts: Mutex<Vec<tokio::time::Instant>>,
@@ -97,8 +98,17 @@ struct Caller {
 
 impl Caller {
     fn lane(lane: Lane, wait_ms: u64, overdue_after: u32) -> (Arc<Self>, Performers) {
+        Self::capped(lane, wait_ms, overdue_after, None)
+    }
+    fn capped(
+        lane: Lane,
+        wait_ms: u64,
+        overdue_after: u32,
+        most: Option<Duration>,
+    ) -> (Arc<Self>, Performers) {
         let caller = Arc::new(Self {
             wait: Duration::from_millis(wait_ms),
+            most,
             overdue_after,
             looked: AtomicU32::new(0),
             attempts: Mutex::default(),
@@ -127,6 +137,9 @@ impl Performer for Caller {
             counts: self.wait.is_zero(),
             told: None,
         }))
+    }
+    fn put_off_max(&self, _: &DueEffect) -> Option<Duration> {
+        self.most
     }
     fn overdue(&self, _: &DueEffect) -> Option<Outcome> {
         let looked = self.looked.fetch_add(1, Ordering::SeqCst) + 1;
@@ -185,6 +198,21 @@ async fn a_put_off_without_an_attempt_comes_back_at_its_time() {
     let gaps = caller.gaps_ms();
     assert!(gaps.len() >= 30, "{gaps:?}");
     assert!(gaps.iter().all(|gap| (40..60).contains(gap)), "{gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_effect_is_put_off_no_longer_than_its_performer_says() {
+    // By the lane's own delay, and by what the performer asks for.
+    for wait_ms in [0, 60_000] {
+        let most = Some(Duration::from_millis(200));
+        let (caller, performers) = Caller::capped(Lane::Stripe, wait_ms, u32::MAX, most);
+        let mut world = with(performers).await;
+        world.send(&payment(1), "effect stripe").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let gaps = caller.gaps_ms();
+        assert!(gaps.len() >= 8, "{gaps:?}");
+        assert!(gaps.iter().all(|gap| (200..220).contains(gap)), "{gaps:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -40,12 +40,12 @@ use crate::stripe::requests::customers;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::command::{CommandKind, CommandOrder};
 use bursar_domain::fact::Order;
-use bursar_domain::ids::{CommandId, CustomerId, Scope, TenantId};
+use bursar_domain::ids::{CommandId, CustomerId, Scope, TenantId, Timestamp};
 use bursar_domain::input::InputSource;
 use bursar_domain::rows::RowKind;
 use bursar_domain::stripe_call::StripeCall;
 use bursar_domain::tenant;
-use bursar_store::api::{Fate, Inbound};
+use bursar_store::api::{Fate, Inbound, Store};
 use bursar_store::query::RowView;
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -160,7 +160,7 @@ pub async fn run(
     if is_async && slot.is_some() {
         return Ok(Ended::Pending(accepted(&id, "initiated")));
     }
-    let command = wait(call, &id, old_end.as_deref()).await?;
+    let command = ended(call.edge.store.as_ref(), &id, old_end.as_deref()).await?;
     match command.text("status") {
         "succeeded" => Ok(Ended::Succeeded(command)),
         "failed" => Err(outcome::problem(&command)),
@@ -196,7 +196,10 @@ fn is_async(call: &Call) -> bool {
 }
 
 async fn find(call: &Call, id: &CommandId) -> Result<Option<Command>, Problem> {
-    let store = &call.edge.store;
+    row_of(call.edge.store.as_ref(), id).await
+}
+
+async fn row_of(store: &dyn Store, id: &CommandId) -> Result<Option<Command>, Problem> {
     let row = store
         .row(RowKind::Command, Scope::PLATFORM, id.to_string())
         .await?;
@@ -285,7 +288,23 @@ async fn send(
     order: &Order,
     tenant: &TenantId,
 ) -> Result<(), Problem> {
-    let inbound = Inbound {
+    let inbound = inbound(id, source, order, tenant, call.edge.now());
+    call.edge.intake.accept(inbound).await?;
+    call.edge
+        .intake
+        .wake(vec![AggregateKey::Command(id.clone())]);
+    Ok(())
+}
+
+/// An order as an input of its command.
+pub fn inbound(
+    id: &CommandId,
+    source: String,
+    order: &Order,
+    tenant: &TenantId,
+    received_at: Timestamp,
+) -> Inbound {
+    Inbound {
         source: InputSource::Operator(source),
         kind: order.kind().to_owned(),
         fate: Fate::Pending {
@@ -294,27 +313,27 @@ async fn send(
         },
         object_ids: vec![id.to_string()],
         created_at: None,
-        received_at: call.edge.now(),
+        received_at,
         subject: tenant::subject(tenant),
         body: order.to_body(),
         tenant: Some(tenant.clone()),
-    };
-    call.edge.intake.accept(inbound).await?;
-    call.edge
-        .intake
-        .wake(vec![AggregateKey::Command(id.clone())]);
-    Ok(())
+    }
 }
 
 /// Waits until a command is over, as long as a caller is waited with; then what is known. `old_end` is when it was over
 /// before it was ordered again.
-async fn wait(call: &Call, id: &CommandId, old_end: Option<&str>) -> Result<Command, Problem> {
+/// # Errors: those of the store, 503 `not_applied_yet`.
+pub async fn ended(
+    store: &dyn Store,
+    id: &CommandId,
+    old_end: Option<&str>,
+) -> Result<Command, Problem> {
     let is_old = |command: &Command| command.is_over() && old_end == Some(command.text("endedAt"));
     let deadline = tokio::time::Instant::now() + PATIENCE + PATIENCE_SLACK;
-    let mut commits = call.edge.store.commits();
+    let mut commits = store.commits();
     loop {
         commits.borrow_and_update();
-        let command = find(call, id).await?.filter(|found| !is_old(found));
+        let command = row_of(store, id).await?.filter(|found| !is_old(found));
         if let Some(command) = command.filter(Command::is_over) {
             return Ok(command);
         }
@@ -326,7 +345,7 @@ async fn wait(call: &Call, id: &CommandId, old_end: Option<&str>) -> Result<Comm
             }
             Err(_elapsed) => {
                 let stored = "the order is stored and not looked at yet; ask again";
-                let command = find(call, id).await?.filter(|found| !is_old(found));
+                let command = row_of(store, id).await?.filter(|found| !is_old(found));
                 return command.ok_or_else(|| Problem::new(Code::NotAppliedYet, stored));
             }
         }
