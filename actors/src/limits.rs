@@ -57,6 +57,8 @@ pub struct Limits {
     pub sweep_pages_max: usize,
     /// Effects of one lane in the making at once.
     pub lane_tasks_max: usize,
+    /// The same for orders somebody waits for.
+    pub order_tasks_max: usize,
     /// Longest attempt at an effect.
     pub attempt_max: Duration,
     /// Waits between attempts at an effect.
@@ -111,6 +113,13 @@ fn policy(delay_ms: u64, delay_max_s: u64, attempts_max: u32) -> RetryPolicy {
 }
 
 impl Limits {
+    /// Effects of a lane in the making at once.
+    pub const fn tasks_of(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Stripe => self.order_tasks_max,
+            _ => self.lane_tasks_max,
+        }
+    }
     /// Waits between attempts at an effect of this lane.
     pub fn retry_of(&self, lane: Lane) -> &RetryPolicy {
         match lane {
@@ -151,6 +160,8 @@ impl Default for Limits {
             sweep_page: 1_000,
             sweep_pages_max: 20,
             lane_tasks_max: 8,
+            // At 300 ms an order this is what Stripe allows a live account.
+            order_tasks_max: 32,
             attempt_max: Duration::from_secs(60),
             // 2 s doubling to 10 min: the 20 attempts of an effect span about two hours.
             effect_retry: policy(2_000, 600, 20),

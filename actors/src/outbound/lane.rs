@@ -255,7 +255,7 @@ impl LaneState {
 
     async fn begin_due(&mut self) {
         let running = self.in_hand.len();
-        let most = self.args.env.limits.lane_tasks_max;
+        let most = self.args.env.limits.tasks_of(self.args.lane);
         if self.draining || running >= most {
             return;
         }

@@ -37,7 +37,7 @@ const ATTEMPT_WAITED_FOR: Duration = Duration::from_secs(12);
 const KEY_REFUSED_WAIT: Duration = Duration::from_secs(300);
 /// Wait while an earlier request under the key still runs.
 const IN_PROGRESS_WAIT: Duration = Duration::from_secs(1);
-/// Calls remembered at once; beyond, the oldest names are forgotten and their calls are never given up.
+/// Calls remembered at once; beyond, some are forgotten, and a forgotten call is never given up.
 const HISTORIES_MAX: usize = 100_000;
 
 /// What this process knows of a call's attempts.
