@@ -127,7 +127,7 @@ impl Gate {
     /// Whether it is worth asking at all; takes nothing. For handlers, before anything is made durable.
     ///
     /// # Errors
-    /// The host's or the account's circuit is open.
+    /// The host's or the account's circuit is open, or tried by a call that has not ended.
     pub fn check(&self, scope: &Scope) -> Result<(), Refused> {
         self.shared
             .tell(|inner, now, told| inner.check(scope, now, told))
