@@ -275,15 +275,15 @@ impl Inner {
     ) -> Result<(), Refused> {
         self.host.look(now, told);
         let account = self.accounts.known(scope);
-        let circuit = account.and_then(|account| account.circuit.as_mut());
-        if let Some(circuit) = &circuit
-            && let Some(retry_after) = circuit.closed_for(now)
-        {
-            let circuit = Some(circuit.view().name);
-            return Err(Refused {
-                circuit,
-                retry_after,
-            });
+        if let Some(circuit) = account.and_then(|account| account.circuit.as_mut()) {
+            circuit.look(now, told);
+            if let Some(retry_after) = circuit.closed_for(now) {
+                let circuit = Some(circuit.view().name);
+                return Err(Refused {
+                    circuit,
+                    retry_after,
+                });
+            }
         }
         match self.host.closed_for(now) {
             Some(retry_after) => Err(Refused {
