@@ -2,13 +2,15 @@
 //!
 //! A final answer (2xx or a definite 4xx) is kept with the fingerprint of its request and replayed
 //! byte for byte; a request that still runs is known only here, in memory: if the process dies, the
-//! repeat runs again under the same order id, and what it decides is decided once.
+//! repeat runs again under the same order id, and what it decides is decided once. An order to Stripe binds its key
+//! to its request before it is stored, since it may end without an answer.
 //!
 //! Invariants: a key belongs to its principal and tenant; answers with secrets are not kept, only
 //! the fact (409 `secret_shown_once`); 401, 404, 413, 422, 429 and 5xx are not kept.
 //! Source: contract §3, "Idempotency".
 
 use crate::http::answer::{Answer, JSON, Kept as AnswerKept};
+use crate::http::auth::Reach;
 use crate::http::edge::Edge;
 use crate::http::problem::{Code, Problem};
 use crate::http::route::Call;
@@ -69,6 +71,19 @@ struct Kept {
     /// The handler makes it again.
     #[serde(default)]
     anew: bool,
+    /// No answer yet: what the request wants is stored.
+    #[serde(default)]
+    begun: bool,
+}
+
+/// What a key is known for.
+enum Known {
+    /// Its final answer.
+    Answer(Answer),
+    /// A final answer that the handler makes again.
+    Anew,
+    /// A request that was begun and has no final answer.
+    Begun,
 }
 
 /// The key of a request. # Errors: 400 if it is empty, too long, not printable ASCII or doubled.
@@ -99,7 +114,12 @@ fn fingerprint(call: &Call) -> String {
 
 fn place(call: &Call, key: &str) -> String {
     let owner = call.caller.principal.text();
-    let tenant = call.selected.as_ref().map_or("", |t| t.as_str());
+    // However the tenant was named: the same key for the same tenant is the same key.
+    let reach = call.reach();
+    let tenant = match &reach {
+        Reach::Tenant(tenant) => tenant.as_str(),
+        Reach::Installation => "",
+    };
     let digest = Sha256::digest(format!("{owner}\n{tenant}\n{key}"));
     hex::encode(digest)
 }
@@ -135,14 +155,17 @@ pub async fn run(call: Call) -> Result<Answer, Problem> {
         return Err(problem);
     };
     if let Some(kept) = edge.store.kept(SPACE, place.clone()).await? {
-        return match replay(&kept, &fingerprint)? {
-            Some(answer) => Ok(answer),
-            None => Ok((call.route.handler)(call)
-                .await?
-                .with("idempotent-replayed", "true")),
-        };
+        match replay(&kept, &fingerprint)? {
+            Known::Answer(answer) => return Ok(answer),
+            Known::Anew => {
+                let answer = (call.route.handler)(call).await?;
+                return Ok(answer.with("idempotent-replayed", "true"));
+            }
+            Known::Begun => count("resumed"),
+        }
+    } else {
+        count("new");
     }
-    count("new");
     let request_id = call.request_id.clone();
     let outcome = (call.route.handler)(call).await;
     let answer = match &outcome {
@@ -162,8 +185,8 @@ fn is_final(problem: &Problem) -> bool {
         && (problem.is_definite || problem.code != Code::StateConflict)
 }
 
-/// The kept answer; `None`: the handler makes it again.
-fn replay(kept: &[u8], fingerprint: &str) -> Result<Option<Answer>, Problem> {
+/// What the key is known for. # Errors: 409 if for another request, or for an answer that held a secret.
+fn replay(kept: &[u8], fingerprint: &str) -> Result<Known, Problem> {
     let kept: Kept = serde_json::from_slice(kept).map_err(|error| {
         tracing::error!(%error, "a kept answer cannot be read");
         Problem::new(Code::Internal, "the kept answer cannot be read")
@@ -173,9 +196,12 @@ fn replay(kept: &[u8], fingerprint: &str) -> Result<Option<Answer>, Problem> {
         let detail = "this key was used for a request that differs; take a new key";
         return Err(Problem::new(Code::IdempotencyKeyReused, detail));
     }
+    if kept.begun {
+        return Ok(Known::Begun);
+    }
     count("replayed");
     if kept.anew {
-        return Ok(None);
+        return Ok(Known::Anew);
     }
     let Some(body) = kept.body else {
         let detail = "the first answer held a secret; make a new one under a new key";
@@ -193,7 +219,7 @@ fn replay(kept: &[u8], fingerprint: &str) -> Result<Option<Answer>, Problem> {
             answer.header("etag", value);
         }
     }
-    Ok(Some(answer.with("idempotent-replayed", "true")))
+    Ok(Known::Answer(answer.with("idempotent-replayed", "true")))
 }
 
 async fn keep(
@@ -219,8 +245,32 @@ async fn keep(
         body: (answer.kept == AnswerKept::Whole)
             .then(|| String::from_utf8_lossy(&answer.body).into_owned()),
         anew: answer.kept == AnswerKept::Anew,
+        begun: false,
     };
-    let value = serde_json::to_vec(&kept).map_err(|error| {
+    write(edge, place, &kept).await
+}
+
+/// Binds the key of a request to it, before what it wants is stored: what may be done later, without anybody waiting,
+/// leaves no answer behind that would tell another request under the key from it. # Errors: the store's.
+pub async fn claim(call: &Call) -> Result<(), Problem> {
+    let Some(key) = &call.idempotency_key else {
+        return Ok(());
+    };
+    let kept = Kept {
+        fingerprint: fingerprint(call),
+        at: call.edge.now(),
+        status: 0,
+        problem: false,
+        headers: Vec::new(),
+        body: None,
+        anew: false,
+        begun: true,
+    };
+    write(&call.edge, place(call, key), &kept).await
+}
+
+async fn write(edge: &Edge, place: String, kept: &Kept) -> Result<(), Problem> {
+    let value = serde_json::to_vec(kept).map_err(|error| {
         tracing::error!(%error, "an answer cannot be kept");
         Problem::new(Code::Internal, "the answer cannot be kept")
     })?;

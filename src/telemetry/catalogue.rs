@@ -121,7 +121,10 @@ pub const CATALOGUE: &[Metric] = &[
     ),
     counter(
         "bursar_idempotency_total",
-        &[("result", &["new", "replayed", "reused", "in_progress"])],
+        &[(
+            "result",
+            &["new", "resumed", "replayed", "reused", "in_progress"],
+        )],
         "Requests with an Idempotency-Key.",
     ),
     counter(

@@ -102,10 +102,15 @@ impl Guarded {
         }
     }
 
-    /// How long until calls are let through at all; none if they are.
+    /// How long until a call may be let through; none if one may be now.
     pub(super) fn closed_for(&self, now: Moment) -> Option<Duration> {
-        let left = self.breaker.until().saturating_sub(now.uptime);
-        (self.shown == Circuit::Open).then_some(left)
+        let is_closed = match self.shown {
+            Circuit::Closed => false,
+            // A probe may hang for long, and who comes meanwhile would wait for it and for those before.
+            Circuit::HalfOpen => self.probe.is_some(),
+            Circuit::Open => true,
+        };
+        is_closed.then(|| self.opens_at(now).saturating_sub(now.uptime))
     }
 
     pub(super) fn has_probe(&self) -> bool {

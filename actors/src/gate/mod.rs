@@ -127,7 +127,7 @@ impl Gate {
     /// Whether it is worth asking at all; takes nothing. For handlers, before anything is made durable.
     ///
     /// # Errors
-    /// The host's or the account's circuit is open.
+    /// The host's or the account's circuit is open, or tried by a call that has not ended.
     pub fn check(&self, scope: &Scope) -> Result<(), Refused> {
         self.shared
             .tell(|inner, now, told| inner.check(scope, now, told))
@@ -275,15 +275,15 @@ impl Inner {
     ) -> Result<(), Refused> {
         self.host.look(now, told);
         let account = self.accounts.known(scope);
-        let circuit = account.and_then(|account| account.circuit.as_mut());
-        if let Some(circuit) = &circuit
-            && let Some(retry_after) = circuit.closed_for(now)
-        {
-            let circuit = Some(circuit.view().name);
-            return Err(Refused {
-                circuit,
-                retry_after,
-            });
+        if let Some(circuit) = account.and_then(|account| account.circuit.as_mut()) {
+            circuit.look(now, told);
+            if let Some(retry_after) = circuit.closed_for(now) {
+                let circuit = Some(circuit.view().name);
+                return Err(Refused {
+                    circuit,
+                    retry_after,
+                });
+            }
         }
         match self.host.closed_for(now) {
             Some(retry_after) => Err(Refused {

@@ -1,8 +1,9 @@
 //! Orders to Stripe over HTTP: each becomes a command, is stored, is waited for, and is answered as what is known.
 //!
 //! Invariants: nothing is sent from here. A request's command id is derived from its idempotency key, so a repeat
-//! finds the command and not a second one. An outcome nobody can know is 202 `unknown`, never a failure. While the
-//! circuit is open nothing new is stored: 503 at once.
+//! finds the command and not a second one; another request under the key of one that was stored is refused, whatever
+//! became of that one. An outcome nobody can know is 202 `unknown`, never a failure. While the circuit is open nothing
+//! new is stored but what nobody waits for: 503 at once.
 //! Not here: what is sent (`stripe::requests`), who sends it (`actors::outbound::stripe_call`), what its end means
 //! (`bursar_domain::command`).
 //! Source: contract §3, "Idempotency", "Stripe and unknown outcomes".
@@ -153,6 +154,8 @@ pub async fn run(
         None => {
             let plan = plan.await?;
             let slot = admit(call, &plan.tenant, &plan.call.scope).await?;
+            // First, so that no other request begins under this key, whatever happens to this one from here.
+            idempotency::claim(call).await?;
             begin(call, &id, plan, is_async).await?;
             Some(slot)
         }
@@ -160,11 +163,13 @@ pub async fn run(
     if is_async && slot.is_some() {
         return Ok(Ended::Pending(accepted(&id, "initiated")));
     }
+    if let Some(command) = known.filter(|command| is_async && !command.is_over()) {
+        return Ok(Ended::Pending(accepted(&id, command.text("status"))));
+    }
     let command = ended(call.edge.store.as_ref(), &id, old_end.as_deref()).await?;
     match command.text("status") {
         "succeeded" => Ok(Ended::Succeeded(command)),
         "failed" => Err(outcome::problem(&command)),
-        _ if is_async => Ok(Ended::Pending(accepted(&id, command.text("status")))),
         _ if command.0["free"] == true => Err(Problem::new(
             Code::StripeUnavailable,
             "Stripe did not answer in time; ask again, nothing was paid",
@@ -206,10 +211,12 @@ async fn row_of(store: &dyn Store, id: &CommandId) -> Result<Option<Command>, Pr
     Ok(row.as_ref().map(Command::of))
 }
 
-/// Whether something new may be ordered now.
+/// Whether something new may be ordered now. What nobody waits for is queued also while the circuit is open.
 /// # Errors: 503.
 async fn admit(call: &Call, tenant: &TenantId, scope: &Scope) -> Result<slots::Taken, Problem> {
-    if let Err(retry_after) = call.edge.stripe.check(scope) {
+    if !is_async(call)
+        && let Err(retry_after) = call.edge.stripe.check(scope)
+    {
         let detail = "calls to Stripe are held back after failures; nothing was ordered";
         return Err(Problem {
             retry_after_seconds: Some(retry_after.as_secs().max(1)),
@@ -404,22 +411,32 @@ pub async fn payer(call: &Call, tenant: &TenantId, row: &RowView) -> Result<Paye
     let stored: Value = serde_json::from_slice(&row.value).unwrap_or(Value::Null);
     let gone = (RowKind::Customer, "deleted");
     let id = once::command(call, tenant, CommandKind::Customer, gone).await?;
-    if find(call, &id).await?.is_none() {
-        let text = |name: &str| stored[name].as_str().map(str::to_owned);
-        let order = customers::NewCustomer {
-            tenant: tenant.clone(),
-            name: text("name"),
-            email: text("email").or_else(|| call.fields.text("email").map(str::to_owned)),
-        };
-        let plan = Plan {
-            kind: CommandKind::Customer,
-            tenant: tenant.clone(),
-            call: customers::with_notes(customers::create(&order, &id), &customer_sync::notes(row)),
-            objects: vec![tenant.to_string()],
-            awaits: None,
-        };
-        let _slot = admit(call, tenant, &Scope::PLATFORM).await?;
-        begin(call, &id, plan, false).await?;
+    match find(call, &id).await? {
+        Some(command) if command.is_given_up() => {
+            let _slot = admit(call, tenant, &Scope::PLATFORM).await?;
+            send_again(call, &id, &command, tenant).await?;
+        }
+        Some(_) => {}
+        None => {
+            let text = |name: &str| stored[name].as_str().map(str::to_owned);
+            let order = customers::NewCustomer {
+                tenant: tenant.clone(),
+                name: text("name"),
+                email: text("email").or_else(|| call.fields.text("email").map(str::to_owned)),
+            };
+            let plan = Plan {
+                kind: CommandKind::Customer,
+                tenant: tenant.clone(),
+                call: customers::with_notes(
+                    customers::create(&order, &id),
+                    &customer_sync::notes(row),
+                ),
+                objects: vec![tenant.to_string()],
+                awaits: None,
+            };
+            let _slot = admit(call, tenant, &Scope::PLATFORM).await?;
+            begin(call, &id, plan, is_async(call)).await?;
+        }
     }
     Ok(Payer::Made(id))
 }

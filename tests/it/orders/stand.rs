@@ -1,10 +1,11 @@
 //! A service and a sandbox that know each other, each on a port of its own.
 
-use bursar::app::App;
+use bursar::app::{App, AppError};
 use bursar::telemetry::exporter::{self, Exporter};
 use bursar_actors::clock::{Clock, SystemClock};
 use bursar_config::{Config, DemoArgs};
 use bursar_sandbox::{FaultKind, Sandbox, SandboxConfig, SeedPlan};
+use bursar_store::error::StoreError;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -21,9 +22,28 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) text: String,
     pub(crate) is_replayed: bool,
+    /// `Retry-After`, in seconds.
+    pub(crate) retry_after: Option<u64>,
+    /// `Location`.
+    pub(crate) location: Option<String>,
 }
 
 impl Reply {
+    /// An answer, unless it breaks off.
+    pub(crate) async fn heard(answer: reqwest::Response) -> Option<Self> {
+        let is_replayed = answer.headers().contains_key("idempotent-replayed");
+        let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
+        let retry_after = header("retry-after").map(|text| text.parse().unwrap());
+        let location = header("location");
+        let status = answer.status().as_u16();
+        Some(Self {
+            status,
+            text: answer.text().await.ok()?,
+            is_replayed,
+            retry_after,
+            location,
+        })
+    }
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
     }
@@ -84,8 +104,18 @@ impl Stand {
     }
     /// Starts the service over what is stored.
     pub(crate) async fn begin(&mut self) {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let mut app = App::start(&self.config, clock).await.unwrap();
+        let began = Instant::now();
+        let mut app = loop {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+            match App::start(&self.config, clock).await {
+                Ok(app) => break app,
+                // One that was given no time to end still has its files.
+                Err(AppError::Store(StoreError::Locked { .. })) if began.elapsed() < PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
         let recorder = exporter::builder(std::iter::empty())
             .unwrap()
             .build_recorder();
@@ -102,20 +132,18 @@ impl Stand {
     }
     /// Ends the service as SIGTERM does.
     pub(crate) async fn end(&mut self) {
+        self.end_within(Duration::from_secs(10)).await;
+    }
+    /// Ends it with so much time for what is under way.
+    pub(crate) async fn end_within(&mut self, within: Duration) {
         if let Some(app) = self.app.take() {
-            app.drain(Duration::from_secs(10)).await;
+            app.drain(within).await;
         }
     }
     async fn send(&self, request: reqwest::RequestBuilder) -> Reply {
         let key = self.config.access.admin_key.expose_secret();
         let answer = request.bearer_auth(key).send().await.unwrap();
-        let is_replayed = answer.headers().contains_key("idempotent-replayed");
-        let status = answer.status().as_u16();
-        Reply {
-            status,
-            text: answer.text().await.unwrap(),
-            is_replayed,
-        }
+        Reply::heard(answer).await.unwrap()
     }
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
@@ -135,8 +163,13 @@ impl Stand {
         let request = self.client.post(self.url(path)).json(body);
         self.send(request.header("idempotency-key", key)).await
     }
+    /// A POST nobody waits for, under an idempotency key.
+    pub(crate) async fn keyed_async(&self, path: &str, key: &str, body: &Value) -> Reply {
+        let request = self.client.post(self.url(path)).json(body);
+        let request = request.header("idempotency-key", key);
+        self.send(request.header("prefer", "respond-async")).await
+    }
     /// A POST nobody waits for.
-    #[allow(dead_code)]
     pub(crate) async fn post_async(&self, path: &str, body: &Value) -> Reply {
         let request = self.client.post(self.url(path)).json(body);
         self.send(request.header("prefer", "respond-async")).await
