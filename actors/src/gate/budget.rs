@@ -1,7 +1,8 @@
 //! How many retries there may be, in one place for everybody: a tenth of the first tries of the last minute and ten.
 //!
-//! Invariants: retries within a minute never exceed it, so a far side that is down sees at most a tenth more than
-//! what is asked of it anyway. Not here: waits between attempts (`retry`).
+//! Invariants: failing retries within a minute never exceed it, so a far side that is down sees at most a tenth more than
+//! what is asked of it anyway. While nothing fails a retry that worked is given back, and a circuit that closed forgives
+//! all: what piled up while the far side was down is worked off as fast as it answers. Not here: waits between attempts (`retry`).
 
 use super::spacing::Spacing;
 use std::time::Duration;
@@ -10,6 +11,10 @@ use std::time::Duration;
 const SECONDS: usize = 60;
 /// Retries a minute that need no first tries.
 const FREE_PER_MINUTE: u64 = 10;
+/// Without a failure for this long, the far side works.
+const CALM: Duration = Duration::from_secs(5);
+/// Longest wait of a retry that does not fit: the far side may work again by then.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 /// First tries that pay for one retry.
 const FIRSTS_PER_RETRY: u64 = 10;
 
@@ -24,6 +29,8 @@ struct Second {
 #[derive(Debug)]
 pub(super) struct Budget {
     seconds: [Second; SECONDS],
+    /// When something last failed, on the uptime scale.
+    failed_at: Option<Duration>,
     waits: Spacing,
 }
 
@@ -31,6 +38,7 @@ impl Budget {
     pub(super) fn new() -> Self {
         Self {
             seconds: [Second::default(); SECONDS],
+            failed_at: None,
             waits: Spacing::default(),
         }
     }
@@ -75,13 +83,46 @@ impl Budget {
         }
     }
 
+    /// Something did not work.
+    pub(super) fn failed(&mut self, now: Duration) {
+        self.failed_at = Some(now);
+    }
+
+    /// Something worked. A retry that did costs nothing, unless others fail at the same time.
+    pub(super) fn worked(&mut self, is_retry: bool, now: Duration) {
+        let is_calm = self
+            .failed_at
+            .is_none_or(|at| now.saturating_sub(at) >= CALM);
+        if is_retry && is_calm {
+            self.give_back(now);
+        }
+    }
+
+    /// The far side works again: retries of before do not count.
+    pub(super) fn forgive(&mut self) {
+        for second in &mut self.seconds {
+            second.retries = 0;
+        }
+        self.failed_at = None;
+    }
+
+    fn give_back(&mut self, now: Duration) {
+        let number = now.as_secs();
+        let recent = self.seconds.iter_mut().filter(|second| {
+            second.retries > 0 && number.saturating_sub(second.number) < SECONDS as u64
+        });
+        if let Some(newest) = recent.max_by_key(|second| second.number) {
+            newest.retries -= 1;
+        }
+    }
+
     /// How long a retry that does not fit waits; each gets a time of its own.
     pub(super) fn wait(&mut self, now: Duration) -> Duration {
         let (firsts, _) = self.last_minute(now);
         let per_minute = firsts / FIRSTS_PER_RETRY + FREE_PER_MINUTE;
         let step = Duration::from_millis(60_000 / per_minute.min(60_000));
         let earliest = now.saturating_add(Duration::from_secs(1));
-        self.waits.wait(now, earliest, step)
+        self.waits.wait(now, earliest, step).min(WAIT_MAX)
     }
 }
 
@@ -121,7 +162,37 @@ mod tests {
         let mut budget = Budget::new();
         granted(&mut budget, secs(0));
         let waits: Vec<_> = (0..3).map(|_| budget.wait(secs(0)).as_secs()).collect();
-        assert_eq!(waits, [1, 7, 13]);
+        assert_eq!(waits, [1, 7, 10]);
+    }
+
+    #[test]
+    fn retries_that_work_are_given_back_so_a_backlog_is_worked_off() {
+        let mut budget = Budget::new();
+        assert_eq!(granted(&mut budget, secs(0)), 10);
+        for n in 0..1_000 {
+            assert!(!budget.has(secs(n / 100)), "ten are under way");
+            budget.worked(true, secs(n / 100));
+            assert!(budget.has(secs(n / 100)), "{n}");
+            budget.count(true, secs(n / 100));
+        }
+        // Long ago they are out of sight, and nothing more can be given back than was taken.
+        budget.worked(true, secs(500));
+        assert_eq!(granted(&mut budget, secs(500)), 10);
+    }
+
+    #[test]
+    fn while_others_fail_nothing_is_given_back_until_the_circuit_has_closed() {
+        let mut budget = Budget::new();
+        assert_eq!(granted(&mut budget, secs(0)), 10);
+        budget.failed(secs(0));
+        budget.worked(true, secs(4));
+        assert!(!budget.has(secs(4)));
+        budget.worked(true, secs(5));
+        assert!(budget.has(secs(5)));
+        assert_eq!(granted(&mut budget, secs(5)), 1);
+        budget.failed(secs(6));
+        budget.forgive();
+        assert_eq!(granted(&mut budget, secs(6)), 10);
     }
 
     #[test]

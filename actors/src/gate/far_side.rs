@@ -42,6 +42,8 @@ pub(super) struct Verdict {
     pub(super) account: Option<bool>,
     /// The account's limiter spoke.
     pub(super) is_limited: bool,
+    /// It did what it was asked, or said why not.
+    pub(super) worked: bool,
     /// In words, if something failed.
     pub(super) why: String,
 }
@@ -57,6 +59,7 @@ impl FarSide {
             Self::Worked => Verdict {
                 host: Some(true),
                 account: Some(true),
+                worked: true,
                 ..Verdict::default()
             },
             Self::HostFailed(why) => Verdict {
@@ -75,6 +78,7 @@ impl FarSide {
                     host: Some(true),
                     account: counts.then_some(false),
                     is_limited: reason.as_deref().is_some_and(is_rate),
+                    worked: false,
                     why: format!("429 ({})", reason.as_deref().unwrap_or("no reason")),
                 }
             }

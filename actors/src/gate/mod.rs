@@ -27,6 +27,7 @@ use bursar_domain::decision::Lane;
 use bursar_domain::ids::{AccountId, Scope, Timestamp};
 use far_side::Verdict;
 use guarded::Guarded;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ struct Inner {
     accounts: Accounts,
     budget: Budget,
     passes: u64,
+    /// Retries under way that the budget paid for.
+    retries: BTreeSet<u64>,
 }
 
 struct Shared {
@@ -97,6 +100,7 @@ impl Gate {
             host: Guarded::new(HOST.to_owned(), HOST, Duration::ZERO, now),
             accounts: Accounts::new(per_second),
             budget: Budget::new(),
+            retries: BTreeSet::new(),
             passes: 0,
         };
         let shared = Arc::new(Shared {
@@ -258,6 +262,9 @@ impl Inner {
             self.budget.count(is_retry, now.uptime);
         }
         self.passes += 1;
+        if is_retry && !probes {
+            self.retries.insert(self.passes);
+        }
         if host_probes {
             self.host.probe_begins(self.passes, now);
         }
@@ -302,7 +309,17 @@ impl Inner {
         now: Moment,
         told: &mut Vec<Transition>,
     ) {
+        let before = self.host.state();
         self.host.end(id, verdict.host, &verdict.why, now, told);
+        let is_paid = self.retries.remove(&id);
+        if before == Circuit::HalfOpen && self.host.state() == Circuit::Closed {
+            // Probes worked: what failed before says nothing any more.
+            self.budget.forgive();
+        } else if verdict.worked {
+            self.budget.worked(is_paid, now.uptime);
+        } else if verdict.host.is_some() {
+            self.budget.failed(now.uptime);
+        }
         let account = self.accounts.of(scope, now);
         if verdict.is_limited {
             account.bucket.limited(now.uptime);
@@ -321,6 +338,7 @@ impl Inner {
             host: failed(&self.host),
             account: circuit.and_then(failed),
             is_limited: false,
+            worked: false,
             why: "a probe was given up".to_owned(),
         };
         self.end(scope, id, &verdict, now, told);

@@ -47,6 +47,8 @@ struct History {
     since: Duration,
     /// Nothing of any attempt left, in this process or before.
     never_left: bool,
+    /// This process sent it before, whether that counted as an attempt or not.
+    was_sent: bool,
     /// Why the last attempt did nothing.
     code: &'static str,
 }
@@ -84,6 +86,7 @@ impl StripeCalls {
         let known = all.entry(effect.id.clone()).or_insert_with(|| History {
             since: self.clock.uptime(),
             never_left: effect.attempts == 0 && effect.decided_at >= self.began_at,
+            was_sent: false,
             code: "stripe_unavailable",
         });
         known.clone()
@@ -185,7 +188,7 @@ impl StripeCalls {
             None => ATTEMPT_MAX,
         };
         let operation = call.call.operation.as_str();
-        let is_retry = effect.attempts > 0;
+        let is_retry = effect.attempts > 0 || history.was_sent;
         let pass = match self.gate.enter(&call.call.scope, effect.lane, is_retry) {
             Ok(pass) => pass,
             Err(refused) => {
@@ -198,7 +201,9 @@ impl StripeCalls {
             }
         };
         // An attempt may be cut off at any time: until its end is known, it may have left.
-        self.note(&effect.id, |known| known.never_left = false);
+        self.note(&effect.id, |known| {
+            (known.never_left, known.was_sent) = (false, true)
+        });
         let sent = self.stripe.send(call.call.clone(), call.key(), within);
         let end = sent.await;
         if did_nothing(&end) {

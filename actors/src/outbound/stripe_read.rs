@@ -17,9 +17,12 @@ use bursar_domain::input::InputSource;
 use bursar_domain::reread::subject_of;
 use bursar_store::api::{DueEffect, Fate, Inbound};
 use serde_json::value::RawValue;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Reads remembered as asked before; beyond, some are forgotten and count as new.
+const ASKED_MAX: usize = 10_000;
 /// Wait after a refused key: long enough not to storm, short enough for a corrected one.
 const AUTH_WAIT: Duration = Duration::from_secs(300);
 
@@ -28,6 +31,8 @@ pub struct StripeReads {
     stripe: GatedRead,
     reducer: Arc<dyn Reducer>,
     clock: Arc<dyn Clock>,
+    /// Effects asked for that brought no answer yet.
+    asked: Mutex<BTreeSet<EffectId>>,
 }
 
 impl StripeReads {
@@ -42,6 +47,34 @@ impl StripeReads {
             stripe: GatedRead::new(stripe, gate, Lane::StripeRead),
             reducer,
             clock,
+            asked: Mutex::default(),
+        }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, BTreeSet<EffectId>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it was asked before, also where that did not count as an attempt (429, a refused key).
+    fn is_retry(&self, effect: &DueEffect) -> bool {
+        effect.attempts > 0 || self.asked().contains(&effect.id)
+    }
+
+    /// Remembers what was asked and brought no answer.
+    fn note<T>(&self, id: &EffectId, answer: &Result<T, ReadError>) {
+        let mut asked = self.asked();
+        match answer {
+            Ok(_) => {
+                asked.remove(id);
+            }
+            // Nothing was asked.
+            Err(ReadError::Refused { .. }) => {}
+            Err(_) => {
+                asked.insert(id.clone());
+                if asked.len() > ASKED_MAX {
+                    asked.pop_first();
+                }
+            }
         }
     }
 
@@ -57,8 +90,13 @@ impl StripeReads {
         };
         let answer = self
             .stripe
-            .ask(order.scope.clone(), order.path.clone(), effect.attempts > 0)
+            .ask(
+                order.scope.clone(),
+                order.path.clone(),
+                self.is_retry(&effect),
+            )
             .await;
+        self.note(&effect.id, &answer);
         match answer {
             Ok(answer) => match heard(
                 effect.id,
