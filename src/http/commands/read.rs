@@ -20,17 +20,27 @@ fn shown(row: &RowView) -> String {
     value.to_string()
 }
 
+/// Whether Stripe's event has told of it, so that all it changed is applied.
+fn is_confirmed(row: &RowView) -> bool {
+    let value: Value = serde_json::from_slice(&row.value).unwrap_or(Value::Null);
+    value["confirmed"] == true
+}
+
 /// `GET /api/v1/commands`.
 pub fn list(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move { listed(&call, RowKind::Command, shown).await })
 }
 
-/// `GET /api/v1/commands/{id}`; with `waitSeconds` it waits for the end.
+/// `GET /api/v1/commands/{id}`; with `waitSeconds` it waits for the end, or until Stripe's event has told of it.
 pub fn get(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let (id, reach) = (call.path("id").to_owned(), call.reach());
         let read = || visible_row(&call.edge, RowKind::Command, &id, Some(""), &reach);
-        let is_over = |row: &RowView| matches!(row.status.as_str(), "succeeded" | "failed");
+        let until_confirmed = call.fields.boolean("confirmed").unwrap_or(false);
+        let is_over = |row: &RowView| match row.status.as_str() {
+            "succeeded" => !until_confirmed || is_confirmed(row),
+            status => status == "failed",
+        };
         let row = wait_for(&call, read, is_over).await?;
         Ok(Answer::json_text(shown(&row)))
     })

@@ -142,7 +142,15 @@ pub(super) const ROWS: &[Route] = &[
         tag: "orders",
         summary: "What became of an order, waiting for its end if asked to",
         description: "`unknown` is an outcome nobody can know yet; it becomes definite by itself.",
-        params: &[TENANT, WAIT],
+        params: &[
+            TENANT,
+            WAIT,
+            optional(
+                "confirmed",
+                Kind::Boolean,
+                "Waits until Stripe's event has told of it, too.",
+            ),
+        ],
         holds: Holds::One("Command"),
         ..get("/api/v1/commands/{id}", "commands_get", READ, read::get)
     },

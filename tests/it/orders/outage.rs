@@ -1,4 +1,6 @@
 //! Stripe away and back: what is answered meanwhile, what is called, and what becomes of what was ordered.
+//!
+//! `BURSAR_OUTAGE_SECONDS` makes the connections fail for so long; without it, until the circuit has opened.
 
 use super::money::paid;
 use super::stand::{Reply, Stand, at_once};
@@ -22,6 +24,12 @@ const BUYERS: usize = 6;
 /// How long what is pending may take once Stripe is back: the budget of retries is one a minute for ten first tries,
 /// and ten.
 const ENDS_WITHIN: Duration = Duration::from_secs(150);
+
+/// How long connections fail at least.
+fn outage() -> Duration {
+    let seconds = std::env::var("BURSAR_OUTAGE_SECONDS").ok();
+    Duration::from_secs(seconds.and_then(|text| text.parse().ok()).unwrap_or(0))
+}
 
 /// Orders of both kinds: even ones cost nothing when they are repeated, odd ones move money.
 fn order(number: usize, payment: &str) -> (&'static str, Value) {
@@ -176,11 +184,13 @@ async fn an_outage_costs_few_calls_and_no_webhook_and_everything_ends_once() {
     let delivered_before = stand.sandbox.control().deliveries().len();
 
     only(&stand, FaultKind::ResetBefore, None);
+    let began = Instant::now();
     let firsts = at_once((0..FIRSTS).map(|number| timed(&stand, number, &payment)));
     let meanwhile = async {
         until_opened(&stand, 1).await;
         let mut took = held_back(&stand, FIRSTS, &payment).await;
         webhooks_arrive(&stand, &buyers[..BUYERS / 2]).await;
+        tokio::time::sleep(outage().saturating_sub(began.elapsed())).await;
         only(&stand, FaultKind::Unavailable, None);
         until_opened(&stand, 2).await;
         took.extend(held_back(&stand, FIRSTS + BURST, &payment).await);
@@ -218,8 +228,9 @@ async fn an_outage_costs_few_calls_and_no_webhook_and_everything_ends_once() {
     let control = stand.sandbox.control();
     let delivered = control.deliveries().split_off(delivered_before);
     println!(
-        "first_tries={first_tries} calls={calls} reads={reads} probes={probes} webhooks={} pending_done={done} \
+        "outage_s={} first_tries={first_tries} calls={calls} reads={reads} probes={probes} webhooks={} pending_done={done} \
          p99_ms={} patience_ms={}",
+        outage().as_secs(),
         delivered.len(),
         p99.as_millis(),
         patience.as_millis()

@@ -206,3 +206,30 @@ async fn what_was_ordered_while_stripe_is_down_is_done_once_when_it_is_back() {
     assert_eq!(made(&stand, &payment).len(), ordered.len());
     stand.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_can_wait_until_stripes_event_has_told_of_an_order() {
+    let mut stand = Stand::start().await;
+    stand.tenant("acme").await;
+    let payment = paid(&stand, "acme", false).await;
+    let late = json!({"kind": "late", "count": 8, "seconds": 2, "matching": "refund"});
+    let control = stand.sandbox.control();
+    assert!(control.add_fault(serde_json::from_value(late).unwrap()));
+    let order = json!({"paymentId": payment, "amount": 100});
+    let refund = stand.post(REFUNDS, &order).await.ok();
+    assert_eq!(refund["pending"], true, "{refund}");
+    let commands = stand.get("/api/v1/commands?tenantId=acme").await.ok();
+    let path = format!(
+        "/api/v1/commands/{}",
+        commands["data"][0]["id"].as_str().unwrap()
+    );
+    let ended = stand.get(&format!("{path}?waitSeconds=20")).await.ok();
+    assert_eq!(
+        (&ended["status"], &ended["confirmed"]),
+        (&json!("succeeded"), &json!(false))
+    );
+    let path = format!("{path}?waitSeconds=20&confirmed=true");
+    let told = stand.get(&path).await.ok();
+    assert_eq!(told["confirmed"], true);
+    stand.end().await;
+}
