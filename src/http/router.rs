@@ -38,9 +38,13 @@ pub struct Router {
 /// Parameters of a path, decoded.
 type PathParams = Vec<(&'static str, String)>;
 
+/// Label and group of what no route was found for.
+const NO_ROUTE: (&str, &str) = ("none", "none");
+
 /// What answered, for metrics and logs.
 struct Served {
     label: &'static str,
+    group: &'static str,
     method: &'static str,
     answer: Answer,
 }
@@ -97,26 +101,28 @@ impl Router {
         request_id: &str,
     ) -> Served {
         let method = known_method(request.method());
-        let refused = |label, problem: Problem| Served {
+        let refused = |(label, group), problem: Problem| Served {
             label,
+            group,
             method,
             answer: problem.answer(request_id),
         };
         if let Err(problem) = framing(&request, repeated_length) {
-            return refused("none", problem);
+            return refused(NO_ROUTE, problem);
         }
         let (route, path) = match self.find(&request) {
             Ok(found) => found,
-            Err(problem) => return refused("none", problem),
+            Err(problem) => return refused(NO_ROUTE, problem),
         };
-        let label = route.label;
+        let (label, group) = (route.label, route.tag);
         match self.handle(route, path, peer, request, request_id).await {
             Ok(answer) => Served {
                 label,
+                group,
                 method,
                 answer,
             },
-            Err(problem) => refused(label, problem),
+            Err(problem) => refused((label, group), problem),
         }
     }
     fn find(&self, request: &Request<Incoming>) -> Result<(&'static Route, PathParams), Problem> {
@@ -397,7 +403,7 @@ fn observe(served: &Served, request_id: &str, started: Instant) {
     )
     .increment(1);
     metrics::histogram!(
-        "bursar_http_request_duration_seconds", "route" => route, "method" => method
+        "bursar_http_request_duration_seconds", "group" => served.group, "method" => method
     )
     .record(elapsed);
     let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
