@@ -10,7 +10,6 @@
 //! Source: contract §3, "Idempotency".
 
 use crate::http::answer::{Answer, JSON, Kept as AnswerKept};
-use crate::http::auth::Reach;
 use crate::http::edge::Edge;
 use crate::http::problem::{Code, Problem};
 use crate::http::route::Call;
@@ -114,12 +113,7 @@ fn fingerprint(call: &Call) -> String {
 
 fn place(call: &Call, key: &str) -> String {
     let owner = call.caller.principal.text();
-    // However the tenant was named: the same key for the same tenant is the same key.
-    let reach = call.reach();
-    let tenant = match &reach {
-        Reach::Tenant(tenant) => tenant.as_str(),
-        Reach::Installation => "",
-    };
+    let tenant = call.selected.as_ref().map_or("", |t| t.as_str());
     let digest = Sha256::digest(format!("{owner}\n{tenant}\n{key}"));
     hex::encode(digest)
 }
