@@ -13,7 +13,7 @@ use crate::effect::{Alert, Effect};
 use crate::fact::{Fact, Order, answer_in};
 use crate::ids::{CustomerId, Scope, TenantId, Timestamp};
 use crate::input::Ctx;
-use crate::link::{Claim, ClaimSource, LinkKey, LinkTarget};
+use crate::link::{LinkKey, LinkTarget};
 use crate::message::{Cause, CustomerSummary, Message};
 use crate::ownership::Ownership;
 use crate::project::Projection;
@@ -155,13 +155,6 @@ impl Reducer for CustomerState {
             Fact::Message(envelope) => {
                 owner.hear(&envelope.message);
             }
-            Fact::Order(Order::Claim { tenant, .. }) => {
-                return owner
-                    .lookups()
-                    .into_iter()
-                    .chain([LinkKey::Tenant(tenant.clone())])
-                    .collect();
-            }
             Fact::Answer(answer) => {
                 if let Some(Ok(customer)) = answer.json().map(read_object::<Customer>) {
                     owner.read_metadata(&customer.metadata, Timestamp(0), "", settings);
@@ -200,19 +193,6 @@ impl Reducer for CustomerState {
                         self.owner.hear(message);
                     }
                 }
-                Outcome::applied(id.as_str())
-            }
-            Fact::Order(Order::Claim {
-                tenant,
-                created,
-                command,
-            }) => {
-                self.owner.claim(Claim {
-                    source: ClaimSource::Command,
-                    created: *created,
-                    object_id: command.clone(),
-                    tenant: tenant.clone(),
-                });
                 Outcome::applied(id.as_str())
             }
             Fact::Order(Order::Erase {}) => {

@@ -61,22 +61,6 @@ pub enum Order {
         /// Whose it is.
         tenant: TenantId,
     },
-    /// `claim`, to customer or merchant: a command of ours made this object for a tenant.
-    #[serde(rename = "claim")]
-    Claim {
-        /// Whose it is.
-        tenant: TenantId,
-        /// When the command made it.
-        created: Timestamp,
-        /// The command.
-        command: String,
-    },
-    /// `command.link`, to the tenant: this command is the tenant's.
-    #[serde(rename = "command.link")]
-    CommandLink {
-        /// `cmd_…`.
-        command: String,
-    },
     /// `command.begin`, to the command: what is ordered at Stripe.
     #[serde(rename = "command.begin")]
     CommandBegin(Box<CommandOrder>),
@@ -104,8 +88,6 @@ impl Order {
             Self::TenantPatch { .. } => "tenant.patch",
             Self::CreditsDebit { .. } => "credits.debit",
             Self::UnclaimedClaim { .. } => "unclaimed.claim",
-            Self::Claim { .. } => "claim",
-            Self::CommandLink { .. } => "command.link",
             Self::CommandBegin(_) => "command.begin",
             Self::CommandAgain {} => "command.again",
             Self::CommandUnsure { .. } => "command.unsure",

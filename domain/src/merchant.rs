@@ -16,10 +16,10 @@ use crate::aggregate::AggregateKey;
 use crate::decide::{Outcome, Reducer};
 use crate::decision::EffectIntent;
 use crate::effect::{Alert, Effect, Notify};
-use crate::fact::{Fact, Order};
+use crate::fact::Fact;
 use crate::ids::{AccountId, Scope, TenantId, Timestamp};
 use crate::input::Ctx;
-use crate::link::{Claim, ClaimSource, LinkKey, LinkTarget};
+use crate::link::{LinkKey, LinkTarget};
 use crate::message::{Cause, Envelope, MerchantSummary, Message};
 use crate::ownership::Ownership;
 use crate::project::Projection;
@@ -333,10 +333,6 @@ impl Reducer for MerchantState {
             Fact::Message(envelope) => {
                 after.join_message(envelope, settings);
             }
-            Fact::Order(Order::Claim { tenant, .. }) => {
-                let named = LinkKey::Tenant(tenant.clone());
-                return self.owner.lookups().into_iter().chain([named]).collect();
-            }
             Fact::Called(_) | Fact::Timer(_) | Fact::Order(_) => {}
         }
         after.owner.lookups()
@@ -348,19 +344,6 @@ impl Reducer for MerchantState {
             Fact::Event(event) => self.join_event(event, ctx.settings),
             Fact::Answer(answer) => self.join_answer(answer, ctx.settings),
             Fact::Message(envelope) => self.join_message(envelope, ctx.settings),
-            Fact::Order(Order::Claim {
-                tenant,
-                created,
-                command,
-            }) => {
-                let news = self.owner.claim(Claim {
-                    source: ClaimSource::Command,
-                    created: *created,
-                    object_id: command.clone(),
-                    tenant: tenant.clone(),
-                });
-                if news { Joined::Kept } else { Joined::Same }
-            }
             Fact::Called(_) | Fact::Timer(_) | Fact::Order(_) => {
                 return Outcome::ignored(id, "not for a merchant");
             }
@@ -445,6 +428,7 @@ mod tests {
     use super::*;
     use crate::decision::EntrySource;
     use crate::ids::CommandId;
+    use crate::link::{Claim, ClaimSource};
 
     #[test]
     fn the_command_that_made_it_claims_it_and_nothing_that_is_sold_on_it_does() {

@@ -92,13 +92,6 @@ impl TenantState {
                 Outcome::applied(id.as_str()).saying("tenant edited")
             }
             Order::CreditsDebit { amount, reference } => self.debit(id, *amount, reference, ctx),
-            Order::CommandLink { command } => match CommandId::parse(command) {
-                Ok(command) => {
-                    self.linked = Some(LinkKey::Command(command));
-                    Outcome::applied(id.as_str())
-                }
-                Err(error) => refused(&error.to_string()),
-            },
             Order::Erase {} => {
                 let lives = self
                     .subscriptions
@@ -115,7 +108,6 @@ impl TenantState {
                 Outcome::applied(id.as_str()).saying("personal fields erased")
             }
             Order::UnclaimedClaim { .. }
-            | Order::Claim { .. }
             | Order::CommandBegin(_)
             | Order::CommandAgain {}
             | Order::CommandUnsure { .. } => refused("not for a tenant"),
