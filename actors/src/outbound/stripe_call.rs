@@ -33,8 +33,8 @@ const KEY_SENT_MS_MAX: i64 = 23 * 3_600_000;
 const ATTEMPT_MAX: Duration = Duration::from_secs(30);
 /// Longest single attempt while somebody waits.
 const ATTEMPT_WAITED_FOR: Duration = Duration::from_secs(12);
-/// Wait after a refused key.
-const KEY_REFUSED_WAIT: Duration = Duration::from_secs(300);
+/// Wait after a refused key: no storm, and soon enough for a corrected one.
+const KEY_REFUSED_WAIT: Duration = Duration::from_secs(30);
 /// Wait while an earlier request under the key still runs.
 const IN_PROGRESS_WAIT: Duration = Duration::from_secs(1);
 /// Calls remembered at once; beyond, some are forgotten, and a forgotten call is never given up.

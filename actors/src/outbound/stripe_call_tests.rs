@@ -302,7 +302,7 @@ async fn every_end_of_an_attempt_means_one_thing() {
         (
             false,
             key_refused(),
-            Means::Again(Some(S(300)), false, false),
+            Means::Again(Some(S(30)), false, false),
         ),
         (true, running(None), Means::Again(Some(S(1)), true, true)),
         // It may have happened, so nobody's patience shortens the wait Stripe asked for.
@@ -471,7 +471,7 @@ async fn what_may_have_left_is_never_given_up() {
         }
         let effect = tried(&effect, 20);
         let refused = means(world.attempt(&effect, key_refused()).await);
-        let waits = Means::Again(Some(S(300)), false, false);
+        let waits = Means::Again(Some(S(30)), false, false);
         assert_eq!(refused, waits, "{end:?}");
     }
 }
@@ -500,7 +500,7 @@ async fn after_a_restart_nothing_is_given_up_because_nobody_knows_what_was_done(
         let again = means(world.attempt(&effect, not_sent()).await);
         assert_eq!(again, Means::Again(None, true, false), "{attempts}");
         let refused = means(world.attempt(&effect, key_refused()).await);
-        let waits = Means::Again(Some(S(300)), false, false);
+        let waits = Means::Again(Some(S(30)), false, false);
         assert_eq!(refused, waits, "{attempts}");
         assert_eq!(world.sent(), 2);
     }
