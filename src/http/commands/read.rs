@@ -1,5 +1,6 @@
 //! `GET /api/v1/commands[/{id}]`: what became of orders.
 
+use super::Command;
 use crate::http::answer::Answer;
 use crate::http::order::visible_row;
 use crate::http::problem::Problem;
@@ -20,12 +21,6 @@ fn shown(row: &RowView) -> String {
     value.to_string()
 }
 
-/// Whether Stripe's event has told of it, so that all it changed is applied.
-fn is_confirmed(row: &RowView) -> bool {
-    let value: Value = serde_json::from_slice(&row.value).unwrap_or(Value::Null);
-    value["confirmed"] == true
-}
-
 /// `GET /api/v1/commands`.
 pub fn list(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move { listed(&call, RowKind::Command, shown).await })
@@ -38,7 +33,8 @@ pub fn get(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         let read = || visible_row(&call.edge, RowKind::Command, &id, Some(""), &reach);
         let until_confirmed = call.fields.boolean("confirmed").unwrap_or(false);
         let is_over = |row: &RowView| match row.status.as_str() {
-            "succeeded" => !until_confirmed || is_confirmed(row),
+            // Then all it changed is applied.
+            "succeeded" => !until_confirmed || Command::of(row).is_confirmed(),
             status => status == "failed",
         };
         let row = wait_for(&call, read, is_over).await?;

@@ -21,8 +21,7 @@ const BURST: usize = 40;
 /// For ever, as far as a test goes.
 const MANY: u32 = 100_000;
 const BUYERS: usize = 6;
-/// How long what is pending may take once Stripe is back: the budget of retries is one a minute for ten first tries,
-/// and ten.
+/// Patience, not a figure: the circuit may stay open for another minute before its probes find that Stripe is back.
 const ENDS_WITHIN: Duration = Duration::from_secs(150);
 
 /// How long connections fail at least.
