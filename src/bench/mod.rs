@@ -252,7 +252,8 @@ async fn wait_applied(running: &Running) -> std::io::Result<()> {
 }
 
 /// The store's order-free digest once nothing moves any more: deliveries are applied, and what they told other
-/// aggregates is too.
+/// aggregates is too. The inbox's size is published once a second and an empty inbox may fill from an apply that
+/// still runs, so both figures must stand still for longer than that.
 async fn settled_digest(running: &Running) -> std::io::Result<String> {
     let mut last = None;
     loop {
@@ -261,11 +262,12 @@ async fn settled_digest(running: &Running) -> std::io::Result<String> {
         let Some(digest) = health["stateDigest"].as_str() else {
             return Err(std::io::Error::other(format!("no digest in {health}")));
         };
-        if last.as_deref() == Some(digest) {
+        let idle = metric(running, "bursar_inbox_pending").await == 0;
+        if idle && last.as_deref() == Some(digest) {
             return Ok(digest.to_owned());
         }
-        last = Some(digest.to_owned());
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        last = idle.then(|| digest.to_owned());
+        tokio::time::sleep(Duration::from_secs(3)).await;
     }
 }
 
