@@ -58,6 +58,10 @@ impl HttpIntake for EdgeIntake {
         self.waker.wake(aggregates);
     }
 
+    fn hint(&self, lanes: Vec<Lane>) {
+        self.waker.hint(lanes);
+    }
+
     fn refused(&self, refusal: Refusal, peer: Peer) {
         if !refusal.is_unauthenticated() {
             return;

@@ -18,6 +18,7 @@ use crate::http::limits::Limits as HttpLimits;
 use crate::http::return_urls::ReturnUrls;
 use crate::http::router::Router;
 use crate::http::server::{ControlSocket, Peer, Server};
+use crate::performers::performers;
 use crate::stripe::read::ReadClient;
 use crate::stripe::signature::SecretSet;
 use crate::stripe::write::WriteClient;
@@ -26,7 +27,6 @@ use bursar_actors::Exit;
 use bursar_actors::clock::Clock;
 use bursar_actors::core_reducer::CoreReducer;
 use bursar_actors::limits::Limits as ActorLimits;
-use bursar_actors::outbound::Performers;
 use bursar_actors::outbound::gated_read::GatedRead;
 use bursar_actors::ports::{StripeRead, StripeWrite};
 use bursar_actors::tree::{Deps, Drained, Tree};
@@ -162,7 +162,7 @@ impl App {
                 reconcile_every: config.reconcile_interval,
                 ..ActorLimits::default()
             },
-            performers: Performers::new(),
+            performers: performers(config, &store, &clock),
         };
         let background = Background::start().map_err(|source| AppError::Setup {
             what: "cannot start the actors' threads",

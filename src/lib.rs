@@ -9,6 +9,8 @@ pub mod commands;
 pub mod control;
 pub mod endpoint_watch;
 pub mod http;
+
+pub mod performers;
 pub mod processor;
 pub mod samples;
 pub mod stripe;

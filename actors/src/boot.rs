@@ -34,6 +34,7 @@ fn keep(key: String, value: Option<u32>) -> Administer {
             space: SPACE,
             key,
             value: value.map(|n| n.to_string().into_bytes()),
+            subject: None,
         }],
         ..Administer::default()
     }

@@ -39,9 +39,12 @@ pub enum Effect {
 pub struct Mail {
     /// Template name, e.g. `receipt`.
     pub template: String,
-    /// Whose owner gets it.
-    pub tenant: TenantId,
-    /// What the template needs: ids, amounts as text, times; no personal fields.
+    /// The tenant it is about; its owners get it unless `to` names somebody.
+    pub tenant: Option<TenantId>,
+    /// The one address it goes to (a verification, an invitation). An intent that holds one has a subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// What the template needs: ids, amounts as text, times; personal fields and secrets only beside `to`.
     pub params: BTreeMap<String, String>,
 }
 

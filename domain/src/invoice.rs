@@ -239,7 +239,8 @@ impl InvoiceState {
         }
         Effect::Mail(Mail {
             template: template.to_owned(),
-            tenant: tenant.clone(),
+            tenant: Some(tenant.clone()),
+            to: None,
             params,
         })
     }

@@ -12,6 +12,7 @@ pub mod decision;
 pub mod effect;
 mod erasure;
 pub mod fact;
+pub mod identity;
 pub mod ids;
 pub mod input;
 mod installation;

@@ -10,6 +10,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::server::Peer;
 use crate::http::service_keys;
 use bursar_config::Cidr;
+use bursar_domain::identity::Role;
 use bursar_domain::ids::TenantId;
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::{HeaderMap, header};
@@ -77,15 +78,21 @@ pub enum Principal {
     Operator,
     /// A service key, by its public id.
     ServiceKey(String),
+    /// A tenant's API key, by its public id.
+    ApiKey(String),
+    /// A person, by the id of their account.
+    User(String),
 }
 
 impl Principal {
-    /// `operator`, `service_key:<id>`.
+    /// `operator`, `service_key:<id>`, `api_key:<id>`, `user:<id>`.
     pub fn text(&self) -> String {
         match self {
             Self::Anonymous => "anonymous".to_owned(),
             Self::Operator => "operator".to_owned(),
             Self::ServiceKey(id) => format!("service_key:{id}"),
+            Self::ApiKey(id) => format!("api_key:{id}"),
+            Self::User(id) => format!("user:{id}"),
         }
     }
 }
@@ -123,12 +130,27 @@ pub struct Caller {
     pub principal: Principal,
     /// Scopes of a service key; the operator needs none.
     pub scopes: Vec<Scope>,
+    /// The one tenant the caller acts in, and as what: a person's or an API key's. `None`: not bound to one.
+    pub bound: Option<Bound>,
+}
+
+/// A caller's place within one tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// As what.
+    pub role: Role,
 }
 
 impl Caller {
     /// Whether the caller holds one of these scopes (or all rights).
     pub fn may(&self, any_of: &[Scope]) -> bool {
         self.principal == Principal::Operator || any_of.iter().any(|s| self.scopes.contains(s))
+    }
+    /// Whether the caller may do what takes this role in the tenant they are bound to.
+    pub fn holds(&self, role: Role) -> bool {
+        self.bound.as_ref().is_some_and(|bound| bound.role >= role)
     }
     /// Whether the caller is the operator.
     pub fn is_operator(&self) -> bool {
@@ -220,6 +242,7 @@ pub async fn authenticate(edge: &Edge, headers: &HeaderMap, peer: Peer) -> Resul
     let operator = Caller {
         principal: Principal::Operator,
         scopes: Vec::new(),
+        bound: None,
     };
     let Some(key) = credential(headers)? else {
         if peer == Peer::ControlSocket {

@@ -17,6 +17,7 @@ use bursar_actors::ports::{CallEnd, ReadAnswer, ReadError};
 use bursar_actors::reconcile::Reconciler;
 use bursar_config::{Checkout, Cidr, ConnectOnboarding};
 use bursar_domain::aggregate::AggregateKey;
+use bursar_domain::decision::Lane;
 use bursar_domain::ids::{Scope, Timestamp};
 use bursar_domain::settings::Settings;
 use bursar_domain::stripe_call::StripeCall;
@@ -59,6 +60,8 @@ pub trait Intake: Send + Sync + 'static {
     fn accept(&self, inbound: Inbound) -> BoxFuture<Result<Accepted, IntakeError>>;
     /// A hint that these have something to do.
     fn wake(&self, aggregates: Vec<AggregateKey>);
+    /// A hint that these lanes have effects to perform.
+    fn hint(&self, lanes: Vec<Lane>);
     /// A delivery from `peer` was refused: warns of the first of a burst, then sums each minute.
     fn refused(&self, refusal: Refusal, peer: Peer);
 }

@@ -273,6 +273,7 @@ async fn write(edge: &Edge, place: String, kept: &Kept) -> Result<(), Problem> {
             space: SPACE,
             key: place,
             value: Some(value),
+            subject: None,
         }],
         ..Administer::default()
     };
@@ -322,6 +323,7 @@ pub async fn forget_old(
             space: SPACE,
             key,
             value: None,
+            subject: None,
         })
         .collect();
     if !keeps.is_empty() {

@@ -74,6 +74,15 @@ pub fn security_words(route: &Route) -> String {
             let names: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
             format!("the operator, or a service key with {}", names.join(" or "))
         }
+        Auth::Tenant(scopes, role) => {
+            let names: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+            format!(
+                "the operator, a service key with {}, or a person or API key of the tenant with the role {} or above",
+                names.join(" or "),
+                role.as_str()
+            )
+        }
+        Auth::Person => "a person, signed in".to_owned(),
     }
 }
 
@@ -301,7 +310,10 @@ fn operation(route: &Route, path: &str) -> Value {
         "parameters": parameters(route), "responses": responses(route),
         "security": match route.auth {
             Auth::Public | Auth::Stripe => json!([]),
-            Auth::Operator | Auth::Scopes(_) => json!([{"bearer": []}, {"apiKey": []}]),
+            Auth::Operator | Auth::Scopes(_) | Auth::Tenant(..) => {
+                json!([{"bearer": []}, {"apiKey": []}])
+            }
+            Auth::Person => json!([{"bearer": []}]),
         },
     });
     if route.auth == Auth::Stripe {

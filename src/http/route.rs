@@ -9,6 +9,7 @@ use crate::http::edge::Edge;
 use crate::http::fields::Fields;
 use crate::http::problem::{Code, Problem};
 use crate::http::server::{BoxFuture, Peer};
+use bursar_domain::identity::Role;
 use bursar_domain::ids::TenantId;
 use bytes::Bytes;
 use hyper::HeaderMap;
@@ -45,6 +46,11 @@ pub enum Auth {
     Stripe,
     /// The operator, or a service key that holds one of these scopes.
     Scopes(&'static [Scope]),
+    /// The same, or a caller bound to one tenant (a person, an API key) with at least this role there. What they
+    /// see and do is that tenant's.
+    Tenant(&'static [Scope], Role),
+    /// A signed-in person, for what is theirs alone (their profile, their sessions).
+    Person,
     /// The operator alone.
     Operator,
 }

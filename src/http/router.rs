@@ -160,10 +160,15 @@ impl Router {
         let peer = auth::behind_proxy(&parts.headers, peer, &self.edge.settings.trust_proxy);
         let (caller, selected) = match route.auth {
             Auth::Public | Auth::Stripe => (anonymous(), None),
-            Auth::Operator | Auth::Scopes(_) => {
+            Auth::Operator | Auth::Scopes(_) | Auth::Tenant(..) | Auth::Person => {
                 let caller = auth::authenticate(&self.edge, &parts.headers, peer).await?;
                 authorize(route, &caller)?;
-                (caller, auth::selected_tenant(&parts.headers)?)
+                let selected = match &caller.bound {
+                    // Whatever the request names: a bound caller acts in its own tenant.
+                    Some(bound) => Some(bound.tenant.clone()),
+                    None => auth::selected_tenant(&parts.headers)?,
+                };
+                (caller, selected)
             }
         };
         let idempotency_key = if route.is_idempotent() {
@@ -269,6 +274,7 @@ fn anonymous() -> Caller {
     Caller {
         principal: Principal::Anonymous,
         scopes: Vec::new(),
+        bound: None,
     }
 }
 
@@ -278,6 +284,19 @@ fn authorize(route: &Route, caller: &Caller) -> Result<(), Problem> {
             let names: Vec<&str> = scopes.iter().map(|s| s.as_str()).collect();
             (caller.may(scopes), names.join(" or "))
         }
+        Auth::Tenant(scopes, role) => {
+            let names: Vec<&str> = scopes.iter().map(|s| s.as_str()).collect();
+            let needed = format!(
+                "{}, or the role {} or above",
+                names.join(" or "),
+                role.as_str()
+            );
+            (caller.may(scopes) || caller.holds(role), needed)
+        }
+        Auth::Person => (
+            matches!(caller.principal, Principal::User(_)),
+            "a person's session".to_owned(),
+        ),
         Auth::Operator => (caller.is_operator(), "the operator's key".to_owned()),
         Auth::Public | Auth::Stripe => (true, String::new()),
     };

@@ -78,6 +78,7 @@ pub async fn find(edge: &Edge, presented: &str) -> Result<Option<Caller>, Proble
     Ok(fits.then(|| Caller {
         principal: Principal::ServiceKey(id.to_owned()),
         scopes: record.scopes,
+        bound: None,
     }))
 }
 
@@ -135,6 +136,7 @@ pub fn create(call: Call) -> BoxFuture<Result<Answer, Problem>> {
                 space: SPACE,
                 key: id.clone(),
                 value: Some(value),
+                subject: None,
             }],
             must_be_absent: vec![(SPACE, id.clone())],
             audit: vec![audit(
@@ -143,6 +145,7 @@ pub fn create(call: Call) -> BoxFuture<Result<Answer, Problem>> {
                 &id,
                 record.name.clone(),
             )],
+            ..Administer::default()
         };
         if !call.edge.store.administer(write).await? {
             return Err(Problem::new(Code::Internal, "two keys drew the same id"));
@@ -195,9 +198,10 @@ pub fn revoke(call: Call) -> BoxFuture<Result<Answer, Problem>> {
                 space: SPACE,
                 key: id.clone(),
                 value: None,
+                subject: None,
             }],
-            must_be_absent: Vec::new(),
             audit: vec![audit(&call, "service_key.revoked", &id, String::new())],
+            ..Administer::default()
         };
         call.edge.store.administer(write).await?;
         Ok(Answer::empty(hyper::StatusCode::NO_CONTENT))

@@ -21,7 +21,7 @@ use crate::query::{
     VerifyItem,
 };
 use bursar_domain::aggregate::AggregateKey;
-use bursar_domain::decision::{Decision, Disposition, EffectId, Lane};
+use bursar_domain::decision::{Decision, Disposition, EffectId, EffectIntent, Lane};
 use bursar_domain::ids::{Scope, TenantId, Timestamp};
 use bursar_domain::input::{InputSource, StoredInput};
 use bursar_domain::link::{LinkKey, LinkTarget};
@@ -284,6 +284,9 @@ pub struct Keep {
     pub key: String,
     /// The bytes; `None` removes it.
     pub value: Option<Vec<u8>>,
+    /// Whose personal fields the bytes hold: they are stored under that subject's key, and are gone once it is
+    /// erased. A record has one from its first write to its removal, or never.
+    pub subject: Option<Subject>,
 }
 
 /// One line of the audit trail, hash-chained with the journal.
@@ -313,6 +316,11 @@ pub struct Administer {
     pub keeps: Vec<Keep>,
     /// Of the keeps: those that must not exist yet.
     pub must_be_absent: Vec<(&'static str, String)>,
+    /// Records that must still hold the very bytes that were read: (space, key, bytes). What was decided over them
+    /// is refused as a whole if one changed meanwhile.
+    pub must_be_unchanged: Vec<(&'static str, String, Vec<u8>)>,
+    /// What is to be done outside, and in whose name; an effect whose id exists is not added again.
+    pub effects: Vec<(AggregateKey, EffectIntent)>,
     /// Audit lines.
     pub audit: Vec<AuditEntry>,
 }
@@ -342,7 +350,8 @@ pub trait Store: Send + Sync + 'static {
     fn requeue(&self, items: Vec<(u64, Fate)>, at: Timestamp) -> Fut<'_, Vec<AggregateKey>>;
     /// Sets a dead or parked input aside for good, with a reason.
     fn dismiss(&self, seq: u64, reason: String, at: Timestamp) -> Fut<'_, bool>;
-    /// Small records and audit lines. Answers `false` if one of `must_be_absent` exists.
+    /// Small records, effects and audit lines. Answers `false` if one of `must_be_absent` exists, or one of
+    /// `must_be_unchanged` has changed.
     fn administer(&self, write: Administer) -> Fut<'_, bool>;
     /// Forgets the keys of these subjects; their personal fields become unreadable for good.
     fn erase(&self, subjects: Vec<Subject>, at: Timestamp) -> Fut<'_, u64>;

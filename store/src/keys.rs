@@ -43,6 +43,7 @@
 //! 30 audit       newest number                              -> AuditEntry
 //! 31 audit of    text tenant, newest number                 -> nothing
 //! 34 keep        text space, text key                       -> bytes
+//! 35 sealed keep text space, text key                       -> SealedRow
 //! 38 applied     number                                     -> u64 BE number of the record
 //! 3a place       number of a record                         -> where it lies in the journal
 //! 39 holder      text subject, text aggregate               -> nothing (sealed snapshots)
@@ -89,6 +90,7 @@ pub(crate) const DUE_TIMER: u8 = 0x2d;
 pub(crate) const AUDIT: u8 = 0x30;
 pub(crate) const AUDIT_OF: u8 = 0x31;
 pub(crate) const KEEP: u8 = 0x34;
+pub(crate) const SEALED_KEEP: u8 = 0x35;
 pub(crate) const APPLIED: u8 = 0x38;
 pub(crate) const HOLDER: u8 = 0x39;
 pub(crate) const PLACE: u8 = 0x3a;
@@ -367,6 +369,9 @@ pub(crate) fn audit_of(tenant: &TenantId, number: u64) -> Vec<u8> {
 pub(crate) fn keep(space: &str, key: &str) -> Vec<u8> {
     Key::new(KEEP).text(space).text(key).done()
 }
+pub(crate) fn sealed_keep(space: &str, key: &str) -> Vec<u8> {
+    Key::new(SEALED_KEEP).text(space).text(key).done()
+}
 pub(crate) fn applied(number: u64) -> Vec<u8> {
     Key::new(APPLIED).number(number).done()
 }
@@ -457,6 +462,7 @@ mod tests {
             (audit(1), "30fffffffffffffffe"),
             (audit_of(&tenant, 1), "3161636d6500fffffffffffffffe"),
             (keep("s", "k"), "3473006b00"),
+            (sealed_keep("s", "k"), "3573006b00"),
             (applied(1), "380000000000000001"),
             (holder("s", &payment), "3973007061796d656e743a2f7000"),
         ] {

@@ -475,9 +475,10 @@ pub async fn bind_installation(
             space: SPACE,
             key: KEY.to_owned(),
             value: Some(mine.clone().into_bytes()),
+            subject: None,
         }],
         must_be_absent: vec![(SPACE, KEY.to_owned())],
-        audit: Vec::new(),
+        ..Administer::default()
     };
     if store.administer(write).await? {
         return Ok(());

@@ -19,7 +19,7 @@ use crate::api::{AuditEntry, EffectStatus};
 use crate::error::StoreError;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Lane;
-use bursar_domain::decision::{Decision, EffectId};
+use bursar_domain::decision::{Decision, EffectId, EffectIntent};
 use bursar_domain::ids::{TenantId, Timestamp};
 use bursar_domain::input::InputSource;
 use bursar_domain::link::{LinkKey, LinkTarget};
@@ -123,6 +123,29 @@ pub(crate) struct KeepRecord {
     pub(crate) value: Option<Vec<u8>>,
 }
 
+/// A kept record under its subject's key, or its removal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SealedKeep {
+    pub(crate) space: String,
+    pub(crate) key: String,
+    /// The sealed bytes; `None` removes it.
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) subject: Subject,
+    /// SHA-256 of the bytes as they were given: what `must_be_unchanged` compares.
+    pub(crate) sha256: [u8; 32],
+}
+
+/// Small records, effects and audit lines of one commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptRecord {
+    pub(crate) keeps: Vec<KeepRecord>,
+    pub(crate) sealed: Vec<SealedKeep>,
+    /// Payloads sealed where they have a subject.
+    pub(crate) effects: Vec<(AggregateKey, EffectIntent)>,
+    pub(crate) audit: Vec<AuditEntry>,
+    pub(crate) at: Timestamp,
+}
+
 /// A fired timer: what it was, and its input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Fired {
@@ -192,6 +215,8 @@ pub(crate) enum Entry {
     Probe,
     /// The beginning: which installation this is.
     Installed { id: String, at: Timestamp },
+    /// Small records of which some are sealed, or that come with effects.
+    Kept(Box<KeptRecord>),
 }
 
 /// An encoded record.
@@ -231,6 +256,7 @@ pub(crate) fn time_of(entry: &Entry) -> Option<Timestamp> {
         Entry::Applied(apply) => apply.steps.first().map(|step| step.now),
         Entry::Fired(fired) => fired.first().map(|one| one.input.received_at),
         Entry::Administered { audit, .. } => audit.first().map(|line| line.at),
+        Entry::Kept(kept) => Some(kept.at),
         Entry::Settled { at, .. }
         | Entry::Buried { at, .. }
         | Entry::Requeued { at, .. }
@@ -436,9 +462,33 @@ mod tests {
             ),
             (Entry::Probe, "0b"),
             (Entry::Installed { id: "i".into(), at }, "0c016906"),
+            (
+                Entry::Kept(Box::new(KeptRecord {
+                    keeps: vec![KeepRecord {
+                        space: "s".into(),
+                        key: "k".into(),
+                        value: None,
+                    }],
+                    sealed: vec![SealedKeep {
+                        space: "p".into(),
+                        key: "u".into(),
+                        value: Some(vec![7]),
+                        subject: Subject("user:u".into()),
+                        sha256: [1; 32],
+                    }],
+                    effects: vec![(
+                        AggregateKey::parse("tenant:acme").unwrap(),
+                        decision().effects.remove(0),
+                    )],
+                    audit: Vec::new(),
+                    at,
+                })),
+                GOLDEN_KEPT,
+            ),
         ]
     }
 
+    const GOLDEN_KEPT: &str = "0d010173016b00010170017501010706757365723a750101010101010101010101010101010101010101010101010101010101010101010b74656e616e743a61636d650165020c6d61696c2e726563656970740a0101000006";
     const GOLDEN_ACCEPTED: &str = "0001070000056576745f310c696e766f6963652e70616964010d696e766f6963653a2f696e5f31010f637573746f6d65723a2f6375735f310104696e5f3101d00fa01f010f637573746f6d65723a2f6375735f31000102030909090909090909090909090909090909090909090909090909090909090909";
     const GOLDEN_APPLIED: &str = "01010d7061796d656e743a2f70695f3102030166010406010f637573746f6d65723a2f6375735f310000017201027b7d010b74656e616e743a61636d65010d7061796d656e743a2f70695f31010461636d65010b74656e616e743a61636d65016b00010b74656e616e743a61636d6500010165020c6d61696c2e726563656970740a01010001056772616365010c030004000470695f31010461636d65000973756363656564656400027b7d010b74656e616e743a61636d65027b7d010a0001780204000463685f310470695f31010463685f310e010461636d65010d7061796d656e743a2f70695f310102e70703757364011000056576745f31106368617267652e7375636365656465640463685f310173010166046e756c6c013101010461636d65010d7061796d656e743a2f70695f31010463685f31050505050505050505050505050505050505050505050505050505050505050500020102010f637573746f6d65723a2f6375735f310102";
 

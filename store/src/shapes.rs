@@ -51,6 +51,15 @@ pub(crate) struct AggregateRow {
     pub(crate) snapshot: Vec<u8>,
 }
 
+/// A kept record under its subject's key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SealedRow {
+    pub(crate) subject: Subject,
+    /// SHA-256 of the plain bytes.
+    pub(crate) sha256: [u8; 32],
+    pub(crate) sealed: Vec<u8>,
+}
+
 /// A row of a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StoredRow {

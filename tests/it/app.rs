@@ -13,6 +13,7 @@ use bursar_actors::core_reducer::CoreReducer;
 use bursar_actors::ports::{CallEnd, PortFuture, ReadAnswer, ReadError, StripeRead, StripeWrite};
 use bursar_actors::tree::{Deps, Tree};
 use bursar_domain::aggregate::AggregateKey;
+use bursar_domain::decision::Lane;
 use bursar_domain::ids::{Scope, Timestamp};
 use bursar_domain::plans::{Catalogue, Limit, Plan, PlanEffect, SubscriptionPlan};
 use bursar_domain::settings::Settings;
@@ -74,6 +75,9 @@ impl Intake for Gate {
     }
     fn wake(&self, aggregates: Vec<AggregateKey>) {
         self.inner.wake(aggregates);
+    }
+    fn hint(&self, lanes: Vec<Lane>) {
+        self.inner.hint(lanes);
     }
     fn refused(&self, refusal: Refusal, peer: Peer) {
         self.refusals.lock().unwrap().push(refusal);

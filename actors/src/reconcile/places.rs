@@ -93,6 +93,7 @@ impl<'a> Places<'a> {
                 space: SPACE,
                 key,
                 value: bytes,
+                subject: None,
             }],
             ..Administer::default()
         };

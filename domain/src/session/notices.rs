@@ -84,7 +84,8 @@ pub(super) fn effects(
         }
         let mail = Effect::Mail(Mail {
             template: "receipt".to_owned(),
-            tenant: tenant.clone(),
+            tenant: Some(tenant.clone()),
+            to: None,
             params,
         });
         effects.push(match ctx.settings.receipts {

@@ -75,7 +75,8 @@ pub(super) fn effects(
         params.extend(trial.map(|trial| ("trialEnd".to_owned(), trial)));
         let mail = Effect::Mail(Mail {
             template: template.to_owned(),
-            tenant: tenant.clone(),
+            tenant: Some(tenant.clone()),
+            to: None,
             params,
         });
         effects.push(mail.intent(key, &fact, now, None));

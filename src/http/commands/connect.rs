@@ -119,7 +119,9 @@ fn may_onboard(call: &Call) -> Result<(), Problem> {
 fn may(principal: &Principal, setting: ConnectOnboarding) -> bool {
     match principal {
         Principal::Operator | Principal::ServiceKey(_) => true,
-        Principal::Anonymous => setting == ConnectOnboarding::Tenant,
+        Principal::Anonymous | Principal::ApiKey(_) | Principal::User(_) => {
+            setting == ConnectOnboarding::Tenant
+        }
     }
 }
 

@@ -64,6 +64,7 @@ pub(super) async fn enter(
             space: SPACE,
             key,
             value: serde_json::to_vec(&line).ok(),
+            subject: None,
         }],
         ..Administer::default()
     };

@@ -84,6 +84,7 @@ macro_rules! store_suite {
                 a_buried_input_blocks_nobody_and_can_be_requeued,
                 a_dismissed_input_is_set_aside_with_its_reason,
                 kept_records_are_guarded_and_listed,
+                records_of_a_person_are_sealed_compared_and_forgotten,
                 the_audit_trail_is_read_newest_first,
                 an_installation_is_bound_to_one_account_and_mode,
                 an_erased_body_is_gone_and_its_input_is_not,

@@ -174,6 +174,7 @@ pub(super) async fn act(
                 space: "things",
                 key: name.clone(),
                 value: Some(value.clone()),
+                subject: None,
             };
             let write = Administer {
                 keeps: vec![keep],

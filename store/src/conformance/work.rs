@@ -8,7 +8,7 @@ use crate::error::StoreError;
 use crate::open::bind_installation;
 use crate::query::{AuditQuery, OutboxQuery};
 use bursar_domain::aggregate::AggregateKey;
-use bursar_domain::decision::{Decision, EffectId, Lane, TimerWrite};
+use bursar_domain::decision::{Decision, EffectId, EffectIntent, Lane, TimerWrite};
 use bursar_domain::ids::Timestamp;
 use bursar_domain::input::InputSource;
 use bursar_domain::rows::Subject;
@@ -283,6 +283,7 @@ fn keeps(key: &str, value: Option<&str>) -> Keep {
         space: "things",
         key: key.to_owned(),
         value: value.map(|text| text.as_bytes().to_vec()),
+        subject: None,
     }
 }
 
@@ -293,7 +294,7 @@ pub(crate) async fn kept_records_are_guarded_and_listed(store: &dyn Store) {
         store.administer(Administer {
             keeps,
             must_be_absent: must_be_absent.collect(),
-            audit: Vec::new(),
+            ..Administer::default()
         })
     };
     let both = vec![keeps("a", Some("1")), keeps("b/\u{0}c", Some(&large))];
@@ -315,6 +316,65 @@ pub(crate) async fn kept_records_are_guarded_and_listed(store: &dyn Store) {
     assert_eq!(rest, all[1..]);
     assert!(write(vec![keeps("a", None)], &[]).await.unwrap());
     assert_eq!(store.kept("things", "a".into()).await.unwrap(), None);
+}
+
+pub(crate) async fn records_of_a_person_are_sealed_compared_and_forgotten(store: &dyn Store) {
+    let subject = Subject("user:u1".to_owned());
+    let record = |value: Option<&str>| Keep {
+        space: "people",
+        key: "u1".to_owned(),
+        value: value.map(|text| text.as_bytes().to_vec()),
+        subject: Some(subject.clone()),
+    };
+    let write = |keep: Keep, unchanged: &str, effects| {
+        store.administer(Administer {
+            keeps: vec![keep],
+            must_be_unchanged: vec![("people", "u1".to_owned(), unchanged.as_bytes().to_vec())],
+            effects,
+            ..Administer::default()
+        })
+    };
+    let first = Administer {
+        keeps: vec![record(Some("ada"))],
+        must_be_absent: vec![("people", "u1".to_owned())],
+        ..Administer::default()
+    };
+    assert!(store.administer(first.clone()).await.unwrap());
+    assert!(!store.administer(first).await.unwrap());
+    let effect = EffectIntent {
+        id: EffectId("letter".to_owned()),
+        lane: Lane::Mail,
+        kind: "mail.verification".to_owned(),
+        due_at: at(1),
+        payload: b"the link".to_vec(),
+        subject: Some(subject.clone()),
+    };
+    let of = AggregateKey::Tenant(tenant("acme"));
+    let effects = vec![(of, effect)];
+    assert!(
+        !write(record(Some("eve")), "bob", effects.clone())
+            .await
+            .unwrap()
+    );
+    let due = || store.due_effects(Lane::Mail, at(2), 10);
+    assert_eq!(due().await.unwrap(), []);
+    assert!(
+        write(record(Some("ada2")), "ada", effects.clone())
+            .await
+            .unwrap()
+    );
+    assert!(write(record(Some("ada3")), "ada2", effects).await.unwrap());
+    let all = store.kept_all("people", None, 10).await.unwrap();
+    assert_eq!(all, [("u1".to_owned(), b"ada3".to_vec())]);
+    let found = due().await.unwrap();
+    assert_eq!(found.len(), 1, "an effect is added once");
+    assert_eq!(found[0].payload.as_deref(), Some(b"the link".as_slice()));
+    store.erase(vec![subject.clone()], at(3)).await.unwrap();
+    assert_eq!(store.kept("people", "u1".into()).await.unwrap(), None);
+    assert_eq!(store.kept_all("people", None, 10).await.unwrap(), []);
+    assert_eq!(due().await.unwrap()[0].payload, None);
+    assert!(write(record(None), "ada3", Vec::new()).await.unwrap());
+    assert!(!write(record(None), "ada3", Vec::new()).await.unwrap());
 }
 
 pub(crate) async fn the_audit_trail_is_read_newest_first(store: &dyn Store) {

@@ -4,7 +4,7 @@ use crate::api::{Accepted, Administer, Applied, Apply, DueTimer, Fate, Inbound, 
 use crate::api::{EffectStatus, decision_digest};
 use crate::engine::port::Sealer;
 use crate::error::StoreError;
-use crate::record::{Body, Entry, NewFate, NewInput};
+use crate::record::{Body, Entry, KeepRecord, KeptRecord, NewFate, NewInput, SealedKeep};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::EffectId;
 use bursar_domain::decision::Lane;
@@ -128,6 +128,56 @@ fn seal_step(keys: &dyn Sealer, mut step: Step) -> Result<SealedStep, StoreError
     })
 }
 
+/// An administrative commit, ready to be written.
+pub(super) struct SealedAdminister {
+    pub(super) must_be_absent: Vec<(&'static str, String)>,
+    /// With the SHA-256 the record must have.
+    pub(super) must_be_unchanged: Vec<(&'static str, String, [u8; 32])>,
+    pub(super) record: KeptRecord,
+}
+
+impl SealedAdminister {
+    pub(super) fn seal(keys: &dyn Sealer, write: Administer) -> Result<Self, StoreError> {
+        let mut record = KeptRecord::default();
+        for keep in write.keeps {
+            let space = keep.space.to_owned();
+            let Some(subject) = keep.subject else {
+                record.keeps.push(KeepRecord {
+                    space,
+                    key: keep.key,
+                    value: keep.value,
+                });
+                continue;
+            };
+            let plain = keep.value.as_deref();
+            record.sealed.push(SealedKeep {
+                space,
+                key: keep.key,
+                value: plain.map(|plain| keys.seal(&subject, plain)).transpose()?,
+                sha256: Sha256::digest(plain.unwrap_or_default()).into(),
+                subject,
+            });
+        }
+        record.at = write.audit.first().map_or(record.at, |line| line.at);
+        record.audit = write.audit;
+        for (of, mut effect) in write.effects {
+            record.at = record.at.max(effect.due_at);
+            if let Some(subject) = &effect.subject {
+                effect.payload = keys.seal(subject, &effect.payload)?;
+            }
+            record.effects.push((of, effect));
+        }
+        let unchanged = write.must_be_unchanged.into_iter();
+        Ok(Self {
+            must_be_absent: write.must_be_absent,
+            must_be_unchanged: unchanged
+                .map(|(space, key, bytes)| (space, key, Sha256::digest(bytes).into()))
+                .collect(),
+            record,
+        })
+    }
+}
+
 /// The end of an effect, ready to be written.
 pub(super) struct SealedSettle {
     pub(super) id: EffectId,
@@ -152,7 +202,7 @@ pub(super) enum Commit {
     Bury(u64, String, Timestamp),
     Dismiss(u64, String, Timestamp),
     Requeue(Vec<(u64, Fate)>, Timestamp),
-    Administer(Administer),
+    Administer(Box<SealedAdminister>),
     Erase(Vec<Subject>, Timestamp),
     /// The committer's own: more parked inputs of a link.
     Free(LinkKey),

@@ -541,7 +541,7 @@ fn plan(state: &State<'_>, commit: Commit) -> Result<Plan, StoreError> {
         Commit::Bury(seq, reason, at) => orders::bury(state, seq, reason, at),
         Commit::Dismiss(seq, reason, at) => orders::dismiss(state, seq, reason, at),
         Commit::Requeue(items, at) => orders::requeue(state, items, at),
-        Commit::Administer(write) => orders::administer(state, write),
+        Commit::Administer(write) => orders::administer(state, *write),
         Commit::Erase(subjects, at) => {
             let entry = Entry::Erased { subjects, at };
             Ok(Plan::write(entry, Answer::Count(0)))

@@ -6,13 +6,13 @@
 //! status list, `applied` none.
 //! Not here: whether a commit may happen (`accept`, `apply`, `settle`, `orders`).
 
-use super::fold_apply::fold_apply;
-use crate::api::{EffectStatus, InputStatus};
+use super::fold_apply::{add_effect, fold_apply};
+use crate::api::{AuditEntry, EffectStatus, InputStatus};
 use crate::error::StoreError;
 use crate::keys;
 use crate::kv::Overlay;
-use crate::record::{Entry, Fired, NewFate, NewInput};
-use crate::shapes::{Counters, EffectRow, InputRow, pack, unpack};
+use crate::record::{Entry, Fired, KeepRecord, NewFate, NewInput, SealedKeep};
+use crate::shapes::{Counters, EffectRow, InputRow, SealedRow, pack, unpack};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::{Disposition, EffectId};
 use bursar_domain::ids::Timestamp;
@@ -113,7 +113,14 @@ pub(crate) fn fold(state: &mut State<'_>, number: u64, entry: &Entry) -> Result<
                 fire(state, number, one)?;
             }
         }
-        Entry::Administered { .. } => administer(state, entry)?,
+        Entry::Administered { keeps, audit } => administer(state, keeps, audit)?,
+        Entry::Kept(kept) => {
+            administer(state, &kept.keeps, &kept.audit)?;
+            keep_sealed(state, &kept.sealed)?;
+            for (of, effect) in &kept.effects {
+                add_effect(state, of, kept.at, effect, false)?;
+            }
+        }
         Entry::Freed { link, seqs, done } => {
             free(state, seqs)?;
             if *done {
@@ -405,10 +412,28 @@ fn postpone(
     state.kv.put(keys::effect(&id.0), pack(&row)?)
 }
 
-fn administer(state: &mut State<'_>, entry: &Entry) -> Result<(), StoreError> {
-    let Entry::Administered { keeps, audit } = entry else {
-        return Ok(());
-    };
+fn keep_sealed(state: &mut State<'_>, keeps: &[SealedKeep]) -> Result<(), StoreError> {
+    for keep in keeps {
+        let key = keys::sealed_keep(&keep.space, &keep.key);
+        let Some(value) = &keep.value else {
+            state.kv.delete(key)?;
+            continue;
+        };
+        let row = SealedRow {
+            subject: keep.subject.clone(),
+            sha256: keep.sha256,
+            sealed: value.clone(),
+        };
+        state.kv.put(key, pack(&row)?)?;
+    }
+    Ok(())
+}
+
+fn administer(
+    state: &mut State<'_>,
+    keeps: &[KeepRecord],
+    audit: &[AuditEntry],
+) -> Result<(), StoreError> {
     for keep in keeps {
         let key = keys::keep(&keep.space, &keep.key);
         match &keep.value {

@@ -304,7 +304,7 @@ fn add_line(
     Ok(())
 }
 
-fn add_effect(
+pub(super) fn add_effect(
     state: &mut State<'_>,
     aggregate: &AggregateKey,
     now: Timestamp,

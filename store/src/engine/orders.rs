@@ -1,17 +1,18 @@
 //! The smaller commits: settle, postpone, fire, bury, dismiss, requeue, administer.
 
 use super::accept::{first_of, resolve};
-use super::commit::{Answer, Plan, SealedSettle, Tail, new_input};
+use super::commit::{Answer, Plan, SealedAdminister, SealedSettle, Tail, new_input};
 use super::fold::State;
-use crate::api::{Administer, DueTimer, EffectStatus, Fate, InputStatus, Settled};
+use crate::api::{DueTimer, EffectStatus, Fate, InputStatus, Settled};
 use crate::error::StoreError;
 use crate::keys;
-use crate::record::{Body, Entry, Fired, KeepRecord, NewFate, NewInput};
-use crate::shapes::pack;
+use crate::record::{Body, Entry, Fired, KeptRecord, NewFate, NewInput};
+use crate::shapes::{SealedRow, pack, unpack};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::EffectId;
 use bursar_domain::ids::Timestamp;
 use bursar_domain::input::InputSource;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 
 pub(super) fn settle(state: &State<'_>, settle: SealedSettle) -> Result<Plan, StoreError> {
@@ -165,23 +166,47 @@ pub(super) fn requeue(
     Ok(Plan::write(Entry::Requeued { items, at }, answer))
 }
 
-pub(super) fn administer(state: &State<'_>, write: Administer) -> Result<Plan, StoreError> {
+pub(super) fn administer(state: &State<'_>, write: SealedAdminister) -> Result<Plan, StoreError> {
+    let refused = Ok(Plan::nothing(Answer::Flag(false)));
     for (space, key) in &write.must_be_absent {
-        if state.kv.has(&keys::keep(space, key))? {
-            return Ok(Plan::nothing(Answer::Flag(false)));
+        if kept_sha256(state, space, key)?.is_some() {
+            return refused;
         }
     }
-    if write.keeps.is_empty() && write.audit.is_empty() {
+    for (space, key, sha256) in &write.must_be_unchanged {
+        if kept_sha256(state, space, key)? != Some(*sha256) {
+            return refused;
+        }
+    }
+    let KeptRecord {
+        keeps,
+        sealed,
+        effects,
+        audit,
+        at: _,
+    } = &write.record;
+    let is_plain = sealed.is_empty() && effects.is_empty();
+    if is_plain && keeps.is_empty() && audit.is_empty() {
         return Ok(Plan::nothing(Answer::Flag(true)));
     }
-    let keeps = write.keeps.into_iter().map(|keep| KeepRecord {
-        space: keep.space.to_owned(),
-        key: keep.key,
-        value: keep.value,
-    });
-    let entry = Entry::Administered {
-        keeps: keeps.collect(),
-        audit: write.audit,
+    let entry = if is_plain {
+        Entry::Administered {
+            keeps: write.record.keeps,
+            audit: write.record.audit,
+        }
+    } else {
+        Entry::Kept(Box::new(write.record))
     };
     Ok(Plan::write(entry, Answer::Flag(true)))
+}
+
+/// SHA-256 of a kept record's plain bytes; `None`: there is none.
+fn kept_sha256(state: &State<'_>, space: &str, key: &str) -> Result<Option<[u8; 32]>, StoreError> {
+    if let Some(bytes) = state.kv.get(&keys::keep(space, key))? {
+        return Ok(Some(Sha256::digest(bytes).into()));
+    }
+    match state.kv.get(&keys::sealed_keep(space, key))? {
+        Some(bytes) => Ok(Some(unpack::<SealedRow>(&bytes)?.sha256)),
+        None => Ok(None),
+    }
 }

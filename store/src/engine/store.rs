@@ -1,6 +1,6 @@
 //! `Store` for the engine: checks of the caller's side, then one commit or one read each.
 
-use super::commit::{Answer, Arrival, Commit, SealedApply, SealedSettle};
+use super::commit::{Answer, Arrival, Commit, SealedAdminister, SealedApply, SealedSettle};
 use super::reads::{books, inputs, rows, whole, work};
 use super::shared::Wants;
 use super::{Engine, mismatch};
@@ -238,8 +238,11 @@ impl Store for Engine {
             self.room_for(Wants::Order)?;
             let bytes = write.keeps.iter();
             let bytes = bytes.map(|keep| keep.value.as_ref().map_or(0, Vec::len));
-            check_items(write.keeps.len() + write.audit.len(), bytes.sum())?;
-            self.flag(Commit::Administer(write)).await
+            let items = write.keeps.len() + write.audit.len() + write.effects.len();
+            let payloads = write.effects.iter().map(|(_, effect)| effect.payload.len());
+            check_items(items, bytes.sum::<usize>() + payloads.sum::<usize>())?;
+            let sealed = SealedAdminister::seal(self.shared.keys.as_ref(), write)?;
+            self.flag(Commit::Administer(Box::new(sealed))).await
         })
     }
 

@@ -11,7 +11,7 @@ use crate::query::{
     AuditQuery, LedgerLine, LedgerQuery, OutboxQuery, OutboxView, Page, TimelineLine, TimelineOf,
     TimelineQuery,
 };
-use crate::shapes::{EffectRow, LedgerRow, LineRow};
+use crate::shapes::{EffectRow, LedgerRow, LineRow, SealedRow, unpack};
 use bursar_domain::decision::EffectId;
 
 pub(super) fn line(shared: &Shared, key: &[u8]) -> Result<Option<TimelineLine>, StoreError> {
@@ -127,7 +127,19 @@ pub(in crate::engine) fn kept(
     space: &str,
     key: &str,
 ) -> Result<Option<Vec<u8>>, StoreError> {
-    shared.kv.get(&keys::keep(space, key))
+    if let Some(bytes) = shared.kv.get(&keys::keep(space, key))? {
+        return Ok(Some(bytes));
+    }
+    match shared.kv.get(&keys::sealed_keep(space, key))? {
+        Some(bytes) => opened(shared, &bytes),
+        None => Ok(None),
+    }
+}
+
+/// The plain bytes of a sealed record; `None`: its subject was erased.
+fn opened(shared: &Shared, bytes: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    let row: SealedRow = unpack(bytes)?;
+    shared.keys.open(&row.subject, &row.sealed)
 }
 
 pub(in crate::engine) fn kept_all(
@@ -136,17 +148,31 @@ pub(in crate::engine) fn kept_all(
     cursor: Option<&str>,
     limit: usize,
 ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-    let prefix = Key::new(keys::KEEP).text(space).done();
+    let limit = limit.min(SCAN_MAX);
+    let mut out = named(shared, keys::KEEP, space, cursor, limit)?;
+    // A space holds records of one sort, so that one of the two is empty.
+    for (name, bytes) in named(shared, keys::SEALED_KEEP, space, cursor, limit)? {
+        out.extend(opened(shared, &bytes)?.map(|plain| (name, plain)));
+    }
+    out.truncate(limit);
+    Ok(out)
+}
+
+/// Records of one prefix and space, by key, after `cursor`.
+fn named(
+    shared: &Shared,
+    prefix: u8,
+    space: &str,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    let all = Key::new(prefix).text(space);
     let low = match cursor {
-        Some(cursor) => end_of(&keys::keep(space, cursor)),
-        None => prefix.clone(),
+        Some(cursor) => end_of(&Key::new(prefix).text(space).text(cursor).done()),
+        None => all.done(),
     };
-    let found = first(
-        shared.kv.as_ref(),
-        &low,
-        &end_of(&prefix),
-        limit.min(SCAN_MAX),
-    )?;
+    let end = end_of(&Key::new(prefix).text(space).done());
+    let found = first(shared.kv.as_ref(), &low, &end, limit)?;
     let mut out = Vec::with_capacity(found.len());
     for (key, value) in found {
         let mut fields = Fields::of(&key);
