@@ -12,6 +12,7 @@ pub mod http;
 
 pub mod performers;
 pub mod processor;
+pub mod provisioning;
 pub mod samples;
 pub mod stripe;
 pub mod telemetry;

@@ -40,6 +40,8 @@ pub struct Config {
     pub checkout: Checkout,
     /// Mail.
     pub mail: Mail,
+    /// Who keeps the accounts of those who paid.
+    pub identity: IdentityProvider,
     /// Where the product's own application is told of changes.
     pub outbound: Outbound,
     /// Logs.
@@ -269,6 +271,36 @@ pub enum MailTransport {
     File,
     /// Only a line in the log.
     Log,
+}
+
+/// Who makes an account for whoever paid at a checkout.
+#[derive(Debug, Clone)]
+pub enum IdentityProvider {
+    /// We do: the payer is invited as the tenant's owner.
+    BuiltIn,
+    /// Amazon Cognito.
+    Cognito(Cognito),
+    /// Nobody.
+    Off,
+}
+
+/// A user pool of Amazon Cognito, and what signs our requests to it.
+#[derive(Debug, Clone)]
+pub struct Cognito {
+    /// The pool, `eu-central-1_AbCdEfGhI`.
+    pub user_pool_id: String,
+    /// The region the pool is in.
+    pub region: String,
+    /// Where its API is.
+    pub endpoint: BaseUrl,
+    /// The attribute of a user that names their tenant, such as `custom:tenant_id`; none is set without it.
+    pub tenant_attribute: Option<String>,
+    /// The key's public part.
+    pub access_key_id: String,
+    /// The key's secret part.
+    pub secret_access_key: SecretString,
+    /// For keys that were lent for a while.
+    pub session_token: Option<SecretString>,
 }
 
 /// Where the product's own application is told of changes.

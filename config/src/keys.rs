@@ -244,6 +244,18 @@ pub const KEYS: &[Key] = &[
         .waits(),
     text("mail.brand_name", "BRAND_NAME").waits(),
     text("mail.support_email", "SUPPORT_EMAIL").waits(),
+    // Accounts of those who paid.
+    text("identity.provider", "BURSAR_IDENTITY_PROVIDER"),
+    text("identity.cognito_user_pool_id", "COGNITO_USER_POOL_ID"),
+    text("identity.cognito_endpoint", "COGNITO_ENDPOINT"),
+    text(
+        "identity.cognito_tenant_attribute",
+        "COGNITO_TENANT_ATTRIBUTE",
+    ),
+    text("identity.aws_region", "AWS_REGION"),
+    text("identity.aws_access_key_id", "AWS_ACCESS_KEY_ID"),
+    secret("identity.aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+    secret("identity.aws_session_token", "AWS_SESSION_TOKEN"),
     // What the product's own application is told.
     text("outbound.url", "OUTBOUND_WEBHOOK_URL").waits(),
     secret("outbound.secret", "OUTBOUND_WEBHOOK_SECRET").waits(),

@@ -22,9 +22,9 @@ mod validate;
 mod values;
 
 pub use config::{
-    Access, Addresses, Checkout, Config, ConnectOnboarding, EventRules, Limits, Log, LogFormat,
-    Mail, MailTransport, Mode, Outbound, Retention, Signup, StoreLocation, Stripe, ToolConfig,
-    WEBHOOK_BODY_BYTES_MAX, WEBHOOK_SECRETS_MAX, WebhookSecrets,
+    Access, Addresses, Checkout, Cognito, Config, ConnectOnboarding, EventRules, IdentityProvider,
+    Limits, Log, LogFormat, Mail, MailTransport, Mode, Outbound, Retention, Signup, StoreLocation,
+    Stripe, ToolConfig, WEBHOOK_BODY_BYTES_MAX, WEBHOOK_SECRETS_MAX, WebhookSecrets,
 };
 pub use demo::{DemoArgs, EXAMPLE_PLANS, refuse_live_key};
 pub use env::{Env, MapEnv, ProcessEnv};

@@ -30,6 +30,8 @@ pub enum Effect {
     Notify(Notify),
     /// Makes the owner's account of a tenant.
     Provision(Provision),
+    /// Lets the people of a tenant in, or keeps them out, as its licence says by then.
+    Access(Access),
     /// Tells operators.
     Alert(Alert),
 }
@@ -72,6 +74,14 @@ pub struct Provision {
     pub email: Option<String>,
 }
 
+/// Whether the people of a tenant get in, at whoever keeps their accounts. Names no verdict: the performer reads the
+/// tenant's licence, so that two of these in the wrong order do no harm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// The tenant.
+    pub tenant: TenantId,
+}
+
 /// An alert.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
@@ -97,7 +107,7 @@ impl Effect {
             },
             Self::Mail(_) => Lane::Mail,
             Self::Notify(_) => Lane::Notify,
-            Self::Provision(_) => Lane::Identity,
+            Self::Provision(_) | Self::Access(_) => Lane::Identity,
             Self::Alert(_) => Lane::Alert,
         }
     }
@@ -109,6 +119,7 @@ impl Effect {
             Self::Mail(mail) => format!("mail.{}", mail.template),
             Self::Notify(notify) => format!("notify.{}", notify.kind),
             Self::Provision(_) => "provision".to_owned(),
+            Self::Access(_) => "access".to_owned(),
             Self::Alert(alert) => format!("alert.{}", alert.code),
         }
     }

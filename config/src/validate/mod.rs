@@ -6,6 +6,7 @@
 //! Failure: problems.
 
 mod access;
+mod identity;
 mod outside;
 mod server;
 mod stripe;
@@ -58,6 +59,7 @@ pub(crate) fn check(checker: &mut Checker<'_>, env: &dyn Env) -> Config {
         log: server::log(checker),
         drain: server::drain(checker),
         retention: server::retention(checker),
+        identity: identity::provider(checker),
         reconcile_interval: checker.pause("reconcile_interval", "1m", "7d"),
         webhook_silence_alert: checker.period("webhook_silence_alert", "1m", "30d"),
         limits: server::limits(checker),

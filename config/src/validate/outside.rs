@@ -131,7 +131,7 @@ fn smtp_url(text: &str) -> Result<(), String> {
         .ok_or_else(|| "has no usable host and port behind its credentials".to_owned())
 }
 
-fn https_or_loopback(text: &str) -> Result<BaseUrl, String> {
+pub(super) fn https_or_loopback(text: &str) -> Result<BaseUrl, String> {
     let url = BaseUrl::parse(text)?;
     if url.is_https() || url.is_loopback() {
         return Ok(url);

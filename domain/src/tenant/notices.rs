@@ -1,11 +1,12 @@
 //! What a change of a tenant sets off: notifications of its status.
 
+use super::status::Standing;
 use super::{TenantState, tenant_of};
 use crate::aggregate::AggregateKey;
 use crate::decision::EffectIntent;
-use crate::effect::{Effect, Notify};
+use crate::effect::{Access, Effect, Notify};
 use crate::input::Ctx;
-use crate::message::Cause;
+use crate::message::{Cause, LicenseState};
 
 /// The effects of `old` becoming `new`.
 pub(super) fn effects(
@@ -50,20 +51,25 @@ pub(super) fn effects(
     if new.debited > old.debited {
         fired.push(("credits.debited", new.debited.to_string()));
     }
+    let mut effects = Vec::new();
+    let is_revoked = |standing: &Standing| standing.license == LicenseState::Revoked;
+    if is_revoked(after) != is_revoked(before) {
+        let fact = format!("{}:{when}", after.license.as_str());
+        let access = Effect::Access(Access { tenant: id.clone() });
+        effects.push(access.intent(key, &fact, ctx.now, None));
+    }
     if fired.is_empty() {
-        return Vec::new();
+        return effects;
     }
     let object: serde_json::Value = serde_json::from_slice(&new.row(id).value).unwrap_or_default();
-    fired
-        .into_iter()
-        .map(|(kind, fact)| {
-            let notify = Effect::Notify(Notify {
-                kind: kind.to_owned(),
-                tenant: id.clone(),
-                object: object.clone(),
-                cause: cause.clone(),
-            });
-            notify.intent(key, &fact, ctx.now, None)
-        })
-        .collect()
+    effects.extend(fired.into_iter().map(|(kind, fact)| {
+        let notify = Effect::Notify(Notify {
+            kind: kind.to_owned(),
+            tenant: id.clone(),
+            object: object.clone(),
+            cause: cause.clone(),
+        });
+        notify.intent(key, &fact, ctx.now, None)
+    }));
+    effects
 }
