@@ -18,7 +18,7 @@ use crate::http::limits::Limits as HttpLimits;
 use crate::http::return_urls::ReturnUrls;
 use crate::http::router::Router;
 use crate::http::server::{ControlSocket, Peer, Server};
-use crate::performers::performers;
+use crate::performers::{Parts, performers};
 use crate::stripe::read::ReadClient;
 use crate::stripe::signature::SecretSet;
 use crate::stripe::write::WriteClient;
@@ -90,6 +90,13 @@ pub struct Addresses {
     pub metrics: SocketAddr,
 }
 
+fn no_client(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> AppError {
+    AppError::Setup {
+        what: "cannot set up an HTTP client",
+        source: std::io::Error::other(error),
+    }
+}
+
 /// A running Bursar.
 pub struct App {
     tree: Tree,
@@ -136,13 +143,9 @@ impl App {
     ) -> Result<Self, AppError> {
         let settings = Arc::new(config.reducer_settings(""));
         let api = &config.stripe;
-        let client = |error| AppError::Setup {
-            what: "cannot set up the HTTP client",
-            source: std::io::Error::other(error),
-        };
         let base = api.api_base.to_string();
-        let read = ReadClient::new(&base, &api.api_key, &api.api_version).map_err(client)?;
-        let write = WriteClient::new(&base, &api.api_key, &api.api_version).map_err(client)?;
+        let read = ReadClient::new(&base, &api.api_key, &api.api_version).map_err(no_client)?;
+        let write = WriteClient::new(&base, &api.api_key, &api.api_version).map_err(no_client)?;
         let (read, write): (Arc<dyn StripeRead>, Arc<dyn StripeWrite>) =
             (Arc::new(read), Arc::new(write));
         let deps = Deps {
@@ -162,7 +165,12 @@ impl App {
                 reconcile_every: config.reconcile_interval,
                 ..ActorLimits::default()
             },
-            performers: performers(config, &store, &clock),
+            performers: performers(&Parts {
+                config,
+                store: &store,
+                clock: &clock,
+            })
+            .map_err(no_client)?,
         };
         let background = Background::start().map_err(|source| AppError::Setup {
             what: "cannot start the actors' threads",

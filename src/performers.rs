@@ -4,15 +4,45 @@
 
 use bursar_actors::clock::Clock;
 use bursar_actors::outbound::Performers;
-use bursar_config::Config;
+use bursar_actors::ports::Performer;
+use bursar_config::{Config, IdentityProvider};
+use bursar_domain::decision::Lane;
 use bursar_store::api::Store;
 use std::sync::Arc;
 
-/// The performers of a configured service.
-pub fn performers(
-    _config: &Config,
-    _store: &Arc<dyn Store>,
-    _clock: &Arc<dyn Clock>,
-) -> Performers {
-    Performers::new()
+/// What performers are made of.
+pub struct Parts<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The store.
+    pub store: &'a Arc<dyn Store>,
+    /// The time.
+    pub clock: &'a Arc<dyn Clock>,
+}
+
+/// The performers of a configured service. # Errors: a client cannot be set up.
+pub fn performers(parts: &Parts<'_>) -> Result<Performers, reqwest::Error> {
+    let mut performers = Performers::new();
+    if let Some(identity) = identity(parts)? {
+        performers.insert(Lane::Identity, identity);
+    }
+    Ok(performers)
+}
+
+fn identity(parts: &Parts<'_>) -> Result<Option<Arc<dyn Performer>>, reqwest::Error> {
+    Ok(match &parts.config.identity {
+        IdentityProvider::BuiltIn | IdentityProvider::Off => None,
+        #[cfg(feature = "cognito")]
+        IdentityProvider::Cognito(cognito) => {
+            let pool = crate::provisioning::cognito::CognitoPool::new(cognito.clone())?;
+            Some(Arc::new(crate::provisioning::Provisioner::new(
+                Arc::new(pool),
+                Arc::clone(parts.store),
+                Arc::clone(parts.clock),
+            )))
+        }
+        // The configuration refuses it.
+        #[cfg(not(feature = "cognito"))]
+        IdentityProvider::Cognito(_) => None,
+    })
 }

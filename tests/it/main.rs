@@ -7,6 +7,8 @@ mod agreement;
 mod api;
 mod app;
 mod calls;
+#[cfg(feature = "cognito")]
+mod cognito;
 mod erasure;
 mod filters;
 mod foreign;

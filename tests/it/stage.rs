@@ -106,8 +106,14 @@ impl Stage {
 
     /// Another Bursar, that hears nothing yet.
     pub(crate) async fn bursar(&self) -> Bursar {
+        self.bursar_with(|_| {}).await
+    }
+
+    /// Another Bursar with other settings.
+    pub(crate) async fn bursar_with(&self, change: impl FnOnce(&mut Config)) -> Bursar {
         let dir = tempfile::tempdir().unwrap();
-        let config = self.config(&dir);
+        let mut config = self.config(&dir);
+        change(&mut config);
         self.start(config, dir).await
     }
 
@@ -201,6 +207,15 @@ impl Stage {
         let value: Value = answer.json().await.unwrap();
         assert!(status.is_success(), "{path} {form}: {value}");
         value
+    }
+
+    /// A DELETE at the sandbox that must succeed.
+    #[cfg(feature = "cognito")]
+    pub(crate) async fn delete(&self, path: &str) {
+        let url = format!("{}{path}", self.sandbox.base_url());
+        let sent = self.http.delete(url).bearer_auth("sk_test_0123456789");
+        let status = sent.send().await.unwrap().status();
+        assert!(status.is_success(), "{path}: {status}");
     }
 
     /// A tenant pays on a checkout page; answers the session.

@@ -57,6 +57,22 @@ serve() {
   cat "$log" "$log.err"
   exit 1
 }
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# Starts a double in the background and waits until it answers: double URL LOG COMMAND…
+double() {
+  local url=$1 log=$2
+  shift 2
+  "$@" >"$log" 2>&1 &
+  started+=($!)
+  for _ in $(seq 1 200); do
+    curl -s -o "$work/hello" "$url/" && return 0
+    kill -0 "${started[-1]}" 2>/dev/null || break
+    sleep 0.1
+  done
+  echo "FAILED: $* did not start:"
+  tail -n 20 "$log"
+  return 1
+}
 # Installations run side by side; each leaves DIR/PART/installed when it is whole.
 install_python() { # part, requirements…
   local part=$1

@@ -15,23 +15,6 @@ LOCALSTRIPE=1.15.10
 MOCK=0.0.16
 STRIPE_PACKAGE=12.1.0
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-# Starts a double in the background and waits until it answers: double URL LOG COMMAND…
-double() {
-  local url=$1 log=$2
-  shift 2
-  "$@" >"$log" 2>&1 &
-  started+=($!)
-  for _ in $(seq 1 200); do
-    curl -s -o "$work/hello" "$url/" && return 0
-    kill -0 "${started[-1]}" 2>/dev/null || break
-    sleep 0.1
-  done
-  echo "FAILED: $* did not start:"
-  tail -n 20 "$log"
-  return 1
-}
-
 localstripe_part() {
   command -v python3 >/dev/null || { skip "localstripe" "python3 not found (apt-get install python3-venv)"; return; }
   [ -e "$dir/localstripe/installed" ] || { skip "localstripe" "not installed: $(tail -n 1 "$work/localstripe.install.log")"; return; }
