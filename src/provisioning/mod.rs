@@ -235,3 +235,104 @@ fn skipped(note: &str) -> Outcome {
 fn failed(note: String) -> Outcome {
     Outcome::Failed { note }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bursar_actors::clock::SystemClock;
+    use bursar_domain::decision::{EffectId, Lane};
+    use bursar_domain::ids::{SessionId, Timestamp};
+    use std::sync::Mutex;
+
+    /// Answers as told, and remembers what it was asked.
+    #[derive(Default)]
+    struct Told {
+        refuses: Mutex<Option<Refused>>,
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl IdentityProvider for Told {
+        fn name(&self) -> &'static str {
+            "told"
+        }
+        fn create<'a>(
+            &'a self,
+            _: &'a TenantId,
+            address: &'a str,
+        ) -> PortFuture<'a, Result<Made, Refused>> {
+            self.asked.lock().unwrap().push(format!("create {address}"));
+            let refused = self.refuses.lock().unwrap().take();
+            let made = Ok(Made::New(format!("name of {address}")));
+            Box::pin(std::future::ready(refused.map_or(made, Err)))
+        }
+        fn set_enabled<'a>(
+            &'a self,
+            account: &'a str,
+            enabled: bool,
+        ) -> PortFuture<'a, Result<(), Refused>> {
+            self.asked
+                .lock()
+                .unwrap()
+                .push(format!("{account} {enabled}"));
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    fn due(effect: &Effect) -> DueEffect {
+        let key = AggregateKey::parse("tenant:acme").unwrap();
+        let intent = effect.intent(&key, "paid", Timestamp(0), None);
+        DueEffect {
+            id: EffectId("e1".into()),
+            aggregate: key,
+            lane: Lane::Identity,
+            kind: effect.kind(),
+            attempts: 0,
+            decided_at: Timestamp(0),
+            payload: Some(intent.payload),
+        }
+    }
+
+    fn provision(email: Option<&str>) -> Effect {
+        Effect::Provision(Provision {
+            tenant: TenantId::parse("acme").unwrap(),
+            session: SessionId::parse("cs_1").unwrap(),
+            email: email.map(str::to_owned),
+        })
+    }
+
+    #[tokio::test]
+    async fn an_account_is_made_once_known_and_told_of_the_licence() {
+        let told = Arc::new(Told::default());
+        let store = bursar_store::MemStore::new().unwrap();
+        let clock = Arc::new(SystemClock::new());
+        let lane = Provisioner::new(told.clone(), Arc::clone(&store), clock);
+        let access = Effect::Access(Access {
+            tenant: TenantId::parse("acme").unwrap(),
+        });
+        let outcome = lane.perform(due(&access)).await;
+        assert!(matches!(outcome, Outcome::Skipped { .. }), "{outcome:?}");
+        let nobody = lane.perform(due(&provision(None))).await;
+        assert!(matches!(nobody, Outcome::Skipped { .. }), "{nobody:?}");
+
+        *told.refuses.lock().unwrap() = Some(Refused::Key {
+            reason: "no".into(),
+        });
+        let refused = lane.perform(due(&provision(Some("a@example.com")))).await;
+        assert!(
+            matches!(refused, Outcome::Retry { counts: false, .. }),
+            "{refused:?}"
+        );
+        let made = lane.perform(due(&provision(Some("a@example.com")))).await;
+        assert!(matches!(made, Outcome::Done { .. }), "{made:?}");
+        // No row of the tenant says that its licence was revoked.
+        lane.perform(due(&access)).await;
+        assert_eq!(
+            *told.asked.lock().unwrap(),
+            [
+                "create a@example.com",
+                "create a@example.com",
+                "name of a@example.com true"
+            ]
+        );
+    }
+}
