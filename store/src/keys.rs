@@ -114,7 +114,7 @@ pub(crate) const INDEXED_ID_BYTES_MAX: usize = 300;
 pub(crate) const fn may_be_large(prefix: u8) -> bool {
     matches!(
         prefix,
-        META | INPUT | AGGREGATE | ROW | LINE | EFFECT | AUDIT | KEEP
+        META | INPUT | AGGREGATE | ROW | LINE | EFFECT | AUDIT | KEEP | SEALED_KEEP
     )
 }
 
