@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 use crate::bench::BenchArgs;
 use crate::commands::{
-    admin::AdminArgs, demo::DemoArgs, doctor::DoctorArgs, explain::ExplainArgs,
-    reconcile::ReconcileArgs, replay::ReplayArgs, sandbox::SandboxArgs, tail::EventsArgs,
-    trigger::TriggerArgs, verify::VerifyArgs,
+    admin::AdminArgs, backup::BackupArgs, backup::RestoreArgs, demo::DemoArgs, doctor::DoctorArgs,
+    explain::ExplainArgs, reconcile::ReconcileArgs, replay::ReplayArgs, sandbox::SandboxArgs,
+    tail::EventsArgs, trigger::TriggerArgs, verify::VerifyArgs,
 };
 use bursar_config::{LoadArgs, Override};
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -74,6 +74,10 @@ pub enum Command {
     Reconcile(ReconcileArgs),
     /// Fold the stored inputs again and compare with the live state.
     Verify(VerifyArgs),
+    /// Write a consistent copy of the store into one file, also while it serves.
+    Backup(BackupArgs),
+    /// Make a store of a backup.
+    Restore(RestoreArgs),
     /// Manage tenants and keys.
     Admin(AdminArgs),
     /// Send a signed example event to a running server.

@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod answer;
+pub mod backup;
 pub mod demo;
 pub mod doctor;
 pub mod explain;

@@ -1,11 +1,14 @@
 //! The audit over HTTP: for `bursar verify` on a store that is being served.
 
 use crate::http::answer::Answer;
-use crate::http::problem::{Code, Problem};
+use crate::http::order::audit;
+use crate::http::problem::{Code, FieldCode, Problem};
 use crate::http::route::Call;
-use crate::http::server::BoxFuture;
+use crate::http::server::{BoxFuture, Peer};
 use crate::verify;
+use bursar_store::error::StoreError;
 use serde_json::json;
+use std::path::PathBuf;
 
 /// `GET /api/v1/digest`.
 pub fn digest(call: Call) -> BoxFuture<Result<Answer, Problem>> {
@@ -15,6 +18,42 @@ pub fn digest(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         Ok(Answer::json(
             &json!({"stateDigest": state_digest, "chainHead": format!("{record}:{hash}")}),
         ))
+    })
+}
+
+/// `POST /api/v1/backup`: on this machine only, since it writes a file where it is told to.
+pub fn backup(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move {
+        if call.peer != Peer::ControlSocket {
+            let detail = "a backup is written by `bursar backup` on the machine itself";
+            return Err(Problem::new(Code::AddressNotAllowed, detail));
+        }
+        let path = PathBuf::from(call.fields.text("path").unwrap_or_default());
+        if !path.is_absolute() {
+            let detail = "`path` must be a whole path";
+            return Err(Problem::field("path", FieldCode::Malformed, detail));
+        }
+        let manifest = match call.edge.store.backup(path.clone()).await {
+            Ok(manifest) => manifest,
+            Err(error @ (StoreError::Io { .. } | StoreError::Invalid(_))) => {
+                return Err(Problem::new(Code::StateConflict, error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let detail = format!("up to record {}", manifest.record);
+        audit(
+            &call,
+            "backup.taken",
+            &path.display().to_string(),
+            None,
+            detail,
+        )
+        .await?;
+        let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
+        Ok(Answer::json(&json!({
+            "path": path, "record": manifest.record, "chainHead": format!("{}:{}", manifest.record, manifest.chain_head),
+            "files": manifest.files.len(), "bytes": bytes,
+        })))
     })
 }
 

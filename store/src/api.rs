@@ -14,6 +14,7 @@
 //!
 //! Not here: what an input means (`domain`), when to act (`actors`).
 
+use crate::backup::Manifest;
 use crate::error::StoreError;
 use crate::query::{
     AuditQuery, Explained, InputQuery, InputView, JournalAudit, LedgerLine, LedgerQuery,
@@ -28,6 +29,7 @@ use bursar_domain::link::{LinkKey, LinkTarget};
 use bursar_domain::rows::{RowKind, Subject};
 use sha2::{Digest, Sha256};
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 
 /// A boxed future, so that the store is one object whatever the backend.
@@ -424,6 +426,10 @@ pub trait Store: Send + Sync + 'static {
     fn stats(&self) -> Fut<'_, Stats>;
     /// A write that must become durable: proves that the store works.
     fn probe(&self) -> Fut<'_, ()>;
+    /// Writes a consistent copy of everything into a file that must not exist, while the store serves. It ends with a
+    /// record that was durable when it began.
+    /// # Errors: `Invalid` (no files), `Io` (the file exists, no room).
+    fn backup(&self, to: PathBuf) -> Fut<'_, Manifest>;
     /// Rises with every commit; wait on it instead of polling.
     fn commits(&self) -> tokio::sync::watch::Receiver<u64>;
     /// Stops taking work, finishes what is queued, closes cleanly.

@@ -15,6 +15,7 @@
 //! lays them out: where retention dropped records, a program of another layout refuses to start.
 
 pub mod api;
+pub mod backup;
 #[cfg(test)]
 mod conformance;
 mod durable;

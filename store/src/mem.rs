@@ -35,6 +35,7 @@ impl MemStore {
             count_rows: false,
             doubt: None,
             keeping: None,
+            backup: None,
         })?;
         Ok(Arc::new(engine))
     }

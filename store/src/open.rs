@@ -17,6 +17,7 @@
 //! only if retention dropped what would have to be folded instead.
 
 use crate::api::{Administer, Keep, Store};
+use crate::backup::Source;
 use crate::durable::{JournalLog, JournalRecords};
 use crate::engine::export::{self, Restored};
 use crate::engine::keeper::{self, Keeping};
@@ -124,6 +125,7 @@ pub(crate) fn open_simulated_with(
         count_rows: true,
         doubt: Some(Box::new(|| panic!("a row was miscounted"))),
         keeping: Some(keeping(durable.checkpoints, options)),
+        backup: None,
         dir: None,
         marks: options.watermarks,
         leave: Some(Box::new(move || {
@@ -210,6 +212,7 @@ pub fn open_sled(
         count_rows: report.rows == RowsFound::Trusted,
         doubt: Some(doubt),
         keeping: Some(keeping(durable.checkpoints, &options)),
+        backup: Some(Source::new(dir, durable.vault)),
         dir: Some(dir.to_owned()),
         marks: options.watermarks,
         // The lock goes with the last file.
@@ -226,6 +229,7 @@ pub(crate) struct Durable {
     pub(crate) log: JournalLog,
     pub(crate) records: Arc<dyn Records>,
     pub(crate) keys: Arc<dyn Sealer>,
+    pub(crate) vault: Arc<Vault>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) installation: InstallationId,
     pub(crate) journal_report: journal::OpenReport,
@@ -251,6 +255,7 @@ pub(crate) fn open_durable(
         is_new,
     )?;
     let checkpoints = journal.checkpoints();
+    let vault = Arc::new(vault);
     let mut log = JournalLog::new(journal);
     if is_new {
         let entry = Entry::Installed {
@@ -263,7 +268,8 @@ pub(crate) fn open_durable(
         log,
         records: Arc::new(JournalRecords::new(checkpoints.clone())),
         checkpoints,
-        keys: Arc::new(vault),
+        keys: Arc::<Vault>::clone(&vault),
+        vault,
         installation,
         journal_report,
         vault_report,

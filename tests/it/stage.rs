@@ -6,7 +6,7 @@ use bursar::control::{Answer, Control};
 use bursar::stripe::signature::sign;
 use bursar::telemetry::exporter::{self, Exporter};
 use bursar_actors::clock::{Clock, SystemClock};
-use bursar_config::{Config, DemoArgs};
+use bursar_config::{Config, DemoArgs, StoreLocation};
 use bursar_domain::decision::Lane;
 use bursar_domain::ids::Timestamp;
 use bursar_sandbox::{
@@ -117,7 +117,32 @@ impl Stage {
         self.start(config, dir).await
     }
 
-    async fn start(&self, config: Config, dir: tempfile::TempDir) -> Bursar {
+    /// The settings of another process over a store in a folder of its own.
+    pub(crate) fn moved(bursar: &Bursar, dir: &tempfile::TempDir) -> Config {
+        let mut config = bursar.config.clone();
+        config.store = StoreLocation::Sled(dir.path().join("data"));
+        config
+    }
+
+    /// Waits until no order is under way, moving the clock on.
+    pub(crate) async fn orders_end(&self, bursar: &Bursar) {
+        for _ in 0..600 {
+            let mut waiting = 0;
+            for status in ["initiated", "unknown"] {
+                let page = format!("/api/v1/commands?status={status}&limit=1");
+                let page = bursar.get(&page).await.json;
+                waiting += page["data"].as_array().unwrap().len();
+            }
+            if waiting == 0 {
+                return;
+            }
+            self.stripe.advance(5).unwrap();
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        panic!("orders do not end");
+    }
+
+    pub(crate) async fn start(&self, config: Config, dir: tempfile::TempDir) -> Bursar {
         let clock = StageClock {
             wall: self.wall.clone(),
             machine: SystemClock::new(),

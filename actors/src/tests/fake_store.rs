@@ -548,6 +548,9 @@ impl Store for FakeStore {
     fn probe(&self) -> Fut<'_, ()> {
         self.write("probe", |_| Ok(()))
     }
+    fn backup(&self, _: std::path::PathBuf) -> Fut<'_, bursar_store::backup::Manifest> {
+        unasked()
+    }
     fn commits(&self) -> watch::Receiver<u64> {
         self.commits.subscribe()
     }

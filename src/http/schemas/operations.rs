@@ -230,6 +230,20 @@ pub(super) const SCHEMAS: &[Schema] = &[
         ],
     ),
     schema(
+        "Backup",
+        "A consistent copy of the store, in one file.",
+        &[
+            has("path", Shape::Text),
+            said(has("record", Shape::Integer), "The last record in it."),
+            said(
+                has("chainHead", Shape::Text),
+                "Number and hash of that record, as the digest shows them.",
+            ),
+            has("files", Shape::Integer),
+            has("bytes", Shape::Integer),
+        ],
+    ),
+    schema(
         "Verification",
         "The stored inputs folded again, beside the live state.",
         &[

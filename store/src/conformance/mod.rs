@@ -5,6 +5,7 @@
 mod accept;
 mod apply;
 mod auditor;
+mod backup;
 mod checkpoints;
 mod crash;
 mod disk;

@@ -34,6 +34,7 @@ use port::{Log, Records, Sealer};
 use queue::Shares;
 use shared::{Disk, Leave, Shared, Wants, Watermarks};
 
+use crate::backup::Source;
 use crate::error::StoreError;
 use crate::kv::Kv;
 use crate::metrics::observe::Outcome;
@@ -62,6 +63,8 @@ pub(crate) struct Parts {
     pub(crate) doubt: Option<Doubt>,
     /// Checkpoints and retention; `None`: the journal is kept whole.
     pub(crate) keeping: Option<Keeping>,
+    /// What a backup is made of; `None`: there are no files.
+    pub(crate) backup: Option<Source>,
 }
 
 /// Remembers, for the next opening, that the rows cannot be believed.
@@ -103,6 +106,7 @@ impl Engine {
             Arc::clone(&parts.keys),
             disk,
             parts.leave,
+            parts.backup,
             &folded,
         ));
         let committer = Committer {

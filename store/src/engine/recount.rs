@@ -120,6 +120,7 @@ mod tests {
 
     fn parts(kv: &MemKv, log: &MemLog, doubt: impl FnOnce() + Send + 'static) -> Parts {
         Parts {
+            backup: None,
             kv: Box::new(kv.clone()),
             log: Box::new(log.clone()),
             records: Arc::new(log.clone()),

@@ -3,6 +3,7 @@
 use super::committer::Folded;
 use super::port::{Records, Sealer};
 use super::queue::Queue;
+use crate::backup::Source;
 use crate::error::StoreError;
 use crate::kv::Kv;
 use crate::metrics::observe;
@@ -76,6 +77,8 @@ pub(super) struct Shared {
     disk: Disk,
     /// What must happen last on a clean close.
     leave: Mutex<Option<Leave>>,
+    /// What a backup is made of.
+    pub(super) backup: Option<Source>,
     /// Whether rows are read on threads of their own (they may wait for a disk).
     pub(super) reads_block: bool,
 }
@@ -141,6 +144,7 @@ impl Shared {
         keys: Arc<dyn Sealer>,
         disk: Disk,
         leave: Option<Leave>,
+        backup: Option<Source>,
         folded: &Folded,
     ) -> Self {
         let reads_block = disk.dir.is_some();
@@ -156,6 +160,7 @@ impl Shared {
             counters: RwLock::new(folded.counters.clone()),
             disk,
             leave: Mutex::new(leave),
+            backup,
             reads_block,
         };
         shared.disk.look();

@@ -8,6 +8,7 @@ use crate::api::{
     APPLY_STEPS_MAX, Accepted, Administer, Applied, Apply, AuditEntry, DueEffect, DueTimer,
     EffectStatus, Fate, Fut, Inbound, Settle, Settled, Snapshot, Store,
 };
+use crate::backup::Manifest;
 use crate::error::StoreError;
 use crate::query::{
     AuditQuery, Explained, InputQuery, InputView, JournalAudit, LedgerLine, LedgerQuery,
@@ -22,6 +23,7 @@ use bursar_domain::link::{LinkKey, LinkTarget};
 use bursar_domain::money::Currency;
 use bursar_domain::rows::{RowKind, Subject};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use tokio::sync::watch;
 
 /// Largest body, and most bytes of one commit: well under the journal's largest group.
@@ -349,6 +351,17 @@ impl Store for Engine {
     }
     fn probe(&self) -> Fut<'_, ()> {
         Box::pin(self.done(Commit::Probe))
+    }
+    fn backup(&self, to: PathBuf) -> Fut<'_, Manifest> {
+        Box::pin(async move {
+            self.shared.fence().await?;
+            let Some(source) = self.shared.backup.clone() else {
+                return Err(StoreError::Invalid("this store has no files".to_owned()));
+            };
+            // What fails here failed in reading or at `to`: the store itself goes on.
+            let task = tokio::task::spawn_blocking(move || source.write(&to));
+            task.await.unwrap_or(Err(StoreError::Closed))
+        })
     }
     fn commits(&self) -> watch::Receiver<u64> {
         self.shared.readable.subscribe()

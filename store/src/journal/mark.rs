@@ -80,6 +80,12 @@ impl Mark {
     }
 }
 
+/// The whole file with the same mark in both slots.
+pub(super) fn file_of(mark: Mark) -> Vec<u8> {
+    let slot = mark.encode();
+    [&slot[..], &[0; SLOT_EVERY - SLOT_BYTES], &slot].concat()
+}
+
 /// A mark as found on disk.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -158,14 +164,7 @@ impl MarkFile {
     /// Creates the file with the same mark in both slots, durable.
     pub(super) fn create(vfs: &dyn Vfs, dir: &Path, mark: Mark) -> Result<Self, JournalError> {
         let path = dir.join(MARK_FILE);
-        let slot = mark.encode();
-        vfs::replace(
-            vfs,
-            dir,
-            MARK_FILE,
-            &[&slot[..], &[0; SLOT_EVERY - SLOT_BYTES], &slot].concat(),
-        )
-        .map_err(io_error("creating", &path))?;
+        vfs::replace(vfs, dir, MARK_FILE, &file_of(mark)).map_err(io_error("creating", &path))?;
         let file = vfs
             .open(&path, Access::Write)
             .map_err(io_error("opening", &path))?;

@@ -61,6 +61,7 @@ use std::path::Path;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
 mod checkpoint;
+pub(crate) mod cut;
 mod damage;
 mod format;
 mod lock;

@@ -20,7 +20,7 @@ use crate::journal::{
 };
 use crate::vfs::{self, Access, TEMPORARY, Vfs, VfsFile};
 
-pub(super) const NAMES: [&str; 2] = ["keys.a", "keys.b"];
+pub(crate) const NAMES: [&str; 2] = ["keys.a", "keys.b"];
 const MAGIC: &[u8; 8] = b"BURSARKV";
 const HEADER_BYTES: usize = 64;
 const ENTRY_HEADER_BYTES: usize = 8;
@@ -297,6 +297,11 @@ impl KeyFiles {
             poison: None,
         };
         Ok((files, good.entries, report))
+    }
+
+    /// The beginning of a file of this generation.
+    pub(super) fn header(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(encode_header(self.installation, self.generation).to_vec())
     }
 
     pub(super) fn check_poison(&self) -> Result<(), JournalError> {

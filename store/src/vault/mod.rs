@@ -54,6 +54,7 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use files::NAMES as KEY_FILES;
 pub use files::SUBJECT_BYTES_MAX;
 use files::{Entry, KeyFiles};
 pub use seal::{PLAIN_BYTES_MAX, UnsealError};
@@ -255,6 +256,14 @@ impl Vault {
         }
         files.rewrite(|bytes| self.read().encode(bytes))?;
         Ok(count)
+    }
+
+    /// Gives a whole key file: every key there is now, as either copy holds it.
+    pub(crate) fn file(&self) -> Zeroizing<Vec<u8>> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = files.header();
+        self.read().encode(&mut bytes);
+        bytes
     }
 
     /// Tells whether a key of this subject was ever erased.
