@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use crate::bench::BenchArgs;
 use crate::commands::{
     admin::AdminArgs, backup::BackupArgs, backup::RestoreArgs, demo::DemoArgs, doctor::DoctorArgs,
-    explain::ExplainArgs, reconcile::ReconcileArgs, replay::ReplayArgs, sandbox::SandboxArgs,
-    tail::EventsArgs, trigger::TriggerArgs, verify::VerifyArgs,
+    explain::ExplainArgs, export::ExportArgs, reconcile::ReconcileArgs, replay::ReplayArgs,
+    sandbox::SandboxArgs, tail::EventsArgs, trigger::TriggerArgs, verify::VerifyArgs,
 };
 use bursar_config::{LoadArgs, Override};
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -78,6 +78,8 @@ pub enum Command {
     Backup(BackupArgs),
     /// Make a store of a backup.
     Restore(RestoreArgs),
+    /// Print ledger, payments, subscriptions or the audit trail, for accounting.
+    Export(ExportArgs),
     /// Manage tenants and keys.
     Admin(AdminArgs),
     /// Send a signed example event to a running server.

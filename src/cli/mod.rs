@@ -68,6 +68,7 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Explain(args) => commands::explain::run(&args, &global, &mut out),
         Command::Replay(args) => commands::replay::run(&args, &global, &mut out),
         Command::Reconcile(args) => commands::reconcile::run(&args, &global, &mut out),
+        Command::Export(args) => commands::export::run(&args, &global, &mut out),
         Command::Backup(args) => commands::backup::run_backup(&args, &global, &mut out),
         Command::Restore(args) => commands::backup::run_restore(&args, &global, &mut out),
         Command::Verify(args) => commands::verify::run(&args, &global, &mut out),

@@ -6,6 +6,7 @@ pub mod backup;
 pub mod demo;
 pub mod doctor;
 pub mod explain;
+pub mod export;
 pub mod reach;
 pub mod reconcile;
 pub mod replay;
