@@ -2,9 +2,13 @@
 //!
 //! Invariants: a lane that is not named here settles its effects as skipped, and says so.
 
+use crate::notifications::Notifications;
+use crate::notifications::announce::Announcer;
 use bursar_actors::clock::Clock;
 use bursar_actors::outbound::Performers;
+use bursar_actors::ports::Performer;
 use bursar_config::Config;
+use bursar_domain::decision::Lane;
 use bursar_store::api::Store;
 use std::sync::Arc;
 
@@ -13,6 +17,8 @@ pub fn performers(
     _config: &Config,
     _store: &Arc<dyn Store>,
     _clock: &Arc<dyn Clock>,
+    notifications: &Arc<Notifications>,
 ) -> Performers {
-    Performers::new()
+    let announcer: Arc<dyn Performer> = Arc::new(Announcer(Arc::clone(notifications)));
+    Performers::from([(Lane::Notify, announcer)])
 }

@@ -245,14 +245,13 @@ pub const KEYS: &[Key] = &[
     text("mail.brand_name", "BRAND_NAME").waits(),
     text("mail.support_email", "SUPPORT_EMAIL").waits(),
     // What the product's own application is told.
-    text("outbound.url", "OUTBOUND_WEBHOOK_URL").waits(),
-    secret("outbound.secret", "OUTBOUND_WEBHOOK_SECRET").waits(),
+    text("outbound.url", "OUTBOUND_WEBHOOK_URL"),
+    secret("outbound.secret", "OUTBOUND_WEBHOOK_SECRET"),
     switch(
         "outbound.allow_private",
         "BURSAR_OUTBOUND_ALLOW_PRIVATE",
         "false",
-    )
-    .waits(),
+    ),
 ];
 
 /// The variable that names the configuration file when `--config` does not.

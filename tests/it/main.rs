@@ -11,6 +11,7 @@ mod erasure;
 mod filters;
 mod foreign;
 mod framing;
+mod notifications;
 mod orders;
 mod outward;
 mod reconcile;
