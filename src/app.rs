@@ -18,6 +18,7 @@ use crate::http::limits::Limits as HttpLimits;
 use crate::http::return_urls::ReturnUrls;
 use crate::http::router::Router;
 use crate::http::server::{ControlSocket, Peer, Server};
+use crate::notifications::{Notifications, OpenError};
 use crate::performers::{Parts, performers};
 use crate::stripe::read::ReadClient;
 use crate::stripe::signature::SecretSet;
@@ -148,6 +149,14 @@ impl App {
         let write = WriteClient::new(&base, &api.api_key, &api.api_version).map_err(no_client)?;
         let (read, write): (Arc<dyn StripeRead>, Arc<dyn StripeWrite>) =
             (Arc::new(read), Arc::new(write));
+        let opening = Notifications::open(Arc::clone(&store), Arc::clone(&clock), &config.outbound);
+        let notifications = opening.await.map_err(|error| match error {
+            OpenError::Store(error) => AppError::Store(error),
+            OpenError::Client(error) => AppError::Setup {
+                what: "cannot set up the HTTP client for notifications",
+                source: std::io::Error::other(error),
+            },
+        })?;
         let deps = Deps {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
@@ -169,6 +178,7 @@ impl App {
                 config,
                 store: &store,
                 clock: &clock,
+                notifications: &notifications,
             })
             .map_err(no_client)?,
         };
@@ -202,6 +212,7 @@ impl App {
             health: Arc::new(EdgeHealth::new(tree.health(), tree.circuits())),
             stripe: Arc::new(EdgeStripe::new(tree.gate(), Arc::clone(&read), write)),
             reconciler: tree.reconciler(),
+            notifications: Arc::clone(&notifications),
         };
         let edge = Arc::new(Edge::new(
             ports,
@@ -211,6 +222,9 @@ impl App {
         tokio::spawn(forget_hourly(Arc::downgrade(&edge)));
         let router = Arc::new(Router::new(Arc::clone(&edge)));
         let (stop, gate) = (watch::Sender::new(false), tree.gate());
+        let delivering = background
+            .handle()
+            .spawn(notifications.run(stop.subscribe()));
         Ok(Self {
             tree,
             background,
@@ -219,7 +233,7 @@ impl App {
             stripe: Arc::new(GatedRead::new(read, gate, Lane::StripeBackground)),
             http_limits,
             stop,
-            listeners: Vec::new(),
+            listeners: vec![delivering],
             opened,
             settings,
         })

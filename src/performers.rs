@@ -2,6 +2,8 @@
 //!
 //! Invariants: a lane that is not named here settles its effects as skipped, and says so.
 
+use crate::notifications::Notifications;
+use crate::notifications::announce::Announcer;
 use bursar_actors::clock::Clock;
 use bursar_actors::outbound::Performers;
 use bursar_actors::ports::Performer;
@@ -18,11 +20,14 @@ pub struct Parts<'a> {
     pub store: &'a Arc<dyn Store>,
     /// The time.
     pub clock: &'a Arc<dyn Clock>,
+    /// What applications are told.
+    pub notifications: &'a Arc<Notifications>,
 }
 
 /// The performers of a configured service. # Errors: a client cannot be set up.
 pub fn performers(parts: &Parts<'_>) -> Result<Performers, reqwest::Error> {
-    let mut performers = Performers::new();
+    let announcer: Arc<dyn Performer> = Arc::new(Announcer(Arc::clone(parts.notifications)));
+    let mut performers = Performers::from([(Lane::Notify, announcer)]);
     if let Some(identity) = identity(parts)? {
         performers.insert(Lane::Identity, identity);
     }

@@ -15,6 +15,10 @@ use tokio::time::Instant;
 pub trait Clock: Send + Sync + 'static {
     /// Wall time.
     fn now(&self) -> Timestamp;
+    /// What clocks elsewhere show: the time given to others to hold against their own.
+    fn outside(&self) -> Timestamp {
+        self.now()
+    }
     /// Time since some fixed moment before the tree started; never goes back.
     fn uptime(&self) -> Duration;
 }

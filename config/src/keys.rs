@@ -257,14 +257,13 @@ pub const KEYS: &[Key] = &[
     secret("identity.aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
     secret("identity.aws_session_token", "AWS_SESSION_TOKEN"),
     // What the product's own application is told.
-    text("outbound.url", "OUTBOUND_WEBHOOK_URL").waits(),
-    secret("outbound.secret", "OUTBOUND_WEBHOOK_SECRET").waits(),
+    text("outbound.url", "OUTBOUND_WEBHOOK_URL"),
+    secret("outbound.secret", "OUTBOUND_WEBHOOK_SECRET"),
     switch(
         "outbound.allow_private",
         "BURSAR_OUTBOUND_ALLOW_PRIVATE",
         "false",
-    )
-    .waits(),
+    ),
 ];
 
 /// The variable that names the configuration file when `--config` does not.

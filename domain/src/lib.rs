@@ -25,6 +25,7 @@ pub mod message;
 pub mod money;
 #[doc(hidden)]
 pub mod mutants;
+pub mod notification;
 mod ownership;
 mod pairs;
 mod payment;

@@ -11,6 +11,7 @@ use crate::http::idempotency::Running;
 use crate::http::limits::Limits;
 use crate::http::return_urls::ReturnUrls;
 use crate::http::server::{BoxFuture, Peer};
+use crate::notifications::Notifications;
 use crate::stripe::signature::{Refusal, SecretSet};
 use bursar_actors::clock::Clock;
 use bursar_actors::ports::{CallEnd, ReadAnswer, ReadError};
@@ -161,6 +162,8 @@ pub struct Edge {
     pub commands: Slots,
     /// Who compares with Stripe.
     pub reconciler: Reconciler,
+    /// What applications are told.
+    pub notifications: Arc<Notifications>,
     /// Configuration.
     pub settings: EdgeSettings,
     secrets: RwLock<Arc<SecretSet>>,
@@ -205,6 +208,8 @@ pub struct Ports {
     pub stripe: Arc<dyn Stripe>,
     /// Who compares with Stripe.
     pub reconciler: Reconciler,
+    /// What applications are told.
+    pub notifications: Arc<Notifications>,
 }
 
 impl Edge {
@@ -218,6 +223,7 @@ impl Edge {
             stripe: ports.stripe,
             commands: Slots::default(),
             reconciler: ports.reconciler,
+            notifications: ports.notifications,
             secrets: RwLock::new(Arc::new(secrets)),
             cursors: CursorKey::derive(&settings.admin),
             running: Running::default(),

@@ -27,6 +27,7 @@ pub mod history;
 pub mod idempotency;
 pub mod limits;
 pub mod line_items;
+pub mod notifications;
 pub mod openapi;
 pub mod operators;
 pub mod order;

@@ -145,6 +145,7 @@ pub fn every_catalogue() -> impl Iterator<Item = &'static Metric> {
         .chain(bursar_actors::metrics::CATALOGUE)
         .chain(bursar_actors::metrics::commands::CATALOGUE)
         .chain(bursar_actors::metrics::stripe::CATALOGUE)
+        .chain(crate::notifications::catalogue::CATALOGUE)
         .chain(CATALOGUE)
 }
 

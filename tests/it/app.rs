@@ -7,6 +7,7 @@ use bursar::http::limits::Limits;
 use bursar::http::return_urls::ReturnUrls;
 use bursar::http::router::Router;
 use bursar::http::server::{BoxFuture, Peer, Server};
+use bursar::notifications::Notifications;
 use bursar::stripe::signature::{Refusal, SecretSet, sign};
 use bursar_actors::clock::{Clock, TestClock};
 use bursar_actors::core_reducer::CoreReducer;
@@ -225,6 +226,16 @@ impl App {
                 Arc::clone(&stripe) as Arc<dyn StripeWrite>,
             )),
             reconciler: tree.reconciler(),
+            notifications: Notifications::open(
+                Arc::clone(&store),
+                Arc::clone(&clock) as Arc<dyn Clock>,
+                &bursar_config::Outbound {
+                    endpoint: None,
+                    allow_private: false,
+                },
+            )
+            .await
+            .unwrap(),
         };
         let here = vec![bursar_config::Cidr::parse("127.0.0.0/8").unwrap()];
         let edge_settings = EdgeSettings {

@@ -14,6 +14,7 @@ mod erasure;
 mod filters;
 mod foreign;
 mod framing;
+mod notifications;
 mod orders;
 mod outward;
 mod reconcile;

@@ -352,7 +352,7 @@ impl Reducer for CommandState {
         &self,
         old: &Self,
         key: &AggregateKey,
-        _: &Cause,
+        cause: &Cause,
         ctx: &Ctx<'_>,
     ) -> Vec<EffectIntent> {
         let id = id_of(key);
@@ -378,6 +378,7 @@ impl Reducer for CommandState {
             effects.push(reread.intent(key, "refresh", ctx.now, None));
         }
         effects.extend(self.alerts(old, key, order, ctx.now));
+        effects.extend(self.notification(old, key, order, cause, ctx.now));
         effects
     }
 }

@@ -1,14 +1,14 @@
 //! What a command shows: its row, whom it tells, which look is due, whom it alarms.
 
 use super::{
-    CommandOrder, CommandState, End, LOOKS_APART_MS, LOOKS_MAX, LOOKS_MS, Told, id_of, proof,
-    subject,
+    CommandKind, CommandOrder, CommandState, End, LOOKS_APART_MS, LOOKS_MAX, LOOKS_MS, Told, id_of,
+    proof, subject,
 };
 use crate::aggregate::AggregateKey;
 use crate::decision::EffectIntent;
-use crate::effect::{Alert, Effect};
+use crate::effect::{Alert, Effect, Notify};
 use crate::ids::{CommandId, CustomerId, Scope, Timestamp};
-use crate::message::Message;
+use crate::message::{Cause, Message};
 use crate::project::Projection;
 use crate::reread::{Reread, RereadTarget, escaped};
 use crate::rows::{Personal, Row, RowKind};
@@ -123,6 +123,35 @@ impl CommandState {
         let after = looking.after.as_deref().unwrap_or_default();
         let name = format!("look:{}.{}.{after}", self.generation, looking.look);
         Some(reread.intent(key, &name, looking.last_try_at.plus_ms(after_ms), None))
+    }
+
+    /// Applications are told how it ended; not of what nobody ordered, a customer kept in step.
+    pub(super) fn notification(
+        &self,
+        old: &Self,
+        key: &AggregateKey,
+        order: &CommandOrder,
+        cause: &Cause,
+        now: Timestamp,
+    ) -> Option<EffectIntent> {
+        let status = self.status();
+        if status == old.status() || order.kind == CommandKind::CustomerSync {
+            return None;
+        }
+        // Given up and ordered again it may fail again: each time is a fact.
+        let fact = match status {
+            "succeeded" => "succeeded".to_owned(),
+            "failed" => format!("failed:{}.{}", self.generation, self.round),
+            _ => return None,
+        };
+        let row = self.row(id_of(key), order);
+        let notify = Effect::Notify(Notify {
+            kind: format!("command.{status}"),
+            tenant: order.tenant.clone(),
+            object: serde_json::from_slice(&row.value).unwrap_or_default(),
+            cause: cause.clone(),
+        });
+        Some(notify.intent(key, &fact, now, None))
     }
 
     pub(super) fn alerts(

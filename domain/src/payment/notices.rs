@@ -67,6 +67,7 @@ impl Notices<'_> {
         let (own, others) = (&self.state.payment, &other.payment);
         let same_tenant = self.state.owner.tenant == other.owner.tenant;
         self.of_payment();
+        self.of_reversals();
         for (id, refund) in &own.refunds {
             if !same_tenant || others.refunds.get(id) != Some(refund) {
                 self.of_refund(refund);
@@ -147,6 +148,24 @@ impl Notices<'_> {
                 self.notify("payment.failed", &format!("{}:{attempt}", self.id), row);
             }
             _ => {}
+        }
+    }
+
+    /// Credits taken back: each new total is a fact.
+    fn of_reversals(&mut self) {
+        for (session, row) in self.frame.reversals_by_session() {
+            let Some((tenant, amount)) = row.tenant.clone().zip(reversed(&row)) else {
+                continue;
+            };
+            let business_key = format!("{session}:{amount}");
+            self.add("notify.credits.reversed", &business_key, |notices| {
+                Effect::Notify(Notify {
+                    kind: "credits.reversed".to_owned(),
+                    tenant,
+                    object: serde_json::from_slice(&row.value).unwrap_or_default(),
+                    cause: notices.cause.clone(),
+                })
+            });
         }
     }
 
@@ -276,4 +295,10 @@ impl Notices<'_> {
             self.reread(target, &format!("missing:{question}"));
         }
     }
+}
+
+/// How many credits the row of a reversal takes back.
+fn reversed(row: &Row) -> Option<i64> {
+    let value: serde_json::Value = serde_json::from_slice(&row.value).ok()?;
+    value["amount"].as_i64()
 }

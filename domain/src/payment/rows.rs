@@ -7,7 +7,7 @@
 use super::PaymentState;
 use super::dispute::Dispute;
 use super::refund::Refund;
-use crate::ids::{PaymentId, Scope, Timestamp};
+use crate::ids::{PaymentId, Scope, SessionId, Timestamp};
 use crate::rows::{Row, RowKind};
 use serde_json::{Map, Value, json};
 
@@ -28,7 +28,8 @@ pub(super) fn rows(state: &PaymentState, scope: &Scope, id: &PaymentId) -> Vec<R
     }
     rows.extend(payment.refunds.values().map(|refund| frame.refund(refund)));
     rows.extend(payment.disputes.values().map(|one| frame.dispute(one)));
-    rows.extend(frame.reversals());
+    let reversals = frame.reversals_by_session().into_iter();
+    rows.extend(reversals.map(|(_, row)| row));
     rows
 }
 
@@ -150,7 +151,7 @@ impl Frame<'_> {
     }
 
     /// One line per grant of which something was taken back; the grant's own line is the session's.
-    fn reversals(&self) -> Vec<Row> {
+    pub(super) fn reversals_by_session(&self) -> Vec<(SessionId, Row)> {
         let payment = &self.state.payment;
         let mut rows = Vec::new();
         for (session, grant) in &payment.grants {
@@ -172,7 +173,7 @@ impl Frame<'_> {
             let mut row = self.row(RowKind::CreditEntry, &id, "reversal", created_at, own);
             row.tenant = grant.tenant.clone().or(row.tenant);
             row.scope = Scope::PLATFORM;
-            rows.push(row);
+            rows.push((session.clone(), row));
         }
         rows
     }

@@ -28,6 +28,9 @@ impl Clock for DemoClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.wall.now_unix_ms())
     }
+    fn outside(&self) -> Timestamp {
+        self.machine.now()
+    }
     fn uptime(&self) -> Duration {
         self.machine.uptime()
     }

@@ -9,6 +9,7 @@
 
 mod clock;
 mod play;
+mod receiver;
 mod story;
 mod table;
 mod world;
@@ -19,10 +20,11 @@ use crate::cli::{CliError, Exit, GlobalArgs};
 use crate::http::server::asked_to_stop;
 use crate::telemetry::log;
 use bursar_config::{
-    Config, DemoArgs as ConfigArgs, Env, Log, LogFormat, ProcessEnv, refuse_live_key,
+    BaseUrl, Config, DemoArgs as ConfigArgs, Env, Log, LogFormat, ProcessEnv, refuse_live_key,
 };
 use bursar_sandbox::{Sandbox, SandboxConfig, SeedPlan, SharedClock};
 use clock::DemoClock;
+use receiver::Receiver;
 use secrecy::ExposeSecret;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -86,7 +88,8 @@ async fn demo(args: &DemoArgs) -> Result<Exit, CliError> {
         .unwrap_or_else(|| temporary.path().join("data"));
     let shared = SharedClock::new();
     let sandbox = start_sandbox(args, &shared).await?;
-    let config = configuration(args, &sandbox, data_dir)?;
+    let receiver = Receiver::start().await?;
+    let config = configuration(args, &sandbox, &receiver, data_dir)?;
     let mut app = App::start(&config, Arc::new(DemoClock::new(shared)))
         .await
         .map_err(explain_start)?;
@@ -104,7 +107,7 @@ async fn demo(args: &DemoArgs) -> Result<Exit, CliError> {
         .set_webhook(Some(webhook_url), secrets.collect());
     let base_url = format!("http://{}", addresses.public);
     app.watch_endpoints(base_url, config.stripe.api_version.clone());
-    print_banner(args, &config, &sandbox, addresses)?;
+    print_banner(args, &config, &sandbox, &receiver, addresses)?;
 
     let access = Access {
         bursar: format!("http://{}", addresses.public),
@@ -112,11 +115,12 @@ async fn demo(args: &DemoArgs) -> Result<Exit, CliError> {
         sandbox: sandbox.base_url().to_owned(),
     };
     let world = World::new(access).map_err(|failure| CliError::new(Exit::Internal, failure.0))?;
-    let results = play::play(world, &sandbox.control()).await?;
+    let results = play::play(world, &sandbox.control(), &receiver).await?;
     let good = results.iter().all(|result| result.wrong.is_empty());
     print(&table::render(&results))?;
     if !args.once {
         print_stay(&config, addresses)?;
+        receiver.print_at_once();
         asked_to_stop().await?;
     }
     app.drain(DRAIN).await;
@@ -154,6 +158,7 @@ fn given_or_free(given: Option<SocketAddr>, usual: u16) -> SocketAddr {
 fn configuration(
     args: &DemoArgs,
     sandbox: &Sandbox,
+    receiver: &Receiver,
     data_dir: PathBuf,
 ) -> Result<Config, CliError> {
     let config_args = ConfigArgs {
@@ -163,7 +168,11 @@ fn configuration(
         stripe_api_base: sandbox.base_url().to_owned(),
         plans_toml: Some(plans(sandbox)),
     };
-    Ok(Config::for_demo(&config_args)?)
+    let mut config = Config::for_demo(&config_args)?;
+    let url = BaseUrl::parse(&receiver.url());
+    let url = url.map_err(|error| CliError::new(Exit::Internal, error))?;
+    config.outbound.endpoint = Some((url, receiver.secret.clone().into()));
+    Ok(config)
 }
 
 /// The catalogue of the demo, on the prices the sandbox was seeded with.
@@ -194,6 +203,7 @@ fn print_banner(
     args: &DemoArgs,
     config: &Config,
     sandbox: &Sandbox,
+    receiver: &Receiver,
     addresses: Addresses,
 ) -> std::io::Result<()> {
     let data = match &args.data_dir {
@@ -206,6 +216,7 @@ fn print_banner(
          \x20 API           http://{}/docs\n\
          \x20 operator key  {}      (this run only)\n\
          \x20 sandbox       {}      any sk_test_ key\n\
+         \x20 your app      {}      hears what changed (<--)\n\
          \x20 metrics       http://{}/metrics\n\
          \x20 data          {data}\n\n",
         env!("CARGO_PKG_VERSION"),
@@ -213,6 +224,7 @@ fn print_banner(
         addresses.public,
         config.access.admin_key.expose_secret(),
         sandbox.base_url(),
+        receiver.url(),
         addresses.metrics,
     ))
 }

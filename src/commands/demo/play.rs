@@ -1,5 +1,6 @@
 //! Plays the story: act, let the webhooks settle, print what was ordered and what Bursar made of each webhook, compare.
 
+use super::receiver::Receiver;
 use super::story::STORY;
 use super::table::StepResult;
 use super::world::{Failure, World};
@@ -7,7 +8,7 @@ use bursar_sandbox::{Control, Delivery};
 use serde_json::Value;
 use std::io::Write;
 use std::time::{Duration, Instant};
-use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast;
 
 /// How long the webhooks of one step may take.
 const SETTLE_WAIT: Duration = Duration::from_secs(30);
@@ -28,9 +29,14 @@ const ABOUT_TENANT: [&str; 6] = [
 ///
 /// # Errors
 /// The output cannot be written.
-pub(super) async fn play(mut world: World, control: &Control) -> std::io::Result<Vec<StepResult>> {
+pub(super) async fn play(
+    mut world: World,
+    control: &Control,
+    receiver: &Receiver,
+) -> std::io::Result<Vec<StepResult>> {
     let mut results = Vec::new();
     let mut arrows = control.subscribe();
+    let mut told = Told::default();
     let opened = world
         .post(
             "/api/v1/tenants",
@@ -61,6 +67,10 @@ pub(super) async fn play(mut world: World, control: &Control) -> std::io::Result
         if wrong.is_empty() {
             wrong = world.await_expected(&(step.expect)(&world)).await;
         }
+        wrong.extend(told.settle(&world, receiver).await);
+        for line in receiver.take_lines() {
+            writeln!(std::io::stdout(), "{line}")?;
+        }
         for text in &wrong {
             writeln!(std::io::stdout(), "    WRONG: {text}")?;
         }
@@ -79,7 +89,7 @@ pub(super) async fn play(mut world: World, control: &Control) -> std::io::Result
 async fn settle(
     world: &World,
     control: &Control,
-    arrows: &mut Receiver<Delivery>,
+    arrows: &mut broadcast::Receiver<Delivery>,
 ) -> Vec<Delivery> {
     let started = Instant::now();
     let mut delivered = Vec::new();
@@ -97,6 +107,46 @@ async fn settle(
         tokio::time::sleep(LOOK_EVERY).await;
     }
     delivered
+}
+
+/// How far the feed was read, to know what the product's application should have been told.
+#[derive(Default)]
+struct Told {
+    after: String,
+    count: usize,
+}
+
+impl Told {
+    /// Waits until the application was told all there is; says what it could not verify, or did not get.
+    async fn settle(&mut self, world: &World, receiver: &Receiver) -> Vec<String> {
+        let started = Instant::now();
+        while !self.is_over(world, receiver).await {
+            if started.elapsed() > SETTLE_WAIT {
+                return vec!["not every notification arrived".to_owned()];
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        match receiver.wrong() {
+            0 => Vec::new(),
+            wrong => vec![format!("{wrong} notifications are not genuine")],
+        }
+    }
+
+    async fn is_over(&mut self, world: &World, receiver: &Receiver) -> bool {
+        let waiting = "/api/v1/outbox?status=pending&lane=notify&limit=1";
+        let waiting = world.bursar(waiting).await;
+        let path = format!("/api/v1/notifications?limit=100{}", self.after);
+        let Ok(page) = world.bursar(&path).await else {
+            return false;
+        };
+        self.count += page["data"].as_array().map_or(0, Vec::len);
+        if let Some(next) = page["nextCursor"].as_str() {
+            self.after = format!("&after={next}");
+        }
+        page["hasMore"] == false
+            && waiting.is_ok_and(|page| page["data"].as_array().is_some_and(Vec::is_empty))
+            && receiver.genuine() >= self.count
+    }
 }
 
 /// `--> type  event  [200]  what it changed`.

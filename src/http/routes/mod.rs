@@ -7,6 +7,7 @@ mod audits;
 mod billing;
 mod connect;
 mod money;
+mod notifications;
 mod operators;
 mod orders;
 mod subscriptions;
@@ -169,6 +170,7 @@ pub fn every_route() -> impl Iterator<Item = &'static Route> {
         .chain(subscriptions::ROWS)
         .chain(operators::ROWS)
         .chain(audits::ROWS)
+        .chain(notifications::ROWS)
 }
 
 /// Every path with its row: aliases too, and Stripe's with a trailing slash, which people enter in
@@ -191,7 +193,14 @@ pub fn every_path() -> impl Iterator<Item = (&'static str, &'static Route)> {
 
 /// The table's own text of a parameter's name.
 pub fn param_name(name: &str) -> &'static str {
-    const NAMES: [&str; 5] = ["id", "tenantId", "invoiceId", "feature", "name"];
+    const NAMES: [&str; 6] = [
+        "id",
+        "tenantId",
+        "invoiceId",
+        "feature",
+        "name",
+        "deliveryId",
+    ];
     NAMES.into_iter().find(|known| *known == name).unwrap_or("")
 }
 

@@ -77,6 +77,7 @@ impl Field {
     }
 }
 
+mod notifications;
 mod objects;
 mod operations;
 mod orders;
@@ -112,5 +113,6 @@ pub fn every_schema() -> impl Iterator<Item = &'static Schema> {
     objects::SCHEMAS
         .iter()
         .chain(operations::SCHEMAS)
+        .chain(notifications::SCHEMAS)
         .chain(orders)
 }

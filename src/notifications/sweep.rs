@@ -1,0 +1,135 @@
+//! What is too old goes: the feed past 30 days or 100,000 lines, and what hangs on it.
+//!
+//! Invariants: oldest first, in small commits, so many a run at most; what is queued or given up of a line that went is
+//! dropped when it is met.
+
+use super::Notifications;
+use super::records::{
+    BODIES, FAILED, FEED, FeedEntry, NUMBERS, QUEUE, gone, number_key, queue_parts, read, sealed,
+};
+use bursar_domain::tenant::subject;
+use bursar_store::api::{Administer, Keep};
+use bursar_store::error::StoreError;
+
+/// Age of the oldest line.
+const AGE_MS_MAX: i64 = 30 * 86_400_000;
+/// Lines of the feed.
+const LINES_MAX: u64 = 100_000;
+/// Records of one read and commit.
+const PAGE: usize = 200;
+/// Pages of one run.
+const PAGES_MAX: usize = 500;
+
+impl Notifications {
+    /// One run.
+    pub(super) async fn sweep(&self) {
+        let swept = async {
+            self.sweep_feed().await?;
+            self.sweep_by_endpoint(QUEUE).await?;
+            self.sweep_by_endpoint(FAILED).await
+        };
+        if let Err(error) = swept.await {
+            tracing::warn!(%error, "old notifications could not be swept away");
+        }
+    }
+
+    async fn sweep_feed(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let keep_from = self.last_number().await?.saturating_sub(LINES_MAX);
+        for _ in 0..PAGES_MAX {
+            let page = self.store.kept_all(FEED, None, PAGE).await?;
+            let mut keeps: Vec<Keep> = Vec::new();
+            for (key, bytes) in &page {
+                let number: u64 = key.parse().unwrap_or(0);
+                let Some(entry) = read::<FeedEntry>(FEED, key, bytes) else {
+                    continue;
+                };
+                if number > keep_from && now.0.saturating_sub(entry.at.0) <= AGE_MS_MAX {
+                    break;
+                }
+                let body = gone(BODIES, number_key(number));
+                keeps.extend([
+                    gone(FEED, key.clone()),
+                    gone(NUMBERS, entry.id.clone()),
+                    sealed(body, subject(&entry.tenant)),
+                ]);
+            }
+            let is_last = keeps.len() < 3 * PAGE;
+            self.remove(keeps).await?;
+            if is_last {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what belongs to endpoints that are no more, or was given up and is out of the feed.
+    async fn sweep_by_endpoint(&self, space: &'static str) -> Result<(), StoreError> {
+        let oldest = self.store.kept_all(FEED, None, 1).await?;
+        let oldest: u64 = oldest
+            .first()
+            .and_then(|(key, _)| key.parse().ok())
+            .unwrap_or(0);
+        let mut cursor = None;
+        for _ in 0..PAGES_MAX {
+            let page = self.store.kept_all(space, cursor, PAGE).await?;
+            let mut keeps = Vec::new();
+            for (key, _) in &page {
+                let endpoint = key.split('/').next().unwrap_or_default();
+                let number = match queue_parts(key) {
+                    Some(_) => u64::MAX,
+                    None => key
+                        .rsplit('/')
+                        .next()
+                        .and_then(|part| part.parse().ok())
+                        .unwrap_or(0),
+                };
+                if self.registry.get(endpoint).is_none() || number < oldest {
+                    keeps.push(gone(space, key.clone()));
+                }
+            }
+            cursor = page.last().map(|(key, _)| key.clone());
+            self.remove(keeps).await?;
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what waits for an endpoint that was removed. # Errors: the store's.
+    pub async fn forget(&self, endpoint: &str) -> Result<(), StoreError> {
+        self.lines().forget(endpoint);
+        for space in [QUEUE, FAILED] {
+            let start = format!("{endpoint}/");
+            for _ in 0..PAGES_MAX {
+                let page = self
+                    .store
+                    .kept_all(space, Some(start.clone()), PAGE)
+                    .await?;
+                let own = page.iter().filter(|(key, _)| key.starts_with(&start));
+                let keeps: Vec<Keep> = own.map(|(key, _)| gone(space, key.clone())).collect();
+                let removed = keeps.len();
+                self.remove(keeps).await?;
+                if space == QUEUE {
+                    self.lines().dropped(removed);
+                }
+                if removed < PAGE {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, keeps: Vec<Keep>) -> Result<(), StoreError> {
+        if keeps.is_empty() {
+            return Ok(());
+        }
+        let write = Administer {
+            keeps,
+            ..Administer::default()
+        };
+        self.store.administer(write).await.map(drop)
+    }
+}

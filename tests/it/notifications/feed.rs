@@ -1,0 +1,149 @@
+//! The pull feed: order, cursors, long polls, erasure.
+
+use super::{announced, ask, buys, order, stage, until};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_feed_is_read_in_pages_and_filtered() {
+    let (stage, bursar) = stage().await;
+    for tenant in ["t0", "t1"] {
+        buys(&stage, &bursar, tenant, "hobby").await;
+    }
+    let feed = announced(&bursar).await;
+    let kinds: Vec<&str> = feed
+        .iter()
+        .map(|line| line["type"].as_str().unwrap())
+        .collect();
+    for kind in [
+        "tenant.created",
+        "tenant.activated",
+        "subscription.created",
+        "payment.succeeded",
+        "invoice.paid",
+    ] {
+        assert!(kinds.contains(&kind), "{kind} is not in {kinds:?}");
+    }
+    assert!(feed.iter().all(|line| {
+        let data = &line["data"];
+        data["tenantId"] == line["tenantId"]
+            && data["version"].as_u64() > Some(0)
+            && data["cause"]["eventId"].is_string()
+    }));
+    let (mut read, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = order(
+            &bursar,
+            &format!("GET /api/v1/notifications?limit=3{after}"),
+            Value::Null,
+        )
+        .await;
+        read.extend(page["data"].as_array().unwrap().iter().cloned());
+        after = format!("&after={}", page["nextCursor"].as_str().unwrap());
+        if page["hasMore"] == false {
+            break;
+        }
+    }
+    assert_eq!(read, feed);
+    let some = order(
+        &bursar,
+        "GET /api/v1/notifications?types=payment.*,tenant.created&tenantId=t1&limit=100",
+        Value::Null,
+    )
+    .await;
+    let some = some["data"].as_array().unwrap();
+    assert!(!some.is_empty() && some.iter().all(|line| line["tenantId"] == "t1"));
+    // From a notification's id on, with any filter; a cursor goes with its own.
+    let third = feed[2]["id"].as_str().unwrap();
+    let rest = order(
+        &bursar,
+        &format!("GET /api/v1/notifications?after={third}&limit=100"),
+        Value::Null,
+    )
+    .await;
+    assert_eq!(rest["data"].as_array().unwrap()[..], feed[3..]);
+    let (status, answer) = ask(
+        &bursar,
+        None,
+        None,
+        &format!("GET /api/v1/notifications?types=invoice.paid{after}"),
+        Value::Null,
+    )
+    .await;
+    assert_eq!(
+        (status, answer["code"].as_str()),
+        (400, Some("cursor_invalid"))
+    );
+    let (status, _) = ask(
+        &bursar,
+        None,
+        None,
+        "GET /api/v1/notifications?types=nonsense",
+        Value::Null,
+    )
+    .await;
+    assert_eq!(status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_hears_at_once() {
+    let (stage, bursar) = stage().await;
+    let empty = order(&bursar, "GET /api/v1/notifications", Value::Null).await;
+    assert_eq!(
+        (&empty["data"], &empty["hasMore"]),
+        (&json!([]), &json!(false))
+    );
+    let path = format!(
+        "GET /api/v1/notifications?waitSeconds=25&after={}",
+        empty["nextCursor"].as_str().unwrap()
+    );
+    let began = Instant::now();
+    let (page, ()) = tokio::join!(order(&bursar, &path, Value::Null), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stage.buys("t0", "hobby").await;
+    });
+    assert!(!page["data"].as_array().unwrap().is_empty());
+    let waited = began.elapsed();
+    assert!(
+        waited >= Duration::from_millis(300) && waited < Duration::from_secs(20),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_shows_the_tenant_as_the_event_made_it() {
+    let (stage, bursar) = stage().await;
+    buys(&stage, &bursar, "t0", "hobby").await;
+    stage.pass(32 * crate::stage::DAY).await;
+    let feed = announced(&bursar).await;
+    let renewed = feed
+        .iter()
+        .find(|line| line["type"] == "license.renewed")
+        .unwrap();
+    let (object, tenant) = (&renewed["data"]["object"], &renewed["data"]["tenant"]);
+    // The tenant heard of it before it was told of.
+    assert_eq!(
+        tenant["license"]["validUntil"], object["license"]["validUntil"],
+        "{renewed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_tenants_lines_stay_without_their_bodies() {
+    let (stage, bursar) = stage().await;
+    let body = json!({"tenantId": "t0", "name": "Ada", "email": "ada@example.com"});
+    order(&bursar, "POST /api/v1/tenants", body).await;
+    announced(&bursar).await;
+    let feed = order(&bursar, "GET /api/v1/notifications", Value::Null).await;
+    assert_eq!(
+        feed["data"][0]["data"]["tenant"]["email"],
+        "ada@example.com"
+    );
+    order(&bursar, "POST /api/v1/tenants/t0/erase", json!({})).await;
+    until("its bodies are gone", || async {
+        let feed = order(&bursar, "GET /api/v1/notifications", Value::Null).await;
+        feed["data"][0]["data"].is_null() && !feed.to_string().contains("ada@example.com")
+    })
+    .await;
+    drop(stage);
+}
