@@ -5,6 +5,10 @@
 //! join here: they become a [`Caller`] too, and nothing behind it changes.
 //! Source: contract §3, "Callers".
 
+mod reach;
+
+pub use reach::Reach;
+
 use crate::http::edge::Edge;
 use crate::http::problem::{Code, Problem};
 use crate::http::server::Peer;
@@ -93,32 +97,6 @@ impl Principal {
             Self::ServiceKey(id) => format!("service_key:{id}"),
             Self::ApiKey(id) => format!("api_key:{id}"),
             Self::User(id) => format!("user:{id}"),
-        }
-    }
-}
-
-/// Which tenants a request may see.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// Every tenant, and what belongs to none.
-    Installation,
-    /// One tenant.
-    Tenant(TenantId),
-}
-
-impl Reach {
-    /// Whether something of `tenant` may be seen.
-    pub fn covers(&self, tenant: Option<&TenantId>) -> bool {
-        match self {
-            Self::Installation => true,
-            Self::Tenant(own) => tenant == Some(own),
-        }
-    }
-    /// Text for cursors and fingerprints.
-    pub fn text(&self) -> &str {
-        match self {
-            Self::Installation => "*",
-            Self::Tenant(tenant) => tenant.as_str(),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::http::idempotency::Running;
 use crate::http::limits::Limits;
 use crate::http::return_urls::ReturnUrls;
 use crate::http::server::{BoxFuture, Peer};
+use crate::http::tenant_store::TenantStore;
 use crate::stripe::signature::{Refusal, SecretSet};
 use bursar_actors::clock::Clock;
 use bursar_actors::ports::{CallEnd, ReadAnswer, ReadError};
@@ -148,7 +149,7 @@ pub struct EdgeSettings {
 /// The edge.
 pub struct Edge {
     /// The store.
-    pub store: Arc<dyn Store>,
+    pub store: TenantStore,
     /// The way into it.
     pub intake: Arc<dyn Intake>,
     /// The time.
@@ -211,7 +212,7 @@ impl Edge {
     /// Puts an edge together.
     pub fn new(ports: Ports, settings: EdgeSettings, secrets: SecretSet) -> Self {
         Self {
-            store: ports.store,
+            store: TenantStore::new(ports.store),
             intake: ports.intake,
             clock: ports.clock,
             health: ports.health,

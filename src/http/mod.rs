@@ -41,6 +41,7 @@ pub mod routes;
 pub mod schemas;
 pub mod server;
 pub mod service_keys;
+pub mod tenant_store;
 pub mod tenants;
 pub mod texts;
 pub mod webhook;
