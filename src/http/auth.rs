@@ -9,7 +9,9 @@ mod reach;
 
 pub use reach::Reach;
 
+use crate::http::api_keys;
 use crate::http::edge::Edge;
+use crate::http::keys::Presented;
 use crate::http::problem::{Code, Problem};
 use crate::http::server::Peer;
 use crate::http::service_keys;
@@ -129,6 +131,10 @@ impl Caller {
     /// Whether the caller may do what takes this role in the tenant they are bound to.
     pub fn holds(&self, role: Role) -> bool {
         self.bound.as_ref().is_some_and(|bound| bound.role >= role)
+    }
+    /// Whether the caller is a person, by token or cookie.
+    pub const fn is_person(&self) -> bool {
+        matches!(self.principal, Principal::User(_))
     }
     /// Whether the caller is the operator.
     pub fn is_operator(&self) -> bool {
@@ -254,19 +260,29 @@ pub async fn authenticate(edge: &Edge, headers: &HeaderMap, peer: Peer) -> Resul
         attempt("operator", "accepted");
         return Ok(operator);
     }
-    match service_keys::find(edge, key).await? {
-        Some(caller) => {
-            edge.attempts.succeeded(key);
-            attempt("service_key", "accepted");
-            Ok(caller)
-        }
-        None => {
-            edge.attempts.failed(peer, key);
-            attempt("service_key", "refused");
-            let detail = "the key is unknown or revoked";
-            Err(Problem::new(Code::Unauthenticated, detail))
-        }
+    let (method, found) = key_holder(edge, key).await?;
+    let Some(caller) = found else {
+        edge.attempts.failed(peer, key);
+        attempt(method, "refused");
+        let detail = "the key is unknown, expired or revoked";
+        return Err(Problem::new(Code::Unauthenticated, detail));
+    };
+    edge.attempts.succeeded(key);
+    attempt(method, "accepted");
+    Ok(caller)
+}
+
+/// Who holds a key of ours, and what kind of key it is; a service key's where nobody does.
+async fn key_holder(edge: &Edge, key: &str) -> Result<(&'static str, Option<Caller>), Problem> {
+    let Some(presented) = Presented::parse(key) else {
+        return Ok(("service_key", None));
+    };
+    if let Some(caller) = service_keys::find(edge, presented).await? {
+        return Ok(("service_key", Some(caller)));
     }
+    let found = api_keys::find(edge, presented).await?;
+    let method = found.as_ref().map_or("service_key", |_| "api_key");
+    Ok((method, found))
 }
 
 fn attempt(method: &'static str, outcome: &'static str) {

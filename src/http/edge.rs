@@ -9,6 +9,7 @@ use crate::http::commands::Slots;
 use crate::http::cursor::CursorKey;
 use crate::http::idempotency::Running;
 use crate::http::limits::Limits;
+use crate::http::pace::Pace;
 use crate::http::return_urls::ReturnUrls;
 use crate::http::server::{BoxFuture, Peer};
 use crate::http::tenant_store::TenantStore;
@@ -171,6 +172,8 @@ pub struct Edge {
     pub running: Running,
     /// Wrong keys by address.
     pub attempts: Attempts,
+    /// How fast each caller orders.
+    pub pace: Pace,
     /// Memory for bodies.
     pub bodies: Budget,
     /// Places for long polls.
@@ -223,6 +226,10 @@ impl Edge {
             cursors: CursorKey::derive(&settings.admin),
             running: Running::default(),
             attempts: Attempts::new(&settings.limits),
+            pace: Pace::new(
+                settings.limits.orders_burst,
+                settings.limits.orders_per_second,
+            ),
             bodies: Budget::new(settings.limits.bodies_bytes_max),
             waiters: Budget::new(settings.limits.waiters_max),
             draining: watch::Sender::new(false),

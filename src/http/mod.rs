@@ -7,6 +7,7 @@
 //! Not here: what an event means (`bursar_domain`), who acts on it (`bursar_actors`).
 
 pub mod answer;
+pub mod api_keys;
 pub mod attempts;
 pub mod audits;
 pub mod auth;
@@ -25,11 +26,13 @@ pub mod fields;
 pub mod health;
 pub mod history;
 pub mod idempotency;
+pub mod keys;
 pub mod limits;
 pub mod line_items;
 pub mod openapi;
 pub mod operators;
 pub mod order;
+pub mod pace;
 pub mod problem;
 pub mod reads;
 pub mod reconcile;

@@ -50,10 +50,23 @@ pub enum Auth {
     /// The same, or a caller bound to one tenant (a person, an API key) with at least this role there. What they
     /// see and do is that tenant's.
     Tenant(&'static [Scope], Role),
+    /// The operator, or a person with at least this role in the tenant: no key makes or ends keys.
+    PersonOf(Role),
     /// A signed-in person, for what is theirs alone (their profile, their sessions).
     Person,
     /// The operator alone.
     Operator,
+}
+
+impl Auth {
+    /// Whether it takes a credential of ours.
+    pub const fn is_ours(self) -> bool {
+        !matches!(self, Self::Public | Self::Stripe)
+    }
+    /// Whether who calls acts in a tenant, or in all of them.
+    pub const fn is_of_tenants(self) -> bool {
+        !matches!(self, Self::Public | Self::Stripe | Self::Person)
+    }
 }
 
 /// What a field may hold.
@@ -174,7 +187,7 @@ pub struct Route {
 impl Route {
     /// Takes `Idempotency-Key`.
     pub fn is_idempotent(&self) -> bool {
-        self.verb == Verb::Post && !matches!(self.auth, Auth::Public | Auth::Stripe)
+        self.verb == Verb::Post && self.auth.is_ours()
     }
     /// Takes fields from a JSON body.
     pub fn takes_body(&self) -> bool {

@@ -160,7 +160,11 @@ impl Router {
         let peer = auth::behind_proxy(&parts.headers, peer, &self.edge.settings.trust_proxy);
         let (caller, selected) = match route.auth {
             Auth::Public | Auth::Stripe => (anonymous(), None),
-            Auth::Operator | Auth::Scopes(_) | Auth::Tenant(..) | Auth::Person => {
+            Auth::Operator
+            | Auth::Scopes(_)
+            | Auth::Tenant(..)
+            | Auth::PersonOf(_)
+            | Auth::Person => {
                 let caller = auth::authenticate(&self.edge, &parts.headers, peer).await?;
                 authorize(route, &caller)?;
                 let selected = match &caller.bound {
@@ -293,10 +297,11 @@ fn authorize(route: &Route, caller: &Caller) -> Result<(), Problem> {
             );
             (caller.may(scopes) || caller.holds(role), needed)
         }
-        Auth::Person => (
-            matches!(caller.principal, Principal::User(_)),
-            "a person's session".to_owned(),
+        Auth::PersonOf(role) => (
+            caller.is_operator() || (caller.is_person() && caller.holds(role)),
+            format!("a person with the role {} or above", role.as_str()),
         ),
+        Auth::Person => (caller.is_person(), "a person's session".to_owned()),
         Auth::Operator => (caller.is_operator(), "the operator's key".to_owned()),
         Auth::Public | Auth::Stripe => (true, String::new()),
     };
