@@ -33,6 +33,7 @@ pub mod openapi;
 pub mod operators;
 pub mod order;
 pub mod pace;
+pub mod people;
 pub mod problem;
 pub mod reads;
 pub mod reconcile;

@@ -6,7 +6,7 @@ use crate::http::answer::Answer;
 use crate::http::fields::rule;
 use crate::http::line_items::LINES_MAX;
 use crate::http::problem::{Code, FieldCode, Problem};
-use crate::http::route::{Auth, Call, Holds, Kind, Param, Route};
+use crate::http::route::{Auth, Call, Holds, Kind, Param, Route, Verb};
 use crate::http::routes::{every_route, params_of};
 use crate::http::schemas::{Field, Shape, every_schema};
 use crate::http::server::BoxFuture;
@@ -38,6 +38,12 @@ pub fn answers_of(route: &Route) -> Vec<Code> {
             Code::AddressNotAllowed,
             Code::RateLimited,
         ]);
+    }
+    if matches!(route.auth, Auth::Tenant(..) | Auth::PersonOf(_)) {
+        codes.extend([Code::TenantRequired, Code::NotFound]);
+    }
+    if route.auth.is_ours() && route.verb != Verb::Get {
+        codes.insert(Code::CsrfRefused);
     }
     if params_of(route.path).next().is_some() {
         codes.insert(Code::NotFound);

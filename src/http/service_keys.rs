@@ -47,11 +47,12 @@ pub async fn find(edge: &Edge, presented: Presented<'_>) -> Result<Option<Caller
         return Ok(None);
     };
     let fits = presented.fits(&record.secret_sha256);
-    Ok(fits.then(|| Caller {
+    let caller = Caller {
         principal: Principal::ServiceKey(id),
         scopes: record.scopes,
         bound: None,
-    }))
+    };
+    Ok(fits.then_some(caller))
 }
 
 fn audit(call: &Call, action: &str, id: &str, detail: String) -> AuditEntry {

@@ -215,10 +215,11 @@ mod tests {
 
     /// Who may ask the store itself, and why.
     const WHOLE: &[(&str, usize)] = &[
-        ("commands/mod.rs", 1), // its own order's end, by an id it drew
-        ("erase.rs", 1),        // tells a foreign customer from an absent one
-        ("route.rs", 1),        // `whole_store`: the operator
-        ("webhook.rs", 1),      // a delivery's first body
+        ("auth/authenticate.rs", 1), // memberships
+        ("commands/mod.rs", 1),      // its own order's end, by an id it drew
+        ("erase.rs", 1),             // tells a foreign customer from an absent one
+        ("route.rs", 1),             // `whole_store`: the operator
+        ("webhook.rs", 1),           // a delivery's first body
     ];
 
     fn files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -240,7 +241,8 @@ mod tests {
         for path in all {
             let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
             let text = std::fs::read_to_string(&path).unwrap();
-            let uses = text.matches("store.whole()").count();
+            let uses =
+                text.matches("store.whole()").count() + text.matches("store.as_ref()").count();
             let known = WHOLE.iter().find(|(file, _)| *file == name);
             let allowed = known.map_or(0, |(_, count)| *count);
             if name != "tenant_store.rs" {
