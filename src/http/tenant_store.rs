@@ -30,7 +30,7 @@ impl AsRef<dyn Store> for TenantStore {
 /// The store behind the edge.
 pub struct TenantStore {
     whole: Arc<dyn Store>,
-    /// Reads of tenants' data so far: what a test compares the work of two requests by.
+    /// Reads by handlers so far: what a test compares the work of two requests by.
     reads: AtomicU64,
 }
 
@@ -53,7 +53,7 @@ impl TenantStore {
     pub const fn whole(&self) -> &Arc<dyn Store> {
         &self.whole
     }
-    /// How many reads of tenants' data were asked for.
+    /// How many reads handlers asked for.
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
@@ -172,7 +172,7 @@ impl TenantStore {
         space: &'static str,
         key: String,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        self.whole.kept(space, key).await
+        self.read().kept(space, key).await
     }
     /// Small records of a space, by key, after `cursor`. # Errors: the store's.
     pub async fn kept_all(
@@ -181,7 +181,7 @@ impl TenantStore {
         cursor: Option<String>,
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.whole.kept_all(space, cursor, limit).await
+        self.read().kept_all(space, cursor, limit).await
     }
     /// Forgets the keys of these subjects. # Errors: the store's.
     pub async fn erase(&self, subjects: Vec<Subject>, at: Timestamp) -> Result<u64, StoreError> {

@@ -6,6 +6,7 @@
 mod agreement;
 mod api;
 mod app;
+mod authz;
 mod calls;
 mod erasure;
 mod filters;
