@@ -202,6 +202,10 @@ impl App {
             limits: http_limits.clone(),
             trust_proxy: config.trust_proxy.clone(),
             billing: billing(config),
+            identity: crate::identity::Settings {
+                jwt_secret: config.access.jwt_secret.clone(),
+                signup: config.access.signup,
+            },
             app_base_url: config.addresses.app.to_string(),
             version: env!("CARGO_PKG_VERSION"),
         };
@@ -267,7 +271,10 @@ impl App {
 
     /// Watches Stripe's list of webhook endpoints: one that sends to `base_url` in `version` should be there.
     pub fn watch_endpoints(&mut self, base_url: String, version: String) {
-        let (stripe, store) = (Arc::clone(&self.stripe), Arc::clone(&self.edge.store));
+        let (stripe, store) = (
+            Arc::clone(&self.stripe),
+            Arc::clone(self.edge.store.whole()),
+        );
         let watch = EndpointWatch::new(stripe, store, base_url, version);
         let watching = watch.run(self.stop.subscribe());
         self.listeners.push(tokio::spawn(watching));

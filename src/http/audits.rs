@@ -13,8 +13,8 @@ use std::path::PathBuf;
 /// `GET /api/v1/digest`.
 pub fn digest(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
-        let state_digest = call.edge.store.state_digest().await?;
-        let (record, hash) = call.edge.store.chain_head().await?;
+        let state_digest = call.whole_store()?.state_digest().await?;
+        let (record, hash) = call.whole_store()?.chain_head().await?;
         Ok(Answer::json(
             &json!({"stateDigest": state_digest, "chainHead": format!("{record}:{hash}")}),
         ))
@@ -33,7 +33,7 @@ pub fn backup(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             let detail = "`path` must be a whole path";
             return Err(Problem::field("path", FieldCode::Malformed, detail));
         }
-        let manifest = match call.edge.store.backup(path.clone()).await {
+        let manifest = match call.whole_store()?.backup(path.clone()).await {
             Ok(manifest) => manifest,
             Err(error @ (StoreError::Io { .. } | StoreError::Invalid(_))) => {
                 return Err(Problem::new(Code::StateConflict, error.to_string()));
@@ -60,7 +60,7 @@ pub fn backup(call: Call) -> BoxFuture<Result<Answer, Problem>> {
 /// `POST /api/v1/verify`.
 pub fn verify(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
-        let report = verify::verify(&*call.edge.store, &call.edge.settings.domain).await?;
+        let report = verify::verify(&**call.whole_store()?, &call.edge.settings.domain).await?;
         let shown = serde_json::to_value(&report).map_err(|error| {
             tracing::error!(%error, "a verification cannot be written");
             Problem::new(Code::Internal, "the report cannot be written")

@@ -1,19 +1,26 @@
 //! Who calls, and what they may do.
 //!
 //! Invariants: secrets are compared in constant time and looked up by their public part; a caller
-//! of one tenant cannot be told whether another tenant's thing exists. People (tokens, cookies)
-//! join here: they become a [`Caller`] too, and nothing behind it changes.
+//! of one tenant cannot be told whether another tenant's thing exists. Whatever the credential, it becomes
+//! a [`Caller`], and nothing behind it knows the difference.
+//! Not here: reading credentials (`authenticate`), the console's cookie (`cookie`), what may be seen (`reach`).
 //! Source: contract §3, "Callers".
 
-use crate::http::edge::Edge;
-use crate::http::problem::{Code, Problem};
+mod authenticate;
+mod cookie;
+mod reach;
+
+pub use authenticate::authenticate;
+pub use cookie::csrf_token;
+pub use reach::Reach;
+
+use crate::http::problem::Problem;
 use crate::http::server::Peer;
-use crate::http::service_keys;
 use bursar_config::Cidr;
 use bursar_domain::identity::Role;
 use bursar_domain::ids::TenantId;
 use hmac::{Hmac, KeyInit, Mac};
-use hyper::{HeaderMap, header};
+use hyper::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -97,32 +104,6 @@ impl Principal {
     }
 }
 
-/// Which tenants a request may see.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// Every tenant, and what belongs to none.
-    Installation,
-    /// One tenant.
-    Tenant(TenantId),
-}
-
-impl Reach {
-    /// Whether something of `tenant` may be seen.
-    pub fn covers(&self, tenant: Option<&TenantId>) -> bool {
-        match self {
-            Self::Installation => true,
-            Self::Tenant(own) => tenant == Some(own),
-        }
-    }
-    /// Text for cursors and fingerprints.
-    pub fn text(&self) -> &str {
-        match self {
-            Self::Installation => "*",
-            Self::Tenant(tenant) => tenant.as_str(),
-        }
-    }
-}
-
 /// An authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -151,6 +132,10 @@ impl Caller {
     /// Whether the caller may do what takes this role in the tenant they are bound to.
     pub fn holds(&self, role: Role) -> bool {
         self.bound.as_ref().is_some_and(|bound| bound.role >= role)
+    }
+    /// Whether the caller is a person, by token or cookie.
+    pub const fn is_person(&self) -> bool {
+        matches!(self.principal, Principal::User(_))
     }
     /// Whether the caller is the operator.
     pub fn is_operator(&self) -> bool {
@@ -197,36 +182,6 @@ impl AdminAccess {
     }
 }
 
-/// The credential of a request, if it carries one. # Errors: several that differ, or unreadable.
-fn credential(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let unreadable = || {
-        Problem::new(
-            Code::Unauthenticated,
-            "the Authorization header is not `Bearer <key>`",
-        )
-    };
-    let mut found: Option<&str> = None;
-    let bearers = headers.get_all(header::AUTHORIZATION).iter().map(|value| {
-        let text = value.to_str().map_err(|_| unreadable())?;
-        let (scheme, key) = text.split_once(' ').ok_or_else(unreadable)?;
-        if !scheme.eq_ignore_ascii_case("bearer") || key.is_empty() || key.contains(' ') {
-            return Err(unreadable());
-        }
-        Ok(key)
-    });
-    let keys = headers.get_all("x-api-key").iter();
-    let keys = keys.map(|value| value.to_str().map_err(|_| unreadable()));
-    for key in bearers.chain(keys) {
-        let key = key?;
-        if found.is_some_and(|other| other != key) {
-            let detail = "two credentials were sent and they differ";
-            return Err(Problem::new(Code::InvalidRequest, detail));
-        }
-        found = Some(key);
-    }
-    Ok(found)
-}
-
 /// A key of Stripe's by its shape; it must never be looked up, logged or kept.
 pub fn is_stripe_shaped(key: &str) -> bool {
     const KINDS: [&str; 3] = ["sk", "rk", "pk"];
@@ -235,65 +190,6 @@ pub fn is_stripe_shaped(key: &str) -> bool {
     let kind = parts.next().is_some_and(|p| KINDS.contains(&p));
     let mode = parts.next().is_some_and(|p| MODES.contains(&p));
     key.starts_with("whsec_") || (kind && mode && parts.next().is_some())
-}
-
-/// Finds out who calls. # Errors: 401, 403 `address_not_allowed`, 429, 503 if the store is away.
-pub async fn authenticate(edge: &Edge, headers: &HeaderMap, peer: Peer) -> Result<Caller, Problem> {
-    let operator = Caller {
-        principal: Principal::Operator,
-        scopes: Vec::new(),
-        bound: None,
-    };
-    let Some(key) = credential(headers)? else {
-        if peer == Peer::ControlSocket {
-            return Ok(operator);
-        }
-        attempt("none", "refused");
-        let detail = "send a key as `Authorization: Bearer …` or `X-API-Key`";
-        return Err(Problem::new(Code::Unauthenticated, detail));
-    };
-    if is_stripe_shaped(key) {
-        attempt("stripe_key", "refused");
-        let detail = "this is a key of Stripe: take it out of this program and, if it left your \
-                      machine, roll it in Stripe's dashboard; Bursar's own keys begin with sk_bursar_";
-        return Err(Problem::new(Code::StripeKeyPresented, detail));
-    }
-    if let Some(wait) = edge.attempts.wait(peer, key) {
-        metrics::counter!("bursar_http_rejections_total", "reason" => "rate_limited").increment(1);
-        let detail = "too many wrong keys came from this address";
-        return Err(Problem {
-            retry_after_seconds: Some(wait.as_secs().saturating_add(1)),
-            ..Problem::new(Code::RateLimited, detail)
-        });
-    }
-    if edge.settings.admin.fits(key) {
-        if !edge.settings.admin.allows(peer) {
-            attempt("operator", "refused");
-            let detail = "BURSAR_ADMIN_ALLOW does not hold the address of this request";
-            return Err(Problem::new(Code::AddressNotAllowed, detail));
-        }
-        edge.attempts.succeeded(key);
-        attempt("operator", "accepted");
-        return Ok(operator);
-    }
-    match service_keys::find(edge, key).await? {
-        Some(caller) => {
-            edge.attempts.succeeded(key);
-            attempt("service_key", "accepted");
-            Ok(caller)
-        }
-        None => {
-            edge.attempts.failed(peer, key);
-            attempt("service_key", "refused");
-            let detail = "the key is unknown or revoked";
-            Err(Problem::new(Code::Unauthenticated, detail))
-        }
-    }
-}
-
-fn attempt(method: &'static str, outcome: &'static str) {
-    metrics::counter!("bursar_auth_attempts_total", "method" => method, "outcome" => outcome)
-        .increment(1);
 }
 
 /// Who is behind a proxy that is trusted: the last address of `X-Forwarded-For` that no trusted
@@ -380,20 +276,5 @@ mod tests {
         );
         assert_eq!(seen("10.0.0.1", &["unknown"]), "10.0.0.1");
         assert_eq!(seen("10.0.0.1", &[]), "10.0.0.1");
-    }
-
-    #[test]
-    fn two_credentials_that_differ_are_refused() {
-        let mut headers = HeaderMap::new();
-        headers.append("authorization", "Bearer a".parse().unwrap());
-        headers.append("x-api-key", "a".parse().unwrap());
-        assert_eq!(credential(&headers), Ok(Some("a")));
-        headers.append("x-api-key", "b".parse().unwrap());
-        assert!(credential(&headers).is_err());
-        for bad in ["Bearer", "Basic a", "Bearer  a", "Bearer a "] {
-            let mut headers = HeaderMap::new();
-            headers.append("authorization", bad.parse().unwrap());
-            assert!(credential(&headers).is_err(), "{bad}");
-        }
     }
 }

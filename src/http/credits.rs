@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 pub fn debit(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let tenant = call.path_tenant("tenantId")?;
-        tenant_row(&call.edge, &tenant).await?;
+        tenant_row(&call, &tenant).await?;
         let amount = call.fields.integer("amount").unwrap_or(0);
         let reference = call.fields.text("reference").unwrap_or("").to_owned();
         let order = Order::CreditsDebit {
@@ -42,7 +42,7 @@ pub fn debit(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             }
             _ => return Err(Problem::new(Code::Refused, view.reason)),
         }
-        let row = tenant_row(&call.edge, &tenant).await?;
+        let row = tenant_row(&call, &tenant).await?;
         let stored: Value = serde_json::from_slice(&row.value).unwrap_or(Value::Null);
         let entry_id = debit_entry_id(&tenant, &reference);
         let shown = json!({"credits": stored["credits"], "entryId": entry_id});
@@ -62,7 +62,7 @@ async fn same_amount(
     let entry = call
         .edge
         .store
-        .row(RowKind::CreditEntry, Scope::PLATFORM, id)
+        .row(&call.reach(), RowKind::CreditEntry, Scope::PLATFORM, id)
         .await?;
     let value = entry.and_then(|entry| serde_json::from_slice::<Value>(&entry.value).ok());
     let debited = value.and_then(|value| value["amount"].as_i64());
@@ -97,13 +97,13 @@ fn entries_of(tenant: TenantId) -> RowQuery {
 pub fn entries(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let tenant = call.path_tenant("tenantId")?;
-        tenant_row(&call.edge, &tenant).await?;
+        tenant_row(&call, &tenant).await?;
         let query = RowQuery {
             after: after(&call)?,
             limit: limit(&call),
             ..entries_of(tenant)
         };
-        let rows = call.edge.store.rows(query).await?;
+        let rows = call.edge.store.rows(&call.reach(), query).await?;
         Ok(page(&call, rows, row_json))
     })
 }

@@ -9,8 +9,11 @@ use crate::http::commands::Slots;
 use crate::http::cursor::CursorKey;
 use crate::http::idempotency::Running;
 use crate::http::limits::Limits;
+use crate::http::pace::Pace;
 use crate::http::return_urls::ReturnUrls;
 use crate::http::server::{BoxFuture, Peer};
+use crate::http::tenant_store::TenantStore;
+use crate::identity::Identity;
 use crate::notifications::Notifications;
 use crate::stripe::signature::{Refusal, SecretSet};
 use bursar_actors::clock::Clock;
@@ -140,6 +143,8 @@ pub struct EdgeSettings {
     pub trust_proxy: Vec<Cidr>,
     /// What orders to Stripe follow.
     pub billing: Billing,
+    /// What identity follows.
+    pub identity: crate::identity::Settings,
     /// Where this service is reached, as configured (`APP_BASE_URL`).
     pub app_base_url: String,
     /// This build, as answered by health and the OpenAPI document.
@@ -149,7 +154,7 @@ pub struct EdgeSettings {
 /// The edge.
 pub struct Edge {
     /// The store.
-    pub store: Arc<dyn Store>,
+    pub store: TenantStore,
     /// The way into it.
     pub intake: Arc<dyn Intake>,
     /// The time.
@@ -164,6 +169,8 @@ pub struct Edge {
     pub reconciler: Reconciler,
     /// What applications are told.
     pub notifications: Arc<Notifications>,
+    /// People's keys.
+    pub identity: Identity,
     /// Configuration.
     pub settings: EdgeSettings,
     secrets: RwLock<Arc<SecretSet>>,
@@ -173,6 +180,8 @@ pub struct Edge {
     pub running: Running,
     /// Wrong keys by address.
     pub attempts: Attempts,
+    /// How fast each caller orders.
+    pub pace: Pace,
     /// Memory for bodies.
     pub bodies: Budget,
     /// Places for long polls.
@@ -216,7 +225,7 @@ impl Edge {
     /// Puts an edge together.
     pub fn new(ports: Ports, settings: EdgeSettings, secrets: SecretSet) -> Self {
         Self {
-            store: ports.store,
+            store: TenantStore::new(ports.store),
             intake: ports.intake,
             clock: ports.clock,
             health: ports.health,
@@ -228,6 +237,11 @@ impl Edge {
             cursors: CursorKey::derive(&settings.admin),
             running: Running::default(),
             attempts: Attempts::new(&settings.limits),
+            pace: Pace::new(
+                settings.limits.orders_burst,
+                settings.limits.orders_per_second,
+            ),
+            identity: Identity::new(&settings.identity, &settings.app_base_url),
             bodies: Budget::new(settings.limits.bodies_bytes_max),
             waiters: Budget::new(settings.limits.waiters_max),
             draining: watch::Sender::new(false),

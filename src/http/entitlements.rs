@@ -16,7 +16,7 @@ use serde_json::json;
 
 async fn stored_tenant(call: &Call) -> Result<TenantView, Problem> {
     let tenant = call.path_tenant("tenantId")?;
-    let row = tenant_row(&call.edge, &tenant).await?;
+    let row = tenant_row(call, &tenant).await?;
     TenantView::from_row(&row.value).map_err(|error| {
         tracing::error!(tenant.id = %tenant, %error, "a tenant's row cannot be read");
         Problem::new(Code::Internal, "the tenant's row cannot be read")

@@ -34,7 +34,7 @@ const ROUNDS: usize = 3;
 pub fn erase(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let tenant = call.path_tenant("tenantId")?;
-        tenant_row(&call.edge, &tenant).await?;
+        tenant_row(&call, &tenant).await?;
         let own = AggregateKey::Tenant(tenant.clone());
         let view = erase_one(&call, own, &tenant).await?;
         if view.status != InputStatus::Applied {
@@ -127,7 +127,8 @@ async fn is_others(
     id: &CustomerId,
     tenant: &TenantId,
 ) -> Result<bool, Problem> {
-    let store = &call.edge.store;
+    // Asked of the whole store: only so is a foreign customer told from an absent one.
+    let store = call.edge.store.whole();
     let row = store.row(RowKind::Customer, scope.clone(), id.to_string());
     let owner = row.await?.and_then(|row| row.tenant);
     Ok(owner.is_some_and(|owner| owner != *tenant))

@@ -100,7 +100,7 @@ async fn timeline(call: Call, of: TimelineOf) -> Result<Answer, Problem> {
         after: after(&call)?,
         limit: limit(&call),
     };
-    let lines = call.edge.store.timeline(query).await?;
+    let lines = call.edge.store.timeline(&call.reach(), query).await?;
     Ok(page(&call, lines, line_json))
 }
 
@@ -108,7 +108,7 @@ async fn timeline(call: Call, of: TimelineOf) -> Result<Answer, Problem> {
 pub fn of_tenant(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let tenant = call.path_tenant("tenantId")?;
-        tenant_row(&call.edge, &tenant).await?;
+        tenant_row(&call, &tenant).await?;
         timeline(call, TimelineOf::Tenant(tenant)).await
     })
 }
@@ -153,7 +153,7 @@ fn ledger_json(line: &LedgerLine) -> String {
 async fn ledger_page(call: Call, mut query: LedgerQuery) -> Result<Answer, Problem> {
     query.after = after(&call)?;
     query.limit = limit(&call);
-    let lines = call.edge.store.ledger(query).await?;
+    let lines = call.edge.store.ledger(&call.reach(), query).await?;
     Ok(page(&call, lines, ledger_json))
 }
 
@@ -179,10 +179,7 @@ pub fn ledger(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         };
         let word = call.fields.text("account");
         let query = LedgerQuery {
-            tenant: match reach {
-                Reach::Installation => None,
-                Reach::Tenant(tenant) => Some(tenant),
-            },
+            tenant: reach.tenant().cloned(),
             payment,
             account: word.and_then(|w| ACCOUNTS.into_iter().find(|a| a.as_str() == w)),
             ..LedgerQuery::default()
@@ -241,20 +238,12 @@ pub fn input_json(view: &InputView) -> Value {
 pub fn explain(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let id = call.path("id").to_owned();
-        let found = call.edge.store.explain(id.clone(), EXPLAIN_MAX).await?;
         let reach = call.reach();
-        // One tenant's eyes see what is known to be that tenant's and nothing else.
+        let found = call.edge.store.explain(&reach, id.clone(), EXPLAIN_MAX);
+        let found = found.await?;
         let inputs = found.inputs.iter();
-        let inputs: Vec<String> = inputs
-            .filter(|view| reach.covers(view.tenant.as_ref()))
-            .map(|view| input_json(view).to_string())
-            .collect();
-        let lines: Vec<String> = found
-            .lines
-            .iter()
-            .filter(|line| reach.covers(line.entry.tenant.as_ref()))
-            .map(line_json)
-            .collect();
+        let inputs: Vec<String> = inputs.map(|view| input_json(view).to_string()).collect();
+        let lines: Vec<String> = found.lines.iter().map(line_json).collect();
         if inputs.is_empty() && lines.is_empty() {
             let detail = "no event, order or timeline line names this id";
             return Err(Problem::new(Code::NotFound, detail));

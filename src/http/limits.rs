@@ -20,6 +20,10 @@ pub struct Limits {
     pub loopback_is_exempt: bool,
     /// Wrong keys of one address in a minute; beyond it 429.
     pub wrong_keys_per_minute: u32,
+    /// Orders (POST, PATCH, DELETE) one caller may give at once in one tenant, the operator excepted; beyond it 429.
+    pub orders_burst: u32,
+    /// And per second from then on.
+    pub orders_per_second: u32,
     /// Bytes of bodies held at once by all connections; beyond it 503.
     pub bodies_bytes_max: usize,
     /// Longest body of everything but a delivery.
@@ -40,6 +44,8 @@ impl Default for Limits {
             connections_per_address_max: 64,
             loopback_is_exempt: true,
             wrong_keys_per_minute: 20,
+            orders_burst: 50,
+            orders_per_second: 25,
             bodies_bytes_max: 64 << 20,
             command_body_bytes_max: BODY_BYTES_MAX,
             waiters_max: 256,

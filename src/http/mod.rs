@@ -7,6 +7,7 @@
 //! Not here: what an event means (`bursar_domain`), who acts on it (`bursar_actors`).
 
 pub mod answer;
+pub mod api_keys;
 pub mod attempts;
 pub mod audits;
 pub mod auth;
@@ -25,12 +26,15 @@ pub mod fields;
 pub mod health;
 pub mod history;
 pub mod idempotency;
+pub mod keys;
 pub mod limits;
 pub mod line_items;
 pub mod notifications;
 pub mod openapi;
 pub mod operators;
 pub mod order;
+pub mod pace;
+pub mod people;
 pub mod problem;
 pub mod reads;
 pub mod reconcile;
@@ -42,6 +46,7 @@ pub mod routes;
 pub mod schemas;
 pub mod server;
 pub mod service_keys;
+pub mod tenant_store;
 pub mod tenants;
 pub mod texts;
 pub mod webhook;

@@ -6,7 +6,7 @@ use crate::http::answer::Answer;
 use crate::http::fields::rule;
 use crate::http::line_items::LINES_MAX;
 use crate::http::problem::{Code, FieldCode, Problem};
-use crate::http::route::{Auth, Call, Holds, Kind, Param, Route};
+use crate::http::route::{Auth, Call, Holds, Kind, Param, Route, Verb};
 use crate::http::routes::{every_route, params_of};
 use crate::http::schemas::{Field, Shape, every_schema};
 use crate::http::server::BoxFuture;
@@ -29,7 +29,7 @@ pub fn answers_of(route: &Route) -> Vec<Code> {
     if route.auth != Auth::Public {
         codes.insert(Code::StoreUnavailable);
     }
-    if matches!(route.auth, Auth::Operator | Auth::Scopes(_)) {
+    if route.auth.is_ours() {
         codes.extend([
             Code::InvalidRequest,
             Code::Unauthenticated,
@@ -38,6 +38,12 @@ pub fn answers_of(route: &Route) -> Vec<Code> {
             Code::AddressNotAllowed,
             Code::RateLimited,
         ]);
+    }
+    if matches!(route.auth, Auth::Tenant(..) | Auth::PersonOf(_)) {
+        codes.extend([Code::TenantRequired, Code::NotFound]);
+    }
+    if route.auth.is_ours() && route.verb != Verb::Get {
+        codes.insert(Code::CsrfRefused);
     }
     if params_of(route.path).next().is_some() {
         codes.insert(Code::NotFound);
@@ -82,6 +88,10 @@ pub fn security_words(route: &Route) -> String {
                 role.as_str()
             )
         }
+        Auth::PersonOf(role) => format!(
+            "the operator, or a person of the tenant with the role {} or above, but no key",
+            role.as_str()
+        ),
         Auth::Person => "a person, signed in".to_owned(),
     }
 }
@@ -160,10 +170,10 @@ fn parameters(route: &Route) -> Vec<Value> {
             "schema": {"type": "string"},
         })
     };
-    if matches!(route.auth, Auth::Operator | Auth::Scopes(_)) {
+    if route.auth.is_of_tenants() {
         shown.push(header(
             "X-Tenant-Id",
-            "Picks the tenant, as `tenantId` does.",
+            "Picks the tenant, as `tenantId` does; of a person's tenants, the one that is meant.",
         ));
     }
     if route.is_idempotent() {
@@ -310,10 +320,12 @@ fn operation(route: &Route, path: &str) -> Value {
         "parameters": parameters(route), "responses": responses(route),
         "security": match route.auth {
             Auth::Public | Auth::Stripe => json!([]),
-            Auth::Operator | Auth::Scopes(_) | Auth::Tenant(..) => {
-                json!([{"bearer": []}, {"apiKey": []}])
-            }
-            Auth::Person => json!([{"bearer": []}]),
+            Auth::Operator | Auth::Scopes(_) => json!([{"bearer": []}, {"apiKey": []}]),
+            Auth::Tenant(..) => json!([
+                {"bearer": []}, {"apiKey": []}, {"accessToken": []}, {"cookie": []}
+            ]),
+            Auth::PersonOf(_) => json!([{"bearer": []}, {"accessToken": []}, {"cookie": []}]),
+            Auth::Person => json!([{"accessToken": []}, {"cookie": []}]),
         },
     });
     if route.auth == Auth::Stripe {
@@ -419,7 +431,14 @@ pub fn document(version: &str) -> Value {
             "schemas": schemas(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer",
-                    "description": "The operator's key, or a service key (sk_bursar_…)."},
+                    "description": "The operator's key, a service key or a tenant's API key (sk_bursar_…)."},
+                "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                    "description": "A person's access token, good for ten minutes. What the person may do is read \
+                        at each request. X-Tenant-Id picks one of their tenants, else their default one holds."},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": "bursar_session",
+                    "description": "The console's session (`__Host-bursar_session` over https). POST, PATCH and \
+                        DELETE also need the session's token in X-CSRF-Token, and an Origin or Sec-Fetch-Site that \
+                        is this service's own."},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key",
                     "description": "The same keys."},
             },

@@ -70,7 +70,7 @@ pub fn outbox(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             after: after(&call)?,
             limit: limit(&call),
         };
-        let found = call.edge.store.outbox(query).await?;
+        let found = call.whole_store()?.outbox(query).await?;
         Ok(page(&call, found, effect_json))
     })
 }
@@ -92,7 +92,7 @@ pub fn audit_trail(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             after: after(&call)?,
             limit: limit(&call),
         };
-        let found = call.edge.store.audit(query).await?;
+        let found = call.whole_store()?.audit(query).await?;
         Ok(page(&call, found, audit_json))
     })
 }
@@ -122,8 +122,8 @@ pub fn claim(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             .fields
             .tenant("tenantId")
             .ok_or_else(Problem::not_found)?;
-        tenant_row(&call.edge, &tenant).await?;
-        let everyone = crate::http::auth::Reach::Installation;
+        tenant_row(&call, &tenant).await?;
+        let everyone = call.caller.reach(None);
         let account = call.fields.text("account");
         let row = visible_row(&call.edge, RowKind::Unclaimed, &id, account, &everyone).await?;
         let session = SessionId::parse(&row.id).map_err(|_| Problem::not_found())?;

@@ -120,11 +120,12 @@ pub async fn audit(
     Ok(())
 }
 
-/// The tenant's row. # Errors: 404 if there is none.
-pub async fn tenant_row(edge: &Edge, tenant: &TenantId) -> Result<RowView, Problem> {
+/// The tenant's row. # Errors: 404 if there is none, or none for this caller.
+pub async fn tenant_row(call: &Call, tenant: &TenantId) -> Result<RowView, Problem> {
     let (kind, id) = (RowKind::Tenant, tenant.as_str().to_owned());
-    let row = edge.store.row(kind, Scope::PLATFORM, id).await?;
-    row.ok_or_else(Problem::not_found)
+    let reach = call.caller.reach(Some(tenant));
+    let row = call.edge.store.row(&reach, kind, Scope::PLATFORM, id);
+    row.await?.ok_or_else(Problem::not_found)
 }
 
 /// One row by the id of its object, if the caller may see it. Ids are unique per account only:
@@ -137,15 +138,15 @@ pub async fn visible_row(
     account: Option<&str>,
     reach: &Reach,
 ) -> Result<RowView, Problem> {
-    let mut rows = edge.store.rows_by_id(kind, id.to_owned()).await?;
+    let mut rows = edge.store.rows_by_id(reach, kind, id.to_owned()).await?;
+    // Also where only somebody else's has the id: the foreign costs what the absent costs.
     if rows.is_empty() {
         let scope = account_scope(account)?;
-        rows.extend(edge.store.row(kind, scope, id.to_owned()).await?);
+        rows.extend(edge.store.row(reach, kind, scope, id.to_owned()).await?);
     }
     rows.sort_by(|a, b| a.scope.cmp(&b.scope));
     rows.into_iter()
-        .filter(|row| account.is_none_or(|account| row.scope.as_str() == account))
-        .find(|row| reach.covers(row.tenant.as_ref()))
+        .find(|row| account.is_none_or(|account| row.scope.as_str() == account))
         .ok_or_else(Problem::not_found)
 }
 

@@ -31,6 +31,8 @@ macro_rules! codes {
 codes! {
     /// Something about the fields; `errors` says what.
     InvalidRequest = "invalid_request", 400, "The request cannot be read";
+    /// Which of several tenants is meant?
+    TenantRequired = "tenant_required", 400, "Say for which tenant";
     /// A cursor that was altered, or belongs to another query.
     CursorInvalid = "cursor_invalid", 400, "The cursor does not belong to this query";
     /// `Idempotency-Key` outside 1..255 printable ASCII, or given twice.
@@ -49,6 +51,8 @@ codes! {
     StripeKeyPresented = "stripe_key_presented", 401, "This looks like a key of Stripe";
     /// The credential may not do this.
     InsufficientScope = "insufficient_scope", 403, "The credential does not allow this";
+    /// A change by cookie that no page of ours sent.
+    CsrfRefused = "csrf_refused", 403, "The change did not come from a page of this service";
     /// The operator's key may not be used from this address.
     AddressNotAllowed = "address_not_allowed", 403, "The operator's key is not accepted from here";
     /// Absent or foreign.

@@ -5,8 +5,6 @@
 //! Source: contract §3 (lists), §4 (objects).
 
 use crate::http::answer::Answer;
-use crate::http::auth::Reach;
-use crate::http::edge::Edge;
 use crate::http::order::{tenant_row, visible_row};
 use crate::http::problem::{FieldCode, Problem};
 use crate::http::route::Call;
@@ -138,13 +136,9 @@ pub async fn listed(
     item: impl Fn(&RowView) -> String,
 ) -> Result<Answer, Problem> {
     checked_range(call, "createdAfter", "createdBefore")?;
-    let tenant = match call.reach() {
-        Reach::Installation => None,
-        Reach::Tenant(tenant) => Some(tenant),
-    };
     let query = RowQuery {
         kind,
-        tenant,
+        tenant: call.reach().tenant().cloned(),
         status: call.fields.text("status").map(str::to_owned),
         created_after: call.fields.time("createdAfter"),
         created_before: call.fields.time("createdBefore"),
@@ -152,7 +146,7 @@ pub async fn listed(
         after: after(call)?,
         limit: limit(call),
     };
-    let rows = call.edge.store.rows(query).await?;
+    let rows = call.edge.store.rows(&call.reach(), query).await?;
     Ok(page(call, rows, item))
 }
 
@@ -257,7 +251,7 @@ where
 
 /// The tenant's Connect account: the newest that is connected, else the newest there was.
 /// # Errors: the store's.
-pub async fn merchant_of(edge: &Edge, tenant: &TenantId) -> Result<Option<RowView>, Problem> {
+pub async fn merchant_of(call: &Call, tenant: &TenantId) -> Result<Option<RowView>, Problem> {
     let query = RowQuery {
         kind: RowKind::Merchant,
         tenant: Some(tenant.clone()),
@@ -268,7 +262,7 @@ pub async fn merchant_of(edge: &Edge, tenant: &TenantId) -> Result<Option<RowVie
         after: None,
         limit: MERCHANTS_LOOKED_AT,
     };
-    let mut rows = edge.store.rows(query).await?.items;
+    let mut rows = call.edge.store.rows(&call.reach(), query).await?.items;
     let connected = rows.iter().position(|row| row.status != "deauthorized");
     rows.truncate(connected.map_or(1, |at| at + 1));
     Ok(rows.pop())
@@ -277,12 +271,13 @@ pub async fn merchant_of(edge: &Edge, tenant: &TenantId) -> Result<Option<RowVie
 /// The tenant's Connect account.
 pub fn merchant(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
-        let Reach::Tenant(tenant) = call.reach() else {
+        let reach = call.reach();
+        let Some(tenant) = reach.tenant() else {
             let detail = "name the tenant by `tenantId` or X-Tenant-Id";
             return Err(Problem::field("tenantId", FieldCode::Required, detail));
         };
-        tenant_row(&call.edge, &tenant).await?;
-        let row = merchant_of(&call.edge, &tenant).await?;
+        tenant_row(&call, tenant).await?;
+        let row = merchant_of(&call, tenant).await?;
         let row = row.ok_or_else(Problem::not_found)?;
         Ok(Answer::json_text(row_json(&row)))
     })

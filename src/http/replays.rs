@@ -69,7 +69,7 @@ pub fn replay_filtered(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         };
         let mut views = Vec::new();
         let next = loop {
-            let page = call.edge.store.inputs(query.clone()).await?;
+            let page = call.whole_store()?.inputs(query.clone()).await?;
             views.extend(page.items);
             if page.next.is_none() || views.len() >= REPLAY_MAX {
                 break page.next;
@@ -128,7 +128,7 @@ async fn replay(
     if !is_dry && replayed > 0 {
         let now = call.edge.now();
         for batch in again.chunks(PAGE) {
-            let woken = call.edge.store.requeue(batch.to_vec(), now).await?;
+            let woken = call.whole_store()?.requeue(batch.to_vec(), now).await?;
             call.edge.intake.wake(woken);
         }
         metrics::counter!("bursar_replays_total", "outcome" => "replayed")
@@ -188,7 +188,7 @@ impl<'a> Rehearsal<'a> {
         if matches!(view.status, InputStatus::Received | InputStatus::Parked) {
             return Ok(Trial::Skip("it still waits to be applied"));
         }
-        let Some(body) = self.call.edge.store.input_body(view.seq).await? else {
+        let Some(body) = self.call.whole_store()?.input_body(view.seq).await? else {
             return Ok(Trial::Skip(if view.body_dropped {
                 "its body was dropped by retention"
             } else {
@@ -263,7 +263,7 @@ impl<'a> Rehearsal<'a> {
 
     /// Those of these references that are linked, here or in the store.
     async fn linked(&self, keys: &[LinkKey]) -> Result<BTreeMap<LinkKey, LinkTarget>, Problem> {
-        let targets = self.call.edge.store.links(keys.to_vec()).await?;
+        let targets = self.call.whole_store()?.links(keys.to_vec()).await?;
         let known = keys.iter().zip(targets).filter_map(|(key, stored)| {
             let target = self.links.get(key).cloned().or(stored)?;
             Some((key.clone(), target))
@@ -280,7 +280,7 @@ impl<'a> Rehearsal<'a> {
         let edge = &self.call.edge;
         let settings = &edge.settings.domain;
         if !self.states.contains_key(to) {
-            let stored = edge.store.load(to.clone()).await?;
+            let stored = self.call.whole_store()?.load(to.clone()).await?;
             // Empty: its inputs so far changed nothing.
             let bytes = stored.map(|stored| stored.bytes);
             let bytes = bytes.filter(|bytes| !bytes.is_empty());

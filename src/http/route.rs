@@ -11,6 +11,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::server::{BoxFuture, Peer};
 use bursar_domain::identity::Role;
 use bursar_domain::ids::TenantId;
+use bursar_store::api::Store;
 use bytes::Bytes;
 use hyper::HeaderMap;
 use std::sync::Arc;
@@ -49,10 +50,23 @@ pub enum Auth {
     /// The same, or a caller bound to one tenant (a person, an API key) with at least this role there. What they
     /// see and do is that tenant's.
     Tenant(&'static [Scope], Role),
+    /// The operator, or a person with at least this role in the tenant: no key makes or ends keys.
+    PersonOf(Role),
     /// A signed-in person, for what is theirs alone (their profile, their sessions).
     Person,
     /// The operator alone.
     Operator,
+}
+
+impl Auth {
+    /// Whether it takes a credential of ours.
+    pub const fn is_ours(self) -> bool {
+        !matches!(self, Self::Public | Self::Stripe)
+    }
+    /// Whether who calls acts in a tenant, or in all of them.
+    pub const fn is_of_tenants(self) -> bool {
+        !matches!(self, Self::Public | Self::Stripe | Self::Person)
+    }
 }
 
 /// What a field may hold.
@@ -173,7 +187,7 @@ pub struct Route {
 impl Route {
     /// Takes `Idempotency-Key`.
     pub fn is_idempotent(&self) -> bool {
-        self.verb == Verb::Post && !matches!(self.auth, Auth::Public | Auth::Stripe)
+        self.verb == Verb::Post && self.auth.is_ours()
     }
     /// Takes fields from a JSON body.
     pub fn takes_body(&self) -> bool {
@@ -213,17 +227,24 @@ impl Call {
         let found = self.path.iter().find(|(known, _)| *known == name);
         found.map_or("", |(_, value)| value.as_str())
     }
-    /// The tenant of the path. # Errors: 404 outside the grammar or outside what was selected.
+    /// The tenant of the path. # Errors: 404 outside the grammar or outside the request's reach.
     pub fn path_tenant(&self, name: &str) -> Result<TenantId, Problem> {
         let tenant = TenantId::parse(self.path(name)).map_err(|_| Problem::not_found())?;
-        if self.selected.as_ref().is_some_and(|own| *own != tenant) {
-            return Err(Problem::not_found());
-        }
-        Ok(tenant)
+        let is_covered = self.reach().covers(Some(&tenant));
+        is_covered.then_some(tenant).ok_or_else(Problem::not_found)
     }
-    /// Which tenants the request may see: what `tenantId` or the header says, else all.
+    /// Which tenants the request may see: the caller's own; of the installation's callers what `tenantId` or the
+    /// header says, else all.
     pub fn reach(&self) -> Reach {
         let named = self.fields.tenant("tenantId").or(self.selected.clone());
-        named.map_or(Reach::Installation, Reach::Tenant)
+        self.caller.reach(named.as_ref())
+    }
+    /// The whole store, for what only the operator may ask. # Errors: 403.
+    pub fn whole_store(&self) -> Result<&Arc<dyn Store>, Problem> {
+        if self.caller.is_operator() {
+            return Ok(self.edge.store.whole());
+        }
+        let detail = "this needs the operator's key";
+        Err(Problem::new(Code::InsufficientScope, detail))
     }
 }

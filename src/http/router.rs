@@ -160,13 +160,18 @@ impl Router {
         let peer = auth::behind_proxy(&parts.headers, peer, &self.edge.settings.trust_proxy);
         let (caller, selected) = match route.auth {
             Auth::Public | Auth::Stripe => (anonymous(), None),
-            Auth::Operator | Auth::Scopes(_) | Auth::Tenant(..) | Auth::Person => {
-                let caller = auth::authenticate(&self.edge, &parts.headers, peer).await?;
+            Auth::Operator
+            | Auth::Scopes(_)
+            | Auth::Tenant(..)
+            | Auth::PersonOf(_)
+            | Auth::Person => {
+                let caller = auth::authenticate(&self.edge, route, &parts.headers, peer).await?;
                 authorize(route, &caller)?;
                 let selected = match &caller.bound {
                     // Whatever the request names: a bound caller acts in its own tenant.
                     Some(bound) => Some(bound.tenant.clone()),
-                    None => auth::selected_tenant(&parts.headers)?,
+                    None if route.auth.is_of_tenants() => auth::selected_tenant(&parts.headers)?,
+                    None => None,
                 };
                 (caller, selected)
             }
@@ -216,6 +221,7 @@ impl Router {
             idempotency_key,
         };
         agree_on_tenant(&call)?;
+        paced(&call)?;
         if route.is_idempotent() {
             return to_its_end(&self.edge, idempotency::run(call)).await;
         }
@@ -293,10 +299,11 @@ fn authorize(route: &Route, caller: &Caller) -> Result<(), Problem> {
             );
             (caller.may(scopes) || caller.holds(role), needed)
         }
-        Auth::Person => (
-            matches!(caller.principal, Principal::User(_)),
-            "a person's session".to_owned(),
+        Auth::PersonOf(role) => (
+            caller.is_operator() || (caller.is_person() && caller.holds(role)),
+            format!("a person with the role {} or above", role.as_str()),
         ),
+        Auth::Person => (caller.is_person(), "a person's session".to_owned()),
         Auth::Operator => (caller.is_operator(), "the operator's key".to_owned()),
         Auth::Public | Auth::Stripe => (true, String::new()),
     };
@@ -307,9 +314,36 @@ fn authorize(route: &Route, caller: &Caller) -> Result<(), Problem> {
     Err(Problem::new(Code::InsufficientScope, detail))
 }
 
-/// A tenant named in a field and another in the header is a contradiction, not a choice.
+/// Orders of one key, person or session come so fast and no faster. # Errors: 429.
+fn paced(call: &Call) -> Result<(), Problem> {
+    let is_bound = matches!(
+        call.caller.principal,
+        Principal::ServiceKey(_) | Principal::ApiKey(_) | Principal::User(_)
+    );
+    if call.route.verb == Verb::Get || !is_bound {
+        return Ok(());
+    }
+    let (principal, reach) = (call.caller.principal.text(), call.reach());
+    let tenant = match call.path("tenantId") {
+        "" => reach.text(),
+        named => named,
+    };
+    call.edge.pace.take(&principal, tenant).map_err(|wait| {
+        metrics::counter!("bursar_http_rejections_total", "reason" => "rate_limited").increment(1);
+        let detail = "too many orders of this caller for this tenant at once; wait a moment";
+        Problem {
+            retry_after_seconds: Some(wait.as_secs().saturating_add(1)),
+            ..Problem::new(Code::RateLimited, detail)
+        }
+    })
+}
+
+/// A tenant named in a field and another in the header is a contradiction, not a choice; a bound caller has no choice.
 fn agree_on_tenant(call: &Call) -> Result<(), Problem> {
     match (call.fields.tenant("tenantId"), &call.selected) {
+        (Some(named), Some(own)) if named != *own && call.caller.bound.is_some() => {
+            Err(Problem::not_found())
+        }
         (Some(named), Some(selected)) if named != *selected => {
             let detail = "`tenantId` and X-Tenant-Id name different tenants";
             let code = crate::http::problem::FieldCode::Conflicting;

@@ -1,14 +1,12 @@
-//! Service keys: made by the operator, shown once, stored as a hash.
+//! Service keys: made by the operator for the product's backend, good for every tenant within their scopes.
 //!
-//! Shape: `sk_bursar_<id>_<secret>`; the id (24 hex digits) is public and finds the record; it begins
-//! with the time left until the end of time, so that the store's order of keys is newest first. The
-//! secret (64 hex digits, 32 random bytes) is compared as SHA-256 in constant time. A plain hash is
-//! right for a secret of that size: there is nothing to guess.
+//! Not here: the shape of a key and how it is compared (`keys`), keys of one tenant (`api_keys`).
 //! Failure: revoking acts on the next request, since every request reads the record.
 
 use crate::http::answer::Answer;
 use crate::http::auth::{Caller, Principal, Scope};
 use crate::http::edge::Edge;
+use crate::http::keys::{self, Presented};
 use crate::http::problem::{Code, FieldCode, Problem};
 use crate::http::route::Call;
 use crate::http::server::BoxFuture;
@@ -16,16 +14,9 @@ use bursar_domain::ids::Timestamp;
 use bursar_store::api::{Administer, AuditEntry, Keep};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 /// Where keys are kept.
 pub const SPACE: &str = "service_key";
-const PREFIX: &str = "sk_bursar_";
-const ID_BYTES: usize = 12;
-const SECRET_BYTES: usize = 32;
-/// The last millisecond six bytes can count: in the year 10889.
-const TIME_MAX: u64 = (1 << 48) - 1;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,56 +36,23 @@ impl Record {
     }
 }
 
-fn hash(secret: &str) -> String {
-    hex::encode(Sha256::digest(secret.as_bytes()))
-}
-
 /// The caller behind a presented key. # Errors: 503 if the store is away.
-pub async fn find(edge: &Edge, presented: &str) -> Result<Option<Caller>, Problem> {
-    let parts = presented
-        .strip_prefix(PREFIX)
-        .and_then(|rest| rest.split_once('_'));
-    let Some((id, secret)) = parts else {
-        return Ok(None);
-    };
-    let hex_of = |text: &str, bytes: usize| {
-        text.len() == bytes * 2 && text.bytes().all(|b| b.is_ascii_hexdigit())
-    };
-    if !hex_of(id, ID_BYTES) || !hex_of(secret, SECRET_BYTES) {
-        return Ok(None);
-    }
-    let Some(bytes) = edge.store.kept(SPACE, id.to_owned()).await? else {
+pub async fn find(edge: &Edge, presented: Presented<'_>) -> Result<Option<Caller>, Problem> {
+    let id = presented.id.to_owned();
+    let Some(bytes) = edge.store.kept(SPACE, id.clone()).await? else {
         return Ok(None);
     };
     let Ok(record) = serde_json::from_slice::<Record>(&bytes) else {
         tracing::error!(key.id = id, "a service key's record cannot be read");
         return Ok(None);
     };
-    let fits: bool = record
-        .secret_sha256
-        .as_bytes()
-        .ct_eq(hash(secret).as_bytes())
-        .into();
-    Ok(fits.then(|| Caller {
-        principal: Principal::ServiceKey(id.to_owned()),
+    let fits = presented.fits(&record.secret_sha256);
+    let caller = Caller {
+        principal: Principal::ServiceKey(id),
         scopes: record.scopes,
         bound: None,
-    }))
-}
-
-fn random_hex(bytes: usize) -> Result<String, Problem> {
-    let mut random = vec![0; bytes];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| {
-        tracing::error!("the system gives no random bytes");
-        Problem::new(Code::Internal, "no random bytes could be had")
-    })?;
-    Ok(hex::encode(random))
-}
-
-/// An id that sorts before every earlier one.
-fn new_id(now: Timestamp) -> Result<String, Problem> {
-    let since_1970 = u64::try_from(now.0).unwrap_or(0).min(TIME_MAX);
-    Ok(format!("{:012x}{}", TIME_MAX - since_1970, random_hex(6)?))
+    };
+    Ok(fits.then_some(caller))
 }
 
 fn audit(call: &Call, action: &str, id: &str, detail: String) -> AuditEntry {
@@ -120,12 +78,13 @@ pub fn create(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             let detail = "`scopes` must name at least one scope";
             return Err(Problem::field("scopes", FieldCode::Required, detail));
         }
-        let (id, secret) = (new_id(call.edge.now())?, random_hex(SECRET_BYTES)?);
+        let drawn = keys::draw(call.edge.now())?;
+        let id = drawn.id;
         let record = Record {
             name: call.fields.text("name").unwrap_or("").to_owned(),
             scopes,
             created_at: call.edge.now(),
-            secret_sha256: hash(&secret),
+            secret_sha256: drawn.secret_sha256,
         };
         let value = serde_json::to_vec(&record).map_err(|error| {
             tracing::error!(%error, "a service key's record cannot be written");
@@ -151,7 +110,7 @@ pub fn create(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             return Err(Problem::new(Code::Internal, "two keys drew the same id"));
         }
         let mut shown = record.shown(&id);
-        shown["key"] = format!("{PREFIX}{id}_{secret}").into();
+        shown["key"] = drawn.key.into();
         Ok(Answer::created(&shown).holding_secret())
     })
 }

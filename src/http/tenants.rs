@@ -53,11 +53,9 @@ pub fn accepted(view: &InputView) -> Result<(), Problem> {
 /// `POST /api/v1/tenants`.
 pub fn create(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
-        let tenant = match call.reach() {
-            crate::http::auth::Reach::Tenant(tenant) => tenant,
-            crate::http::auth::Reach::Installation => new_tenant_id(&call),
-        };
-        match tenant_row(&call.edge, &tenant).await {
+        let named = call.reach().tenant().cloned();
+        let tenant = named.unwrap_or_else(|| new_tenant_id(&call));
+        match tenant_row(&call, &tenant).await {
             Ok(row) => return if_equal(&call, &row),
             Err(problem) if problem.code == Code::NotFound => {}
             Err(problem) => return Err(problem),
@@ -80,7 +78,7 @@ pub fn create(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             String::new(),
         )
         .await?;
-        let row = tenant_row(&call.edge, &tenant).await.map_err(|problem| {
+        let row = tenant_row(&call, &tenant).await.map_err(|problem| {
             tracing::error!(tenant.id = %tenant, "a tenant was created and has no row");
             match problem.code {
                 Code::NotFound => Problem::new(Code::NotAppliedYet, "ask again"),
@@ -127,7 +125,7 @@ pub fn get(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             Some(least) => u64::try_from(least).is_ok_and(|least| row.version >= least),
             None => !matches(row),
         };
-        let row = wait_for(&call, || tenant_row(&call.edge, &tenant), ready).await?;
+        let row = wait_for(&call, || tenant_row(&call, &tenant), ready).await?;
         if matches(&row) {
             return Ok(Answer::empty(StatusCode::NOT_MODIFIED).with("etag", &etag(&row)));
         }
@@ -174,7 +172,7 @@ fn if_match(call: &Call, row: &RowView) -> Result<Option<u64>, Problem> {
 pub fn patch(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let tenant = call.path_tenant("tenantId")?;
-        let row = tenant_row(&call.edge, &tenant).await?;
+        let row = tenant_row(&call, &tenant).await?;
         let expected_version = if_match(&call, &row)?;
         // `null` clears a text, and the reducers' word for a cleared text is the empty one.
         let text = |name: &str| match call.fields.value(name)? {
@@ -209,7 +207,7 @@ pub fn patch(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             detail,
         )
         .await?;
-        let row = tenant_row(&call.edge, &tenant).await?;
+        let row = tenant_row(&call, &tenant).await?;
         Ok(shown(&row, StatusCode::OK))
     })
 }
@@ -235,7 +233,7 @@ pub fn export(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             ("creditEntries", RowKind::CreditEntry),
         ];
         let tenant = call.path_tenant("tenantId")?;
-        let own = tenant_row(&call.edge, &tenant).await?;
+        let own = tenant_row(&call, &tenant).await?;
         let mut body = format!("{{\"tenant\":{}", row_json(&own));
         let mut truncated = false;
         for (name, kind) in LISTS {
@@ -280,7 +278,7 @@ pub(crate) async fn rows_of(
             after: after.take(),
             limit: PAGE,
         };
-        let page = call.edge.store.rows(query).await?;
+        let page = call.edge.store.rows(&call.reach(), query).await?;
         rows.extend(page.items);
         match page.next {
             Some(next) if rows.len() < EXPORT_ROWS_MAX => after = Some(next),
@@ -305,7 +303,7 @@ async fn timeline_of(
             after: after.take(),
             limit: PAGE,
         };
-        let page = call.edge.store.timeline(query).await?;
+        let page = call.edge.store.timeline(&call.reach(), query).await?;
         lines.extend(page.items.iter().map(crate::http::history::line_json));
         match page.next {
             Some(next) if lines.len() < EXPORT_ROWS_MAX => after = Some(next),

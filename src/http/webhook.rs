@@ -106,7 +106,7 @@ fn refused(refusal: Refusal) -> Problem {
 /// Tells of a repeated event whose body says something else than the first. One that was taken in from
 /// Stripe's list is written differently and says the same.
 async fn compare(edge: &Edge, id: &str, kind: &str, seq: u64, body: &[u8]) {
-    let first = edge.store.input_body(seq).await;
+    let first = edge.store.whole().input_body(seq).await;
     let is_same = match &first {
         Ok(Some(first)) => bursar_domain::listing::is_same_event(first, body),
         // Erased or past retention: nothing is left to compare with.

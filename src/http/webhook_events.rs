@@ -55,7 +55,7 @@ pub fn list(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             limit: limit(&call),
             ..filter(&call)?
         };
-        let found = call.edge.store.inputs(query).await?;
+        let found = call.whole_store()?.inputs(query).await?;
         Ok(page(&call, found, |view| input_json(view).to_string()))
     })
 }
@@ -68,7 +68,7 @@ pub async fn find(call: &Call) -> Result<InputView, Problem> {
         None => None,
     };
     let id = call.path("id").to_owned();
-    let found = call.edge.store.input(id, scope).await?;
+    let found = call.whole_store()?.input(id, scope).await?;
     let delivered =
         |view: &InputView| matches!(view.source, InputSource::Event(..) | InputSource::Raw(_));
     let mut found: Vec<InputView> = found.into_iter().filter(delivered).collect();
@@ -83,7 +83,7 @@ pub async fn find(call: &Call) -> Result<InputView, Problem> {
 pub fn get(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let view = find(&call).await?;
-        let body = call.edge.store.input_body(view.seq).await?;
+        let body = call.whole_store()?.input_body(view.seq).await?;
         let mut shown = input_json(&view);
         shown["body"] = match body {
             None => Value::Null,
@@ -102,8 +102,7 @@ pub fn dismiss(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         let reason = call.fields.text("reason").unwrap_or("").to_owned();
         let now = call.edge.now();
         let done = call
-            .edge
-            .store
+            .whole_store()?
             .dismiss(view.seq, reason.clone(), now)
             .await?;
         if !done {

@@ -131,7 +131,18 @@ pub const CATALOGUE: &[Metric] = &[
     counter(
         "bursar_auth_attempts_total",
         &[
-            ("method", &["none", "stripe_key", "operator", "service_key"]),
+            (
+                "method",
+                &[
+                    "none",
+                    "stripe_key",
+                    "operator",
+                    "service_key",
+                    "api_key",
+                    "access_token",
+                    "cookie",
+                ],
+            ),
             ("outcome", &["accepted", "refused"]),
         ],
         "Credentials presented.",

@@ -191,6 +191,14 @@ impl App {
     }
     /// The same over a store that is open.
     pub(crate) async fn over(store: Arc<dyn Store>, limits: Limits) -> Self {
+        Self::onboarding(store, limits, bursar_config::ConnectOnboarding::Operator).await
+    }
+    /// The same, where these may open Connect accounts.
+    pub(crate) async fn onboarding(
+        store: Arc<dyn Store>,
+        limits: Limits,
+        connect_onboarding: bursar_config::ConnectOnboarding,
+    ) -> Self {
         let clock = Arc::new(TestClock::at(Timestamp::from_seconds(START_SECONDS)));
         let settings = Arc::new(Settings {
             catalogue: catalogue(),
@@ -243,7 +251,16 @@ impl App {
             admin: AdminAccess::new(ADMIN_KEY.to_owned().into(), here),
             limits: limits.clone(),
             trust_proxy: Vec::new(),
-            billing: billing(),
+            billing: Billing {
+                connect_onboarding,
+                ..billing()
+            },
+            identity: bursar::identity::Settings {
+                jwt_secret: "a-secret-of-tests-that-has-32-bytes-or-more"
+                    .to_owned()
+                    .into(),
+                signup: bursar_config::Signup::Open,
+            },
             app_base_url: "https://billing.example.com".to_owned(),
             version: "0.0.0-test",
         };
@@ -282,7 +299,9 @@ impl App {
         let mut answer = Vec::new();
         let reading = stream.read_to_end(&mut answer);
         let ended = tokio::time::timeout(Duration::from_secs(30), reading).await;
-        assert!(ended.is_ok(), "the connection stays open");
+        let asked = String::from_utf8_lossy(bytes);
+        let asked = asked.lines().next().unwrap_or_default();
+        assert!(ended.is_ok(), "the connection stays open: {asked}");
         String::from_utf8_lossy(&answer).into_owned()
     }
     /// A request with these header lines.

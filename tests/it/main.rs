@@ -6,6 +6,7 @@
 mod agreement;
 mod api;
 mod app;
+mod authz;
 mod backup;
 mod calls;
 #[cfg(feature = "cognito")]

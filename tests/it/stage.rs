@@ -330,7 +330,7 @@ impl Bursar {
     }
 
     pub(crate) fn store(&self) -> Arc<dyn Store> {
-        Arc::clone(&self.app.edge().store)
+        Arc::clone(self.app.edge().store.whole())
     }
 
     /// Waits until nothing is pending and nothing is due at Stripe.

@@ -7,7 +7,6 @@
 use super::quantity::in_range;
 use super::{Ended, Payer, Plan, command_id, customer_named, payer, run, tenant_of, urls};
 use crate::http::answer::Answer;
-use crate::http::auth::Reach;
 use crate::http::order::visible_row;
 use crate::http::problem::{Code, FieldCode, Problem};
 use crate::http::route::Call;
@@ -170,7 +169,7 @@ async fn had_trial(call: &Call, tenant: &TenantId) -> Result<bool, Problem> {
         after: None,
         limit: TRIALS_LOOKED_AT,
     };
-    let rows = call.edge.store.rows(query).await?;
+    let rows = call.edge.store.rows(&call.reach(), query).await?;
     let tried = |row: &RowView| {
         let stored: Value = serde_json::from_slice(&row.value).unwrap_or(Value::Null);
         !stored["trialEnd"].is_null()
@@ -181,7 +180,7 @@ async fn had_trial(call: &Call, tenant: &TenantId) -> Result<bool, Problem> {
 
 async fn sale(call: &Call, id: &CommandId, tenant: TenantId) -> Result<Plan, Problem> {
     let account = call.fields.text("merchantAccountId").unwrap_or_default();
-    let reach = Reach::Tenant(tenant.clone());
+    let reach = call.caller.reach(Some(&tenant));
     let merchant = visible_row(&call.edge, RowKind::Merchant, account, Some(""), &reach).await?;
     let account = AccountId::parse(&merchant.id).map_err(|_| Problem::not_found())?;
     let (lines, currency) = lines(call)?;

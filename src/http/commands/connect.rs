@@ -138,7 +138,7 @@ fn country(call: &Call) -> Result<Option<String>, Problem> {
 }
 
 async fn live_account(call: &Call, tenant: &TenantId) -> Result<Option<RowView>, Problem> {
-    let row = merchant_of(&call.edge, tenant).await?;
+    let row = merchant_of(call, tenant).await?;
     Ok(row.filter(|row| row.status != GONE))
 }
 
@@ -153,12 +153,17 @@ async fn own_account(call: &Call) -> Result<(TenantId, AccountId), Problem> {
 
 /// The row of an account that was just made, once it is there. # Errors: 503, after a while.
 async fn made(call: &Call, tenant: &TenantId, account: &str) -> Result<RowView, Problem> {
-    let store = &call.edge.store;
+    let (store, reach) = (&call.edge.store, call.reach());
     let mut commits = store.commits();
     let waiting = async {
         loop {
             commits.borrow_and_update();
-            let row = store.row(RowKind::Merchant, Scope::PLATFORM, account.to_owned());
+            let row = store.row(
+                &reach,
+                RowKind::Merchant,
+                Scope::PLATFORM,
+                account.to_owned(),
+            );
             if let Some(row) = row.await?.filter(|row| row.tenant.as_ref() == Some(tenant)) {
                 return Ok(row);
             }

@@ -35,7 +35,7 @@ pub async fn push(call: &Call, tenant: &TenantId, before: &RowView) -> Result<()
         return Ok(());
     }
     let _turn = call.edge.commands.turn(tenant).await;
-    let row = tenant_row(&call.edge, tenant).await?;
+    let row = tenant_row(call, tenant).await?;
     let Some(customer) = customer_of(&row).filter(|_| !row.erased) else {
         return Ok(());
     };
@@ -103,7 +103,7 @@ async fn last_open(call: &Call, tenant: &TenantId) -> Result<Option<CommandId>, 
             after: None,
             limit: OPEN_LOOKED_AT,
         };
-        open.extend(call.edge.store.rows(query).await?.items);
+        open.extend(call.edge.store.rows(&call.reach(), query).await?.items);
     }
     let is_push = |row: &&RowView| {
         let stored: Value = serde_json::from_slice(&row.value).unwrap_or(Value::Null);

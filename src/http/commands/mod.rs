@@ -32,7 +32,6 @@ mod urls;
 pub use slots::Slots;
 
 use crate::http::answer::Answer;
-use crate::http::auth::Reach;
 use crate::http::idempotency;
 use crate::http::order::{tenant_row, visible_row};
 use crate::http::problem::{Code, Problem};
@@ -166,7 +165,7 @@ pub async fn run(
     if let Some(command) = known.filter(|command| is_async && !command.is_over()) {
         return Ok(Ended::Pending(accepted(&id, command.text("status"))));
     }
-    let command = ended(call.edge.store.as_ref(), &id, old_end.as_deref()).await?;
+    let command = ended(call.edge.store.whole().as_ref(), &id, old_end.as_deref()).await?;
     match command.text("status") {
         "succeeded" => Ok(Ended::Succeeded(command)),
         "failed" => Err(outcome::problem(&command)),
@@ -201,7 +200,9 @@ fn is_async(call: &Call) -> bool {
 }
 
 async fn find(call: &Call, id: &CommandId) -> Result<Option<Command>, Problem> {
-    row_of(call.edge.store.as_ref(), id).await
+    let (store, reach) = (&call.edge.store, call.reach());
+    let row = store.row(&reach, RowKind::Command, Scope::PLATFORM, id.to_string());
+    Ok(row.await?.as_ref().map(Command::of))
 }
 
 async fn row_of(store: &dyn Store, id: &CommandId) -> Result<Option<Command>, Problem> {
@@ -362,7 +363,7 @@ pub async fn ended(
 /// The tenant a request is for: named by the caller, and there.
 /// # Errors: 400 without one, 404 for one that is not there.
 pub async fn tenant_of(call: &Call) -> Result<(TenantId, RowView), Problem> {
-    let Reach::Tenant(tenant) = call.reach() else {
+    let Some(tenant) = call.reach().tenant().cloned() else {
         let detail = "say for which tenant: `tenantId`, or the X-Tenant-Id header";
         return Err(Problem::field(
             "tenantId",
@@ -370,7 +371,7 @@ pub async fn tenant_of(call: &Call) -> Result<(TenantId, RowView), Problem> {
             detail,
         ));
     };
-    let row = tenant_row(&call.edge, &tenant).await?;
+    let row = tenant_row(call, &tenant).await?;
     Ok((tenant, row))
 }
 
@@ -380,7 +381,7 @@ pub async fn customer_named(
     id: &str,
     tenant: &TenantId,
 ) -> Result<CustomerId, Problem> {
-    let reach = Reach::Tenant(tenant.clone());
+    let reach = call.caller.reach(Some(tenant));
     let row = visible_row(&call.edge, RowKind::Customer, id, Some(""), &reach).await?;
     if row.status == "deleted" {
         return Err(Problem::not_found());

@@ -35,7 +35,13 @@ pub(super) async fn command(
         after: None,
         limit: GONE_MAX,
     };
-    let gone = call.edge.store.rows(query).await?.items.len();
+    let gone = call
+        .edge
+        .store
+        .rows(&call.reach(), query)
+        .await?
+        .items
+        .len();
     for refusals in 0..REFUSALS_MAX {
         let name = format!("{tenant}\n{}\n{gone}\n{refusals}", making.as_str());
         let id = format!("cmd_{}", hex::encode(&Sha256::digest(name)[..16]));

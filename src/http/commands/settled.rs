@@ -36,7 +36,12 @@ pub(super) async fn shown(
         commits.borrow_and_update();
         let store = &call.edge.store;
         let row = store
-            .row(place.kind, place.scope.clone(), place.id.clone())
+            .row(
+                &call.reach(),
+                place.kind,
+                place.scope.clone(),
+                place.id.clone(),
+            )
             .await?;
         if row.as_ref().is_some_and(&is_fresh) {
             break row;

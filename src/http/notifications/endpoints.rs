@@ -2,9 +2,8 @@
 //!
 //! Invariants: an address is judged before it is kept, and again at every attempt.
 
-use super::{audit, changeable, endpoint_of, types};
+use super::{audit, changeable, endpoint_of, tenant_of, types};
 use crate::http::answer::Answer;
-use crate::http::auth::Reach;
 use crate::http::order::tenant_row;
 use crate::http::problem::{Code, FieldCode, Problem};
 use crate::http::reads::page_of;
@@ -71,12 +70,9 @@ pub fn create(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let url = url_of(&call)?.unwrap_or_default();
         let types = types(&call)?;
-        let tenant = match call.reach() {
-            Reach::Tenant(tenant) => Some(tenant),
-            Reach::Installation => None,
-        };
+        let tenant = tenant_of(&call.reach())?;
         if let Some(tenant) = &tenant {
-            tenant_row(&call.edge, tenant).await?;
+            tenant_row(&call, tenant).await?;
         }
         let registry = &call.edge.notifications.registry;
         if !registry.has_room(tenant.as_ref()) {

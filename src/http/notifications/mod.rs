@@ -8,6 +8,7 @@ pub mod deliveries;
 pub mod endpoints;
 pub mod feed;
 
+use crate::http::auth::Reach;
 use crate::http::problem::{FieldCode, Problem};
 use crate::http::route::Call;
 use crate::notifications::CONFIGURED;
@@ -22,6 +23,15 @@ fn endpoint_of(call: &Call) -> Result<Arc<Endpoint>, Problem> {
     let found = call.edge.notifications.registry.get(call.path("id"));
     let found = found.filter(|one| call.reach().covers(one.tenant.as_ref()));
     found.ok_or_else(Problem::not_found)
+}
+
+/// Whose notifications a request is about; none: everybody's. # Errors: 404 for a caller who sees nothing.
+fn tenant_of(reach: &Reach) -> Result<Option<TenantId>, Problem> {
+    match reach.tenant() {
+        Some(tenant) => Ok(Some(tenant.clone())),
+        None if reach.is_everything() => Ok(None),
+        None => Err(Problem::not_found()),
+    }
 }
 
 /// The types a request names, sorted. # Errors: 400 for what is no type.

@@ -9,16 +9,24 @@ use crate::http::commands::session;
 use crate::http::problem::Code;
 use crate::http::route::{Auth, Holds, Kind, Param, Route, Verb, optional, required};
 use crate::http::{credits, entitlements, erase, history, reads, tenants, words};
+use bursar_domain::identity::Role;
 
-const READ: Auth = Auth::Scopes(&[
-    Scope::TenantsRead,
-    Scope::TenantsWrite,
-    Scope::Billing,
-    Scope::Refunds,
-]);
-const WRITE: Auth = Auth::Scopes(&[Scope::TenantsWrite]);
-const CREDITS: Auth = Auth::Scopes(&[Scope::Credits]);
-const CREDITS_READ: Auth = Auth::Scopes(&[Scope::Credits, Scope::TenantsRead]);
+const READ: Auth = Auth::Tenant(
+    &[
+        Scope::TenantsRead,
+        Scope::TenantsWrite,
+        Scope::Billing,
+        Scope::Refunds,
+    ],
+    Role::Viewer,
+);
+/// Nobody makes a tenant from within one.
+const CREATE: Auth = Auth::Scopes(&[Scope::TenantsWrite]);
+const CHANGE: Auth = Auth::Tenant(&[Scope::TenantsWrite], Role::Admin);
+/// What concerns the personal data of all of a tenant's people.
+const PERSONAL: Auth = Auth::Tenant(&[Scope::TenantsWrite], Role::Owner);
+const CREDITS: Auth = Auth::Tenant(&[Scope::Credits], Role::Admin);
+const CREDITS_READ: Auth = Auth::Tenant(&[Scope::Credits, Scope::TenantsRead], Role::Viewer);
 
 const NAME: Kind = Kind::Text(255);
 
@@ -66,7 +74,7 @@ pub(super) const ROWS: &[Route] = &[
         status: 201,
         holds: Holds::One("Tenant"),
         codes: &[Code::TenantExists, Code::NotAppliedYet],
-        ..post("/api/v1/tenants", "tenants_create", WRITE, tenants::create)
+        ..post("/api/v1/tenants", "tenants_create", CREATE, tenants::create)
     },
     Route {
         tag: "tenants",
@@ -113,7 +121,7 @@ pub(super) const ROWS: &[Route] = &[
             Verb::Patch,
             "/api/v1/tenants/{tenantId}",
             "tenants_patch",
-            WRITE,
+            CHANGE,
             tenants::patch,
         )
     },
@@ -149,7 +157,7 @@ pub(super) const ROWS: &[Route] = &[
         ..get(
             "/api/v1/tenants/{tenantId}/export",
             "tenants_export",
-            WRITE,
+            PERSONAL,
             tenants::export,
         )
     },
@@ -165,7 +173,7 @@ pub(super) const ROWS: &[Route] = &[
         ..post(
             "/api/v1/tenants/{tenantId}/erase",
             "tenants_erase",
-            WRITE,
+            PERSONAL,
             erase::erase,
         )
     },

@@ -7,9 +7,11 @@ use crate::http::commands::connect;
 use crate::http::problem::Code;
 use crate::http::reads;
 use crate::http::route::{Auth, Holds, Kind, Route, optional};
+use bursar_domain::identity::Role;
 
-const ORDER: Auth = Auth::Scopes(&[Scope::Connect]);
-const READ: Auth = Auth::Scopes(&[Scope::Connect, Scope::TenantsRead]);
+/// Whether a tenant's own may open accounts is `CONNECT_ONBOARDING`'s to say, too.
+const ORDER: Auth = Auth::Tenant(&[Scope::Connect], Role::Admin);
+const READ: Auth = Auth::Tenant(&[Scope::Connect, Scope::TenantsRead], Role::Viewer);
 
 const ACCOUNT: &[Code] = &[
     Code::StateConflict,

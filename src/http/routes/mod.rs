@@ -3,6 +3,7 @@
 //! Routing, authentication, parsing, metric labels, `/openapi.json` and `/docs` all follow from
 //! these rows, so they cannot disagree.
 
+mod api_keys;
 mod audits;
 mod billing;
 mod connect;
@@ -168,6 +169,7 @@ pub fn every_route() -> impl Iterator<Item = &'static Route> {
         .chain(money::ROWS)
         .chain(connect::ROWS)
         .chain(subscriptions::ROWS)
+        .chain(api_keys::ROWS)
         .chain(operators::ROWS)
         .chain(audits::ROWS)
         .chain(notifications::ROWS)

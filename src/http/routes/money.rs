@@ -6,9 +6,10 @@ use crate::http::commands::disputes::{self, text};
 use crate::http::commands::{payments, refunds};
 use crate::http::problem::Code;
 use crate::http::route::{Auth, Holds, Kind, Param, Route, optional, required};
+use bursar_domain::identity::Role;
 
-const BILLING: Auth = Auth::Scopes(&[Scope::Billing]);
-const REFUNDS: Auth = Auth::Scopes(&[Scope::Refunds]);
+const MONEY: Auth = Auth::Tenant(&[Scope::Billing], Role::Admin);
+const REFUNDS: Auth = Auth::Tenant(&[Scope::Refunds], Role::Admin);
 
 const CODES: &[Code] = &[
     Code::StateConflict,
@@ -83,7 +84,7 @@ pub(super) const ROWS: &[Route] = &[
         ..post(
             "/api/v1/payments/{id}/capture",
             "payments_capture",
-            BILLING,
+            MONEY,
             payments::capture,
         )
     },
@@ -111,7 +112,7 @@ pub(super) const ROWS: &[Route] = &[
         ..post(
             "/api/v1/payments/{id}/cancel",
             "payments_cancel",
-            BILLING,
+            MONEY,
             payments::cancel,
         )
     },
@@ -164,7 +165,7 @@ pub(super) const ROWS: &[Route] = &[
         ..post(
             "/api/v1/disputes/{id}/evidence",
             "disputes_evidence",
-            BILLING,
+            MONEY,
             disputes::evidence,
         )
     },

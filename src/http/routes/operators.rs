@@ -271,7 +271,7 @@ pub(super) const ROWS: &[Route] = &[
         )
     },
     Route {
-        tag: "service keys",
+        tag: "keys",
         summary: "Makes a service key",
         description: "The key is in the answer and nowhere else, ever.",
         params: &[
@@ -289,7 +289,7 @@ pub(super) const ROWS: &[Route] = &[
         )
     },
     Route {
-        tag: "service keys",
+        tag: "keys",
         summary: "Lists service keys",
         params: &[LIMIT, CURSOR],
         holds: Holds::Page("ServiceKey"),
@@ -301,7 +301,7 @@ pub(super) const ROWS: &[Route] = &[
         )
     },
     Route {
-        tag: "service keys",
+        tag: "keys",
         summary: "Revokes a service key",
         description: "It is refused from the next request on.",
         status: 204,

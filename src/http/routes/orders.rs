@@ -6,14 +6,18 @@ use crate::http::commands::{checkout, portal, read};
 use crate::http::problem::Code;
 use crate::http::route::{Auth, Holds, Kind, Param, Route, optional};
 use crate::http::words;
+use bursar_domain::identity::Role;
 
-const BILLING: Auth = Auth::Scopes(&[Scope::Billing]);
-const READ: Auth = Auth::Scopes(&[
-    Scope::TenantsRead,
-    Scope::Billing,
-    Scope::Refunds,
-    Scope::Connect,
-]);
+const SELL: Auth = Auth::Tenant(&[Scope::Billing], Role::Member);
+const READ: Auth = Auth::Tenant(
+    &[
+        Scope::TenantsRead,
+        Scope::Billing,
+        Scope::Refunds,
+        Scope::Connect,
+    ],
+    Role::Viewer,
+);
 
 const CHECKOUT: &[Code] = &[
     Code::SubscriptionExists,
@@ -104,7 +108,7 @@ pub(super) const ROWS: &[Route] = &[
         ..post(
             "/api/v1/billing/stripe/checkout",
             "checkout_open",
-            BILLING,
+            SELL,
             checkout::open,
         )
     },
@@ -127,7 +131,7 @@ pub(super) const ROWS: &[Route] = &[
         ..post(
             "/api/v1/billing/stripe/portal",
             "portal_open",
-            BILLING,
+            SELL,
             portal::open,
         )
     },

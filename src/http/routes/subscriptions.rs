@@ -5,8 +5,11 @@ use crate::http::auth::Scope;
 use crate::http::commands::{payment_intent, subscriptions};
 use crate::http::problem::Code;
 use crate::http::route::{Auth, Holds, Kind, Param, Route, optional, required};
+use bursar_domain::identity::Role;
 
-const BILLING: Auth = Auth::Scopes(&[Scope::Billing]);
+const ORDER_IT: Auth = Auth::Tenant(&[Scope::Billing], Role::Admin);
+/// What orders nothing, or lets a person pay what is owed.
+const SELL: Auth = Auth::Tenant(&[Scope::Billing], Role::Member);
 
 const FOR_TENANT: Param = optional(
     "tenantId",
@@ -70,7 +73,7 @@ pub(super) const ROWS: &[Route] = &[
         ..post(
             "/api/v1/billing/subscriptions/{id}/change-plan",
             "subscription_change_plan",
-            BILLING,
+            ORDER_IT,
             subscriptions::change_plan,
         )
     },
@@ -94,7 +97,7 @@ pub(super) const ROWS: &[Route] = &[
         ..post(
             "/api/v1/billing/subscriptions/{id}/preview",
             "subscription_preview",
-            BILLING,
+            SELL,
             subscriptions::preview,
         )
     },
@@ -112,7 +115,7 @@ pub(super) const ROWS: &[Route] = &[
         ..post(
             "/api/v1/billing/subscriptions/{id}/quantity",
             "subscription_quantity",
-            BILLING,
+            ORDER_IT,
             subscriptions::set_quantity,
         )
     },
@@ -138,7 +141,7 @@ pub(super) const ROWS: &[Route] = &[
         ..post(
             "/api/v1/billing/subscriptions/{id}/cancel",
             "subscription_cancel",
-            BILLING,
+            ORDER_IT,
             subscriptions::cancel,
         )
     },
@@ -153,7 +156,7 @@ pub(super) const ROWS: &[Route] = &[
         ..post(
             "/api/v1/billing/subscriptions/{id}/resume",
             "subscription_resume",
-            BILLING,
+            ORDER_IT,
             subscriptions::resume,
         )
     },
@@ -169,7 +172,7 @@ pub(super) const ROWS: &[Route] = &[
         ..post(
             "/api/v1/billing/invoices/{invoiceId}/payment-intent",
             "invoice_payment_intent",
-            BILLING,
+            SELL,
             payment_intent::open,
         )
     },

@@ -216,6 +216,21 @@ pub(super) const SCHEMAS: &[Schema] = &[
         ],
     ),
     schema(
+        "ApiKey",
+        "A key of one tenant.",
+        &[
+            has("id", Shape::Text),
+            has("tenantId", Shape::Text),
+            has("name", Shape::Text),
+            has("role", Shape::Word(crate::http::api_keys::ROLE_WORDS)),
+            has("createdAt", Shape::Time),
+            said(has("createdBy", Shape::Text), "`user:<id>`, `operator`."),
+            may("expiresAt", Shape::Time),
+            said(may("lastUsedOn", Shape::Text), "A day, `2025-05-12`."),
+            said(has("key", Shape::Text), "Only in the answer that made it."),
+        ],
+    ),
+    schema(
         "Digest",
         "What the state and the journal come to.",
         &[

@@ -16,7 +16,6 @@ pub use ends::{cancel, resume};
 pub use preview::preview;
 
 use crate::http::answer::Answer;
-use crate::http::auth::Reach;
 use crate::http::order::visible_row;
 use crate::http::problem::{Code, Problem};
 use crate::http::route::Call;
@@ -137,7 +136,7 @@ async fn unpaid_page(call: &Call, row: &Value) -> Result<Option<String>, Problem
     ) else {
         return Ok(None);
     };
-    let (kind, reach) = (RowKind::Invoice, Reach::Installation);
+    let (kind, reach) = (RowKind::Invoice, call.reach());
     match visible_row(&call.edge, kind, invoice, Some(""), &reach).await {
         Ok(invoice) => Ok(value(&invoice)["hostedInvoiceUrl"]
             .as_str()
