@@ -29,7 +29,7 @@ pub fn answers_of(route: &Route) -> Vec<Code> {
     if route.auth != Auth::Public {
         codes.insert(Code::StoreUnavailable);
     }
-    if matches!(route.auth, Auth::Operator | Auth::Scopes(_)) {
+    if !matches!(route.auth, Auth::Public | Auth::Stripe) {
         codes.extend([
             Code::InvalidRequest,
             Code::Unauthenticated,
@@ -160,7 +160,10 @@ fn parameters(route: &Route) -> Vec<Value> {
             "schema": {"type": "string"},
         })
     };
-    if matches!(route.auth, Auth::Operator | Auth::Scopes(_)) {
+    if matches!(
+        route.auth,
+        Auth::Operator | Auth::Scopes(_) | Auth::Tenant(..)
+    ) {
         shown.push(header(
             "X-Tenant-Id",
             "Picks the tenant, as `tenantId` does.",

@@ -2,9 +2,8 @@
 //!
 //! Invariants: an address is judged before it is kept, and again at every attempt.
 
-use super::{audit, changeable, endpoint_of, types};
+use super::{audit, changeable, endpoint_of, tenant_of, types};
 use crate::http::answer::Answer;
-use crate::http::auth::Reach;
 use crate::http::order::tenant_row;
 use crate::http::problem::{Code, FieldCode, Problem};
 use crate::http::reads::page_of;
@@ -71,10 +70,7 @@ pub fn create(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let url = url_of(&call)?.unwrap_or_default();
         let types = types(&call)?;
-        let tenant = match call.reach() {
-            Reach::Tenant(tenant) => Some(tenant),
-            Reach::Installation => None,
-        };
+        let tenant = tenant_of(&call);
         if let Some(tenant) = &tenant {
             tenant_row(&call.edge, tenant).await?;
         }
@@ -262,6 +258,10 @@ pub fn test(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             .notifications
             .try_out(&endpoint, kind, line)
             .await?;
+        let trial = trial.ok_or_else(|| Problem {
+            retry_after_seconds: Some(1),
+            ..Problem::new(Code::Overloaded, "too many tests are under way")
+        })?;
         Ok(Answer::json(&json!({
             "notificationId": trial.id, "type": trial.kind,
             "status": if trial.sent.is_success() { "succeeded" } else { "failed" },

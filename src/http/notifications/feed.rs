@@ -3,9 +3,8 @@
 //! Invariants: every answer says where to go on, also when it holds nothing; a cursor is bound to the filters, a
 //! notification's id goes with any.
 
-use super::types;
+use super::{tenant_of, types};
 use crate::http::answer::Answer;
-use crate::http::auth::Reach;
 use crate::http::problem::{Code, Problem};
 use crate::http::reads::{limit, wait_for};
 use crate::http::route::Call;
@@ -19,10 +18,7 @@ pub fn list(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let types = types(&call)?;
         let bound = format!("notifications|{}|{}", call.reach().text(), types.join(","));
-        let tenant = match call.reach() {
-            Reach::Tenant(tenant) => Some(tenant),
-            Reach::Installation => None,
-        };
+        let tenant = tenant_of(&call);
         let query = FeedQuery {
             after: after(&call, &bound).await?,
             limit: limit(&call),

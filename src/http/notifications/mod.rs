@@ -8,6 +8,7 @@ pub mod deliveries;
 pub mod endpoints;
 pub mod feed;
 
+use crate::http::auth::Reach;
 use crate::http::problem::{FieldCode, Problem};
 use crate::http::route::Call;
 use crate::notifications::CONFIGURED;
@@ -22,6 +23,14 @@ fn endpoint_of(call: &Call) -> Result<Arc<Endpoint>, Problem> {
     let found = call.edge.notifications.registry.get(call.path("id"));
     let found = found.filter(|one| call.reach().covers(one.tenant.as_ref()));
     found.ok_or_else(Problem::not_found)
+}
+
+/// The one tenant the request is about; none: all.
+fn tenant_of(call: &Call) -> Option<TenantId> {
+    match call.reach() {
+        Reach::Tenant(tenant) => Some(tenant),
+        Reach::Installation => None,
+    }
 }
 
 /// The types a request names, sorted. # Errors: 400 for what is no type.
