@@ -5,6 +5,7 @@
 //! Not here: when, and what follows from it.
 
 use super::guard::{Guard, GuardedNames, Lookup, Refused, SystemNames};
+use reqwest::header::HeaderMap;
 use reqwest::{Client, redirect, retry};
 use std::error::Error;
 use std::sync::Arc;
@@ -103,8 +104,7 @@ impl Sender {
             .send();
         let mut answer = sending.await.map_err(|error| words(&error))?;
         let status = answer.status();
-        let retry_after = answer.headers().get("retry-after");
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let retry_after_ms = retry_after_ms(answer.headers());
         let mut body = Vec::new();
         // The status has been said; a body that breaks off changes nothing.
         while let Ok(Some(chunk)) = answer.chunk().await {
@@ -120,9 +120,22 @@ impl Sender {
             latency_ms: 0,
             error,
             answer: String::from_utf8_lossy(&body).into_owned(),
-            retry_after_ms: retry_after.map(|seconds: i64| seconds.saturating_mul(1_000)),
+            retry_after_ms,
         })
     }
+}
+
+/// `Retry-After` in either form; a moment counts from the answer's own `Date`.
+fn retry_after_ms(headers: &HeaderMap) -> Option<i64> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let asked = text("retry-after")?.trim();
+    if let Ok(seconds) = asked.parse::<i64>() {
+        return Some(seconds.saturating_mul(1_000));
+    }
+    let moment = |text: &str| jiff::fmt::rfc2822::parse(text).ok();
+    let (at, now) = (moment(asked)?, moment(text("date")?)?);
+    let at_ms = at.timestamp().as_millisecond();
+    Some(at_ms.saturating_sub(now.timestamp().as_millisecond()))
 }
 
 /// What went wrong, without the address.
@@ -191,6 +204,20 @@ mod tests {
         assert_eq!(error, "not sent: 127.0.0.1 is a loopback address");
         let accepted = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await;
         assert!(accepted.is_err(), "a connection was made");
+    }
+
+    #[test]
+    fn both_forms_of_retry_after_are_read() {
+        let read = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("retry-after", value.parse().unwrap());
+            let date = "Wed, 21 Oct 2015 07:28:00 GMT";
+            headers.insert("date", date.parse().unwrap());
+            retry_after_ms(&headers)
+        };
+        assert_eq!(read("120"), Some(120_000));
+        assert_eq!(read("Wed, 21 Oct 2015 07:30:00 GMT"), Some(120_000));
+        assert_eq!(read("soon"), None);
     }
 
     #[tokio::test]

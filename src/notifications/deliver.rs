@@ -58,7 +58,11 @@ impl Notifications {
             tokio::select! {
                 _ = ticks.tick() => {
                     ticked += 1;
-                    self.upkeep(ticked).await;
+                    self.publish(ticked);
+                    if ticked % SWEEP_TICKS == 1 {
+                        let own = Arc::clone(&self);
+                        tasks.spawn(async move { own.sweep().await });
+                    }
                 }
                 () = self.wake.notified() => {}
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
@@ -74,14 +78,11 @@ impl Notifications {
         drop(tokio::time::timeout(DRAIN, ending).await);
     }
 
-    async fn upkeep(&self, ticked: u64) {
+    fn publish(&self, ticked: u64) {
         if ticked % GAUGE_TICKS == 1 {
             let (enabled, disabled) = self.registry.counts();
             let pending = self.lines().pending;
             catalogue::standing(pending, enabled, disabled);
-        }
-        if ticked % SWEEP_TICKS == 1 {
-            self.sweep().await;
         }
     }
 

@@ -63,6 +63,8 @@ pub struct Notifications {
     sender: Sender,
     lines: Mutex<Lines>,
     wake: tokio::sync::Notify,
+    /// Places for tests, which somebody waits for.
+    trials: tokio::sync::Semaphore,
     /// Held while numbers of the feed are given out, so that their order is that of the commits.
     feed_end: tokio::sync::Mutex<Option<u64>>,
 }
@@ -90,6 +92,7 @@ impl Notifications {
             sender,
             lines: Mutex::new(lines),
             wake: tokio::sync::Notify::new(),
+            trials: tokio::sync::Semaphore::new(trial::AT_ONCE_MAX),
             feed_end: tokio::sync::Mutex::new(None),
         }))
     }

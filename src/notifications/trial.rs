@@ -15,6 +15,9 @@ use serde_json::json;
 /// What a test is of when nobody says.
 const KIND: &str = "tenant.activated";
 
+/// Tests at once, of all endpoints.
+pub(super) const AT_ONCE_MAX: usize = 8;
+
 /// A test and its end.
 #[derive(Clone, Debug)]
 pub struct Trial {
@@ -27,13 +30,17 @@ pub struct Trial {
 }
 
 impl Notifications {
-    /// Sends a test, of this type or of one the endpoint hears. # Errors: the store's.
+    /// Sends a test, of this type or of one the endpoint hears. `None`: too many are under way.
+    /// # Errors: the store's.
     pub async fn try_out(
         &self,
         endpoint: &Endpoint,
         kind: Option<&str>,
         audit: AuditEntry,
-    ) -> Result<Trial, StoreError> {
+    ) -> Result<Option<Trial>, StoreError> {
+        let Ok(_place) = self.trials.try_acquire() else {
+            return Ok(None);
+        };
         let heard = endpoint.types.iter().find(|kind| !kind.ends_with('*'));
         let kind = kind
             .map(str::to_owned)
@@ -69,6 +76,6 @@ impl Notifications {
             ..Administer::default()
         };
         self.store.administer(write).await?;
-        Ok(Trial { id, kind, sent })
+        Ok(Some(Trial { id, kind, sent }))
     }
 }

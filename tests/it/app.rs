@@ -335,6 +335,14 @@ impl App {
         }
         self.send(request_line, &headers, json.as_bytes()).await
     }
+    /// The id of an endpoint for notifications that is never called.
+    pub(crate) async fn endpoint(&self) -> String {
+        let body = r#"{"url":"https://app.example.com/hook"}"#;
+        let made = self
+            .operator("POST /api/v1/notification-endpoints", body)
+            .await;
+        made.json()["id"].as_str().unwrap().to_owned()
+    }
     /// A delivery, signed now.
     pub(crate) async fn deliver(&self, body: &[u8]) -> Reply {
         let signature = sign(SECRET, body, self.clock.now().seconds());

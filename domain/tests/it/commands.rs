@@ -215,6 +215,45 @@ fn one_order_is_one_call_under_one_key() {
 }
 
 #[test]
+fn each_end_is_told_to_applications_and_none_of_a_customer_kept_in_step() {
+    let told = |one: &One| -> Vec<String> {
+        let kinds = one.effects.values().filter_map(|effect| match effect {
+            Effect::Notify(notify) => Some(notify.kind.clone()),
+            _ => None,
+        });
+        kinds.collect()
+    };
+    let gave_up = |generation| CallResult::GaveUp {
+        code: "stripe_unavailable".into(),
+        reason: "no connection".into(),
+        generation,
+    };
+    let mut one = One::begun(&refund());
+    assert!(told(&one).is_empty());
+    one.result(&gave_up(1));
+    one.result(&gave_up(1));
+    assert_eq!(told(&one), ["command.failed"]);
+    one.order(&Order::CommandAgain {});
+    one.result(&gave_up(1));
+    assert_eq!(told(&one), ["command.failed", "command.failed"]);
+    one.order(&Order::CommandAgain {});
+    one.result(&made());
+    one.seen("refund.created");
+    let mut all = told(&one);
+    all.sort();
+    assert_eq!(
+        all,
+        ["command.failed", "command.failed", "command.succeeded"]
+    );
+    let mut quiet = One::begun(&CommandOrder {
+        kind: CommandKind::CustomerSync,
+        ..refund()
+    });
+    quiet.result(&made());
+    assert!(told(&quiet).is_empty());
+}
+
+#[test]
 fn an_answer_ends_it_and_goes_to_the_payment_it_belongs_to() {
     let mut one = One::begun(&refund());
     one.result(&made());

@@ -177,6 +177,32 @@ fn credits_follow_their_payment_in_every_order() {
 }
 
 #[test]
+fn each_total_of_credits_taken_back_is_told_once() {
+    let mut world = shop();
+    for event in bought() {
+        world.deliver_json(&event);
+    }
+    assert_eq!(world.effects_of("notify.credits.granted").len(), 1);
+    assert!(world.effects_of("notify.credits.reversed").is_empty());
+    for (id, amount) in [("re_1", 500), ("re_2", 300)] {
+        for kind in ["refund.created", "refund.updated"] {
+            let told = refund(id, "succeeded", amount);
+            world.deliver_json(&at(100, kind, PLATFORM, told));
+        }
+    }
+    let amounts = world.effects_of("notify.credits.reversed").into_iter();
+    let mut amounts: Vec<i64> = amounts
+        .map(|effect| {
+            let effect = serde_json::to_value(effect).unwrap();
+            assert_eq!(effect["tenant"], "acme");
+            effect["object"]["amount"].as_i64().unwrap()
+        })
+        .collect();
+    amounts.sort_unstable();
+    assert_eq!(amounts, [-4, -2]);
+}
+
+#[test]
 fn a_session_adopts_a_guests_payment_with_its_history_and_books() {
     let mut world = shop();
     let events = bought();

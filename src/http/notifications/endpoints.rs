@@ -258,6 +258,10 @@ pub fn test(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             .notifications
             .try_out(&endpoint, kind, line)
             .await?;
+        let trial = trial.ok_or_else(|| Problem {
+            retry_after_seconds: Some(1),
+            ..Problem::new(Code::Overloaded, "too many tests are under way")
+        })?;
         Ok(Answer::json(&json!({
             "notificationId": trial.id, "type": trial.kind,
             "status": if trial.sent.is_success() { "succeeded" } else { "failed" },

@@ -205,7 +205,7 @@ pub(super) const ROWS: &[Route] = &[
             HEARD,
             WAIT,
         ],
-        holds: Holds::Page("Notification"),
+        holds: Holds::One("NotificationFeed"),
         codes: &[Code::CursorInvalid],
         ..get(
             "/api/v1/notifications",

@@ -94,6 +94,22 @@ pub(super) const SCHEMAS: &[Schema] = &[
         ],
     ),
     schema(
+        "NotificationFeed",
+        "A page of the feed. Unlike a list's, its cursor is there also when nothing is.",
+        &[
+            has("data", Shape::Many("Notification")),
+            said(has("hasMore", Shape::Boolean), "There is more now."),
+            said(
+                has("nextCursor", Shape::Text),
+                "Give it as `after` to go on.",
+            ),
+            said(
+                has("gap", Shape::Boolean),
+                "Some were dropped for their age between `after` and the first.",
+            ),
+        ],
+    ),
+    schema(
         "Notification",
         "What applications are told.",
         &[

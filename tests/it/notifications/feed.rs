@@ -147,3 +147,34 @@ async fn an_erased_tenants_lines_stay_without_their_bodies() {
     .await;
     drop(stage);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_than_thirty_days_goes_and_whoever_missed_it_is_told() {
+    let (stage, bursar) = stage().await;
+    buys(&stage, &bursar, "t0", "hobby").await;
+    let old = announced(&bursar).await;
+    let page = order(&bursar, "GET /api/v1/notifications?limit=1", Value::Null).await;
+    let after = format!("&after={}", page["nextCursor"].as_str().unwrap());
+    stage.pass(31 * crate::stage::DAY).await;
+    let all = announced(&bursar).await;
+    assert!(all.len() > old.len() && all[..old.len()] == old[..]);
+    // Sweeping is hourly, and at the start.
+    let bursar = stage.again(bursar, |_| {}).await;
+    until("the old ones are gone", || async {
+        super::whole_feed(&bursar).await == all[old.len()..]
+    })
+    .await;
+    let path = format!("GET /api/v1/notifications?limit=100{after}");
+    let page = order(&bursar, &path, Value::Null).await;
+    assert_eq!(
+        (&page["gap"], &page["data"][0]),
+        (&json!(true), &all[old.len()])
+    );
+    let known = old[0]["id"].as_str().unwrap();
+    let path = format!("GET /api/v1/notifications?after={known}");
+    let (status, answer) = ask(&bursar, None, None, &path, Value::Null).await;
+    assert_eq!(
+        (status, answer["code"].as_str()),
+        (400, Some("cursor_invalid"))
+    );
+}
