@@ -26,7 +26,7 @@ pub fn backup(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         if call.peer != Peer::ControlSocket {
             let detail = "a backup is written by `bursar backup` on the machine itself";
-            return Err(Problem::new(Code::AddressNotAllowed, detail));
+            return Err(Problem::new(Code::Refused, detail));
         }
         let path = PathBuf::from(call.fields.text("path").unwrap_or_default());
         if !path.is_absolute() {

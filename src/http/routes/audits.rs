@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Route] = &[
             "The file, as a whole path; it must not exist.",
         )],
         holds: Holds::One("Backup"),
-        codes: &[Code::AddressNotAllowed, Code::StateConflict],
+        codes: &[Code::Refused, Code::StateConflict],
         ..post("/api/v1/backup", "backup", Auth::Operator, audits::backup)
     },
     Route {
