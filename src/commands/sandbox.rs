@@ -14,6 +14,9 @@ pub struct SandboxArgs {
     /// Where it listens; port 0 for any.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12111")]
     pub listen: SocketAddr,
+    /// Where its mail server listens, which catches what it is given; port 0 for any.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12125")]
+    pub mail_listen: SocketAddr,
     /// Where its events are sent.
     #[arg(long, value_name = "URL")]
     pub webhook_url: Option<String>,
@@ -53,6 +56,7 @@ pub fn run(args: &SandboxArgs, _global: &GlobalArgs) -> Result<Exit, CliError> {
     super::reach::block_on(async {
         let config = SandboxConfig {
             listen: args.listen,
+            mail_listen: args.mail_listen,
             allow_non_loopback: args.allow_other_machines,
             webhook_url: args.webhook_url.clone(),
             webhook_secrets: vec![args.webhook_secret.clone()],
@@ -68,7 +72,7 @@ pub fn run(args: &SandboxArgs, _global: &GlobalArgs) -> Result<Exit, CliError> {
         let started = bursar_sandbox::start(config).await;
         let sandbox = started.map_err(|error| {
             CliError::new(Exit::Unavailable, error.to_string())
-                .or_try("use --listen 127.0.0.1:0 for any free port")
+                .or_try("use --listen 127.0.0.1:0 and --mail-listen 127.0.0.1:0 for any free ports")
         })?;
         let mut out = std::io::stdout().lock();
         writeln!(out, "Bursar {}  sandbox", env!("CARGO_PKG_VERSION"))?;
@@ -78,6 +82,11 @@ pub fn run(args: &SandboxArgs, _global: &GlobalArgs) -> Result<Exit, CliError> {
             sandbox.base_url()
         )?;
         writeln!(out, "  control       {}/control", sandbox.base_url())?;
+        let (mail, base) = (sandbox.mail_addr(), sandbox.base_url());
+        writeln!(
+            out,
+            "  mail          {base}/mail      smtp://{mail}, or {base}/v3/DOMAIN/messages as Mailgun"
+        )?;
         match &args.webhook_url {
             Some(url) => writeln!(
                 out,
