@@ -61,6 +61,9 @@ pub enum AppError {
     /// The actors.
     #[error("the actors did not start: {0}")]
     Actors(String),
+    /// The mail set-up: texts that do not render, a transport that cannot be used.
+    #[error("mail cannot be set up: {}", .0.join("; "))]
+    Mail(Vec<String>),
     /// An address that cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -162,7 +165,7 @@ impl App {
                 reconcile_every: config.reconcile_interval,
                 ..ActorLimits::default()
             },
-            performers: performers(config, &store, &clock),
+            performers: performers(config, &store, &clock).map_err(AppError::Mail)?,
         };
         let background = Background::start().map_err(|source| AppError::Setup {
             what: "cannot start the actors' threads",

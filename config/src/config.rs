@@ -269,6 +269,8 @@ pub enum MailTransport {
     File,
     /// Only a line in the log.
     Log,
+    /// Not by this process: a command that opened the store leaves mail to the service.
+    Hold,
 }
 
 /// Where the product's own application is told of changes.

@@ -146,6 +146,7 @@ pub fn every_catalogue() -> impl Iterator<Item = &'static Metric> {
         .chain(bursar_actors::metrics::commands::CATALOGUE)
         .chain(bursar_actors::metrics::stripe::CATALOGUE)
         .chain(CATALOGUE)
+        .chain(crate::mail::CATALOGUE)
 }
 
 /// Makes every series of the given metrics, and of the routes, exist at 0.

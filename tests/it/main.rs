@@ -11,6 +11,7 @@ mod erasure;
 mod filters;
 mod foreign;
 mod framing;
+mod mail;
 mod orders;
 mod outward;
 mod reconcile;

@@ -131,6 +131,7 @@ async fn demo(args: &DemoArgs) -> Result<Exit, CliError> {
 async fn start_sandbox(args: &DemoArgs, clock: &SharedClock) -> Result<Sandbox, CliError> {
     let config = SandboxConfig {
         listen: given_or_free(args.sandbox_listen, 12_111),
+        mail_listen: given_or_free(None, 12_125),
         clock: Arc::new(clock.clone()),
         seed_plans: SeedPlan::demo(),
         ..SandboxConfig::default()
@@ -161,6 +162,7 @@ fn configuration(
         metrics_listen: given_or_free(args.metrics_listen, 9_187),
         data_dir,
         stripe_api_base: sandbox.base_url().to_owned(),
+        mail_server: Some(sandbox.mail_addr()),
         plans_toml: Some(plans(sandbox)),
     };
     Ok(Config::for_demo(&config_args)?)
@@ -206,6 +208,7 @@ fn print_banner(
          \x20 API           http://{}/docs\n\
          \x20 operator key  {}      (this run only)\n\
          \x20 sandbox       {}      any sk_test_ key\n\
+         \x20 mail          {}/mail      smtp://{}\n\
          \x20 metrics       http://{}/metrics\n\
          \x20 data          {data}\n\n",
         env!("CARGO_PKG_VERSION"),
@@ -213,6 +216,8 @@ fn print_banner(
         addresses.public,
         config.access.admin_key.expose_secret(),
         sandbox.base_url(),
+        sandbox.base_url(),
+        sandbox.mail_addr(),
         addresses.metrics,
     ))
 }

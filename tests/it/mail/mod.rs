@@ -1,0 +1,7 @@
+//! Mail from its decision to a mail server, over real sockets.
+
+mod facts;
+mod injections;
+mod outage;
+mod transports;
+mod world;
