@@ -49,4 +49,4 @@ pub use fact::is_conditional;
 pub use route::{Fate, Routed, route};
 
 /// Revision of the reducers: raised when the same inputs would decide something else.
-pub const REDUCER_REV: u32 = 4;
+pub const REDUCER_REV: u32 = 5;
