@@ -187,6 +187,10 @@ impl App {
             limits: http_limits.clone(),
             trust_proxy: config.trust_proxy.clone(),
             billing: billing(config),
+            identity: crate::identity::Settings {
+                jwt_secret: config.access.jwt_secret.clone(),
+                signup: config.access.signup,
+            },
             app_base_url: config.addresses.app.to_string(),
             version: env!("CARGO_PKG_VERSION"),
         };

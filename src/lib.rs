@@ -9,6 +9,7 @@ pub mod commands;
 pub mod control;
 pub mod endpoint_watch;
 pub mod http;
+pub mod identity;
 pub mod mail;
 pub mod performers;
 pub mod processor;

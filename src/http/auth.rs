@@ -6,9 +6,11 @@
 //! Source: contract §3, "Callers".
 
 use crate::http::edge::Edge;
+use crate::http::people::callers;
 use crate::http::problem::{Code, Problem};
 use crate::http::server::Peer;
 use crate::http::service_keys;
+use crate::identity::tokens;
 use bursar_config::Cidr;
 use bursar_domain::identity::Role;
 use bursar_domain::ids::TenantId;
@@ -275,6 +277,21 @@ pub async fn authenticate(edge: &Edge, headers: &HeaderMap, peer: Peer) -> Resul
         edge.attempts.succeeded(key);
         attempt("operator", "accepted");
         return Ok(operator);
+    }
+    if tokens::is_token_shaped(key) {
+        let person = callers::of_token(edge, headers, key).await;
+        match &person {
+            Ok(_) => {
+                edge.attempts.succeeded(key);
+                attempt("access_token", "accepted");
+            }
+            Err(problem) if problem.code == Code::Unauthenticated => {
+                edge.attempts.failed(peer, key);
+                attempt("access_token", "refused");
+            }
+            Err(_) => {}
+        }
+        return person;
     }
     match service_keys::find(edge, key).await? {
         Some(caller) => {

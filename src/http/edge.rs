@@ -11,6 +11,7 @@ use crate::http::idempotency::Running;
 use crate::http::limits::Limits;
 use crate::http::return_urls::ReturnUrls;
 use crate::http::server::{BoxFuture, Peer};
+use crate::identity::Identity;
 use crate::stripe::signature::{Refusal, SecretSet};
 use bursar_actors::clock::Clock;
 use bursar_actors::ports::{CallEnd, ReadAnswer, ReadError};
@@ -139,6 +140,8 @@ pub struct EdgeSettings {
     pub trust_proxy: Vec<Cidr>,
     /// What orders to Stripe follow.
     pub billing: Billing,
+    /// What identity follows.
+    pub identity: crate::identity::Settings,
     /// Where this service is reached, as configured (`APP_BASE_URL`).
     pub app_base_url: String,
     /// This build, as answered by health and the OpenAPI document.
@@ -161,6 +164,8 @@ pub struct Edge {
     pub commands: Slots,
     /// Who compares with Stripe.
     pub reconciler: Reconciler,
+    /// People's keys.
+    pub identity: Identity,
     /// Configuration.
     pub settings: EdgeSettings,
     secrets: RwLock<Arc<SecretSet>>,
@@ -222,6 +227,7 @@ impl Edge {
             cursors: CursorKey::derive(&settings.admin),
             running: Running::default(),
             attempts: Attempts::new(&settings.limits),
+            identity: Identity::new(&settings.identity, &settings.app_base_url),
             bodies: Budget::new(settings.limits.bodies_bytes_max),
             waiters: Budget::new(settings.limits.waiters_max),
             draining: watch::Sender::new(false),

@@ -30,6 +30,7 @@ pub mod line_items;
 pub mod openapi;
 pub mod operators;
 pub mod order;
+pub mod people;
 pub mod problem;
 pub mod reads;
 pub mod reconcile;

@@ -4,6 +4,7 @@
 //! Not here: who is an owner (`identity`).
 //! Failure: a store that is away; the lane comes back.
 
+use crate::identity::members;
 use crate::mail::address::Address;
 use bursar_domain::ids::{Scope, TenantId};
 use bursar_domain::rows::RowKind;
@@ -49,7 +50,7 @@ pub async fn of_tenant(
     tenant: &TenantId,
     about: &About,
 ) -> Result<Vec<Address>, StoreError> {
-    let owners = owners(store, tenant).await?;
+    let owners = members::owner_addresses(store, tenant, RECIPIENTS_MAX).await?;
     let known = if owners.is_empty() {
         about.email.iter().cloned().collect()
     } else {
@@ -62,8 +63,4 @@ pub async fn of_tenant(
         }
     }
     Ok(all)
-}
-
-async fn owners(_: &dyn Store, _: &TenantId) -> Result<Vec<String>, StoreError> {
-    Ok(Vec::new())
 }

@@ -131,7 +131,16 @@ pub const CATALOGUE: &[Metric] = &[
     counter(
         "bursar_auth_attempts_total",
         &[
-            ("method", &["none", "stripe_key", "operator", "service_key"]),
+            (
+                "method",
+                &[
+                    "none",
+                    "stripe_key",
+                    "operator",
+                    "service_key",
+                    "access_token",
+                ],
+            ),
             ("outcome", &["accepted", "refused"]),
         ],
         "Credentials presented.",

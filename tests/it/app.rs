@@ -233,6 +233,12 @@ impl App {
             limits: limits.clone(),
             trust_proxy: Vec::new(),
             billing: billing(),
+            identity: bursar::identity::Settings {
+                jwt_secret: "a-secret-of-tests-that-has-32-bytes-or-more"
+                    .to_owned()
+                    .into(),
+                signup: bursar_config::Signup::Open,
+            },
             app_base_url: "https://billing.example.com".to_owned(),
             version: "0.0.0-test",
         };
