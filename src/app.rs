@@ -18,6 +18,7 @@ use crate::http::limits::Limits as HttpLimits;
 use crate::http::return_urls::ReturnUrls;
 use crate::http::router::Router;
 use crate::http::server::{ControlSocket, Peer, Server};
+use crate::mail::alerts::Digests;
 use crate::performers::performers;
 use crate::stripe::read::ReadClient;
 use crate::stripe::signature::SecretSet;
@@ -105,6 +106,8 @@ pub struct App {
     stop: watch::Sender<bool>,
     /// Listeners, and what else ends with `stop`.
     listeners: Vec<JoinHandle<()>>,
+    /// Whether `ADMIN_EMAILS` names somebody.
+    mails_alerts: bool,
     /// What opening the store found.
     pub opened: OpenReport,
     /// What the reducers may know.
@@ -219,6 +222,7 @@ impl App {
             http_limits,
             stop,
             listeners: Vec::new(),
+            mails_alerts: !config.mail.admin_emails.is_empty(),
             opened,
             settings,
         })
@@ -253,7 +257,11 @@ impl App {
     /// Watches Stripe's list of webhook endpoints: one that sends to `base_url` in `version` should be there.
     pub fn watch_endpoints(&mut self, base_url: String, version: String) {
         let (stripe, store) = (Arc::clone(&self.stripe), Arc::clone(&self.edge.store));
-        let watch = EndpointWatch::new(stripe, store, base_url, version);
+        let mut watch = EndpointWatch::new(stripe, Arc::clone(&store), base_url, version);
+        if self.mails_alerts {
+            let clock = Arc::clone(&self.edge.clock);
+            watch = watch.mailing(Digests::new(store), clock);
+        }
         let watching = watch.run(self.stop.subscribe());
         self.listeners.push(tokio::spawn(watching));
     }

@@ -1,5 +1,6 @@
 //! Mail from its decision to a mail server, over real sockets.
 
+mod alerts;
 mod facts;
 mod injections;
 mod outage;
