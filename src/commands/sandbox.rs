@@ -5,7 +5,7 @@ use crate::http::server::asked_to_stop;
 use bursar_config::{Log, LogFormat, ProcessEnv, refuse_live_key};
 use bursar_sandbox::{SandboxConfig, SeedPlan};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 /// Arguments of `bursar sandbox`.
 #[derive(Debug, clap::Args)]
@@ -14,9 +14,9 @@ pub struct SandboxArgs {
     /// Where it listens; port 0 for any.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12111")]
     pub listen: SocketAddr,
-    /// Where its mail server listens, which catches what it is given; port 0 for any.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12125")]
-    pub mail_listen: SocketAddr,
+    /// Where its mail server listens, which catches what it is given [default: 127.0.0.1:12125, or any free port].
+    #[arg(long, value_name = "ADDRESS")]
+    pub mail_listen: Option<SocketAddr>,
     /// Where its events are sent.
     #[arg(long, value_name = "URL")]
     pub webhook_url: Option<String>,
@@ -41,6 +41,18 @@ pub struct SandboxArgs {
     pub allow_other_machines: bool,
 }
 
+impl SandboxArgs {
+    /// Whoever takes any port for one takes any for the other.
+    fn mail_address(&self) -> SocketAddr {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let usual = SocketAddr::from(([127, 0, 0, 1], 12_125));
+        self.mail_listen.unwrap_or_else(|| {
+            let is_free = self.listen.port() != 0 && TcpListener::bind(usual).is_ok();
+            if is_free { usual } else { any }
+        })
+    }
+}
+
 /// Runs until it is stopped.
 ///
 /// # Errors
@@ -56,7 +68,7 @@ pub fn run(args: &SandboxArgs, _global: &GlobalArgs) -> Result<Exit, CliError> {
     super::reach::block_on(async {
         let config = SandboxConfig {
             listen: args.listen,
-            mail_listen: args.mail_listen,
+            mail_listen: args.mail_address(),
             allow_non_loopback: args.allow_other_machines,
             webhook_url: args.webhook_url.clone(),
             webhook_secrets: vec![args.webhook_secret.clone()],
@@ -72,7 +84,7 @@ pub fn run(args: &SandboxArgs, _global: &GlobalArgs) -> Result<Exit, CliError> {
         let started = bursar_sandbox::start(config).await;
         let sandbox = started.map_err(|error| {
             CliError::new(Exit::Unavailable, error.to_string())
-                .or_try("use --listen 127.0.0.1:0 and --mail-listen 127.0.0.1:0 for any free ports")
+                .or_try("use --listen 127.0.0.1:0 for any free port")
         })?;
         let mut out = std::io::stdout().lock();
         writeln!(out, "Bursar {}  sandbox", env!("CARGO_PKG_VERSION"))?;
