@@ -18,6 +18,7 @@ use crate::http::limits::Limits as HttpLimits;
 use crate::http::return_urls::ReturnUrls;
 use crate::http::router::Router;
 use crate::http::server::{ControlSocket, Peer, Server};
+use crate::mail::alerts::Digests;
 use crate::notifications::{Notifications, OpenError};
 use crate::performers::{Parts, performers};
 use crate::stripe::read::ReadClient;
@@ -62,6 +63,9 @@ pub enum AppError {
     /// The actors.
     #[error("the actors did not start: {0}")]
     Actors(String),
+    /// The mail set-up: texts that do not render, a transport that cannot be used.
+    #[error("mail cannot be set up: {}", .0.join("; "))]
+    Mail(Vec<String>),
     /// An address that cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -82,6 +86,16 @@ pub enum AppError {
     },
 }
 
+impl AppError {
+    /// An HTTP client that cannot be set up.
+    pub(crate) fn no_client(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Setup {
+            what: "cannot set up an HTTP client",
+            source: std::io::Error::other(error),
+        }
+    }
+}
+
 /// Where the listeners really are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
@@ -89,13 +103,6 @@ pub struct Addresses {
     pub public: SocketAddr,
     /// Metrics.
     pub metrics: SocketAddr,
-}
-
-fn no_client(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> AppError {
-    AppError::Setup {
-        what: "cannot set up an HTTP client",
-        source: std::io::Error::other(error),
-    }
 }
 
 /// A running Bursar.
@@ -110,6 +117,8 @@ pub struct App {
     stop: watch::Sender<bool>,
     /// Listeners, and what else ends with `stop`.
     listeners: Vec<JoinHandle<()>>,
+    /// Whether `ADMIN_EMAILS` names somebody.
+    mails_alerts: bool,
     /// What opening the store found.
     pub opened: OpenReport,
     /// What the reducers may know.
@@ -145,8 +154,10 @@ impl App {
         let settings = Arc::new(config.reducer_settings(""));
         let api = &config.stripe;
         let base = api.api_base.to_string();
-        let read = ReadClient::new(&base, &api.api_key, &api.api_version).map_err(no_client)?;
-        let write = WriteClient::new(&base, &api.api_key, &api.api_version).map_err(no_client)?;
+        let read =
+            ReadClient::new(&base, &api.api_key, &api.api_version).map_err(AppError::no_client)?;
+        let write =
+            WriteClient::new(&base, &api.api_key, &api.api_version).map_err(AppError::no_client)?;
         let (read, write): (Arc<dyn StripeRead>, Arc<dyn StripeWrite>) =
             (Arc::new(read), Arc::new(write));
         let opening = Notifications::open(Arc::clone(&store), Arc::clone(&clock), &config.outbound);
@@ -179,8 +190,7 @@ impl App {
                 store: &store,
                 clock: &clock,
                 notifications: &notifications,
-            })
-            .map_err(no_client)?,
+            })?,
         };
         let background = Background::start().map_err(|source| AppError::Setup {
             what: "cannot start the actors' threads",
@@ -238,6 +248,7 @@ impl App {
             http_limits,
             stop,
             listeners: vec![delivering],
+            mails_alerts: !config.mail.admin_emails.is_empty(),
             opened,
             settings,
         })
@@ -275,7 +286,11 @@ impl App {
             Arc::clone(&self.stripe),
             Arc::clone(self.edge.store.whole()),
         );
-        let watch = EndpointWatch::new(stripe, store, base_url, version);
+        let mut watch = EndpointWatch::new(stripe, Arc::clone(&store), base_url, version);
+        if self.mails_alerts {
+            let clock = Arc::clone(&self.edge.clock);
+            watch = watch.mailing(Digests::new(store), clock);
+        }
         let watching = watch.run(self.stop.subscribe());
         self.listeners.push(tokio::spawn(watching));
     }

@@ -8,11 +8,14 @@
 //! Not here: what is wrong with a list (`stripe::endpoints`); readiness, which this never touches.
 //! Failure: the state `unknown`, with the reason in the log, and a look again after minutes.
 
+use crate::mail::alerts::Digests;
 use crate::stripe::endpoints::{
     Audience, Expected, Finding, LIST_PATH, State, Verdict, judge, read_list,
 };
+use bursar_actors::clock::Clock;
 use bursar_actors::outbound::alert;
 use bursar_actors::ports::{ReadError, StripeRead};
+use bursar_domain::effect::Alert;
 use bursar_domain::ids::Scope;
 use bursar_domain::rows::RowKind;
 use bursar_store::api::Store;
@@ -36,6 +39,9 @@ pub struct EndpointWatch {
     version: String,
     known: [Option<Vec<Finding>>; 2],
     unanswered: Option<String>,
+    mail: Option<(Digests, Arc<dyn Clock>)>,
+    /// Told to the log, and not yet in the digest.
+    unmailed: Vec<(String, String)>,
 }
 
 impl EndpointWatch {
@@ -53,6 +59,37 @@ impl EndpointWatch {
             version,
             known: [None, None],
             unanswered: None,
+            mail: None,
+            unmailed: Vec::new(),
+        }
+    }
+
+    /// Its alerts go to operators by mail as well.
+    #[must_use]
+    pub fn mailing(self, digests: Digests, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            mail: Some((digests, clock)),
+            ..self
+        }
+    }
+
+    async fn mail(&mut self) {
+        let Some((digests, clock)) = &self.mail else {
+            self.unmailed.clear();
+            return;
+        };
+        let now = clock.now();
+        for (endpoint, text) in std::mem::take(&mut self.unmailed) {
+            let id = format!("webhook_endpoint:{endpoint}:{}", now.0);
+            let alert = Alert {
+                code: "webhook_endpoint".to_owned(),
+                tenant: None,
+                object_id: endpoint,
+                text,
+            };
+            if let Err(error) = digests.add(&id, &alert, now, now).await {
+                tracing::warn!(%error, "an alert that nobody is mailed");
+            }
         }
     }
 
@@ -83,6 +120,7 @@ impl EndpointWatch {
                     publish(verdict.audience, verdict.state);
                     self.tell(index, verdict, &expected);
                 }
+                self.mail().await;
                 true
             }
             Err(reason) => {
@@ -161,6 +199,7 @@ impl EndpointWatch {
             if finding.is_grave(audience, expected) {
                 let text = format!("{text}; {next}");
                 alert::tell("webhook_endpoint", finding.endpoint_id(), &text);
+                self.unmailed.push((finding.endpoint_id().to_owned(), text));
             } else {
                 tracing::warn!(
                     endpoint = audience.as_str(),

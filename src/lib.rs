@@ -10,6 +10,7 @@ pub mod control;
 pub mod endpoint_watch;
 pub mod http;
 pub mod identity;
+pub mod mail;
 pub mod notifications;
 
 pub mod performers;

@@ -1,7 +1,11 @@
 //! Who performs the effects that do not go to Stripe: one line per lane.
 //!
 //! Invariants: a lane that is not named here settles its effects as skipped, and says so.
+//! Failure: texts or a transport that cannot be used keep the service from starting.
 
+use crate::app::AppError;
+use crate::mail::alerts::Alerts;
+use crate::mail::{self, Mailer};
 use crate::notifications::Notifications;
 use crate::notifications::announce::Announcer;
 use bursar_actors::clock::Clock;
@@ -25,10 +29,19 @@ pub struct Parts<'a> {
 }
 
 /// The performers of a configured service. # Errors: a client cannot be set up.
-pub fn performers(parts: &Parts<'_>) -> Result<Performers, reqwest::Error> {
+pub fn performers(parts: &Parts<'_>) -> Result<Performers, AppError> {
     let announcer: Arc<dyn Performer> = Arc::new(Announcer(Arc::clone(parts.notifications)));
-    let mut performers = Performers::from([(Lane::Notify, announcer)]);
-    if let Some(identity) = identity(parts)? {
+    let letters = mail::Parts::of(parts.config).map_err(AppError::Mail)?;
+    let has_readers = !letters.admins.is_empty();
+    let (store, clock) = (Arc::clone(parts.store), Arc::clone(parts.clock));
+    let alerts = Alerts::new(Arc::clone(&store), Arc::clone(&clock), has_readers);
+    let mailer = Mailer::new(store, clock, letters);
+    let mut performers = Performers::from([
+        (Lane::Notify, announcer),
+        (Lane::Mail, Arc::new(mailer) as Arc<dyn Performer>),
+        (Lane::Alert, Arc::new(alerts) as Arc<dyn Performer>),
+    ]);
+    if let Some(identity) = identity(parts).map_err(AppError::no_client)? {
         performers.insert(Lane::Identity, identity);
     }
     Ok(performers)

@@ -1,4 +1,5 @@
-//! Every circuit breaker of a tree, for those who look at them, are told of them, and close them by hand.
+//! Every circuit breaker of a tree, for those who look at them, are told of them, and close them by hand; and the
+//! alarms of actors, which take the same way into the store.
 //!
 //! Invariants: what is shown is what was acted on last; a lane's breaker is changed by its lane alone, Stripe's circuits
 //! by the gate alone. Whoever changes one never waits: lines for the audit trail go into a short queue beside.
@@ -11,8 +12,10 @@ use crate::gate;
 use crate::metrics;
 use crate::outbound::LaneMsg;
 use crate::retry::RetryPolicy;
-use bursar_domain::decision::Lane;
-use bursar_domain::ids::Timestamp;
+use bursar_domain::aggregate::AggregateKey;
+use bursar_domain::decision::{EffectIntent, Lane};
+use bursar_domain::effect::{Alert, Effect};
+use bursar_domain::ids::{Scope, Timestamp};
 use bursar_store::api::{Administer, AuditEntry, Store};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,6 +61,8 @@ pub struct Transition {
 pub(crate) enum Line {
     /// A line.
     Of(AuditEntry),
+    /// An alert that no aggregate decided: an effect of the installation.
+    Alert(Alert, Timestamp),
     /// Answer once all before it is written.
     Flush(oneshot::Sender<()>),
 }
@@ -117,6 +122,20 @@ impl Announcer {
         }
     }
 
+    /// Alarms operators of what no aggregate decided; the caller tells each change once. Never waits.
+    pub(crate) fn alarm(&self, code: &str, object_id: &str, text: String, at: Timestamp) {
+        let alert = Alert {
+            code: code.to_owned(),
+            tenant: None,
+            object_id: object_id.to_owned(),
+            text,
+        };
+        if let Err(error) = self.lines.try_send(Line::Alert(alert, at)) {
+            // Not lost without a word: the log has it in any case.
+            tracing::error!(alert = code, object.id = object_id, %error, "an alert that nobody is mailed");
+        }
+    }
+
     /// Waits until what was announced before is written.
     pub(crate) async fn flush(&self) {
         let (told, heard) = oneshot::channel();
@@ -134,16 +153,17 @@ async fn write_lines(
 ) {
     let mut taken = Vec::with_capacity(LINES_MAX);
     while waiting.recv_many(&mut taken, LINES_MAX).await > 0 {
-        let mut audit = Vec::new();
+        let mut write = Administer::default();
         let mut flushed = Vec::new();
         for line in taken.drain(..) {
             match line {
-                Line::Of(entry) => audit.push(entry),
+                Line::Of(entry) => write.audit.push(entry),
+                Line::Alert(alert, at) => write.effects.push(alarm_effect(alert, at)),
                 Line::Flush(told) => flushed.push(told),
             }
         }
-        if !audit.is_empty() {
-            write(store.as_ref(), &patience, audit).await;
+        if write != Administer::default() {
+            commit(store.as_ref(), &patience, write).await;
         }
         for told in flushed {
             let _ = told.send(());
@@ -151,17 +171,20 @@ async fn write_lines(
     }
 }
 
-async fn write(store: &dyn Store, patience: &RetryPolicy, audit: Vec<AuditEntry>) {
-    let write = Administer {
-        audit,
-        ..Administer::default()
-    };
+fn alarm_effect(alert: Alert, at: Timestamp) -> (AggregateKey, EffectIntent) {
+    let of = AggregateKey::Installation(Scope::PLATFORM);
+    let fact = format!("{}:{}", alert.object_id, at.0);
+    let intent = Effect::Alert(alert).intent(&of, &fact, at, None);
+    (of, intent)
+}
+
+async fn commit(store: &dyn Store, patience: &RetryPolicy, write: Administer) {
     for tries in 1..=TRIES_MAX {
         match store.administer(write.clone()).await {
             Ok(_) => return,
             Err(error) if tries == TRIES_MAX => {
-                let lines = write.audit.len();
-                tracing::warn!(lines, %error, "changes of circuits are not in the audit trail");
+                let (lines, alerts) = (write.audit.len(), write.effects.len());
+                tracing::error!(lines, alerts, %error, "changes of circuits are not in the audit trail, alerts not told");
             }
             Err(_) => tokio::time::sleep(patience.delay_capped(tries, "circuits")).await,
         }

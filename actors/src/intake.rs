@@ -16,7 +16,6 @@ use crate::directory::{Cell, Directory};
 use crate::env::{Core, EXIT_STORE, Env};
 use crate::fair::Group;
 use crate::metrics;
-use crate::outbound::alert;
 use bursar_domain::ids::{Scope, Timestamp};
 use bursar_domain::input::InputSource;
 use bursar_store::api::{Accepted, Inbound, InputStatus};
@@ -292,9 +291,17 @@ impl Admission {
                 "a repeated delivery has another body: the first one stays"
             );
         }
-        if let Accepted::New { status, to, .. } = &accepted {
+        if let Accepted::New {
+            status, to, seq, ..
+        } = &accepted
+        {
             if let Some(created) = created_at {
                 metrics::age("received", created, now);
+            }
+            if *status == InputStatus::Dead {
+                let text = format!("a delivery of type {kind} cannot be used");
+                let id = format!("input {seq}");
+                env.announcer.alarm("dead_letter", &id, text, now);
             }
             match status {
                 InputStatus::Ignored | InputStatus::Parked | InputStatus::Dead => {
@@ -431,7 +438,8 @@ impl IntakeState {
             let text = format!(
                 "no webhook was accepted for {minutes} minutes: is the endpoint enabled? `bursar doctor` looks"
             );
-            alert::tell("webhooks_silent", "", &text);
+            let at = shared.env.clock.now();
+            shared.env.announcer.alarm("webhooks_silent", "", text, at);
         }
     }
 }

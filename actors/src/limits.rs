@@ -65,6 +65,8 @@ pub struct Limits {
     pub effect_retry: RetryPolicy,
     /// The same for orders to Stripe; their performer says when they end.
     pub order_retry: RetryPolicy,
+    /// The same for mail.
+    pub mail_retry: RetryPolicy,
     /// Requests an account may be sent; `None`: what Stripe allows in this mode.
     pub stripe_requests_per_second: Option<u32>,
     /// How often core actors are asked for a sign of life.
@@ -124,6 +126,7 @@ impl Limits {
     pub fn retry_of(&self, lane: Lane) -> &RetryPolicy {
         match lane {
             Lane::Stripe | Lane::StripeRefund => &self.order_retry,
+            Lane::Mail => &self.mail_retry,
             _ => &self.effect_retry,
         }
     }
@@ -167,6 +170,8 @@ impl Default for Limits {
             effect_retry: policy(2_000, 600, 20),
             // Somebody waits, and Stripe forgets keys after a day: often, and never given up by count.
             order_retry: policy(500, 30, u32::MAX),
+            // 2 s doubling to 30 min: 60 attempts span a day, so that a mail server may be away for one.
+            mail_retry: policy(2_000, 1_800, 60),
             stripe_requests_per_second: None,
             beat_every: Duration::from_secs(1),
             silence_max: Duration::from_secs(30),

@@ -5,6 +5,8 @@
 //! Failure: if the store does not answer, the checks that need it turn false. They are anybody's to
 //! read, so the reason, which may name a file of this machine, stands in the log alone.
 
+use crate::breaker::Circuit;
+use crate::circuits::Circuits;
 use crate::clock_actor::ClockMsg;
 use crate::entities::EntitiesMsg;
 use crate::env::{Core, Env};
@@ -23,6 +25,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+/// How long a circuit may be open before operators are told.
+const CIRCUIT_ALARM: Duration = Duration::from_secs(60);
 
 /// One named check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +127,13 @@ pub(crate) struct ObserverState {
     questions: JoinSet<()>,
     stats: Result<Stats, Unanswered>,
     draining: bool,
+    not_closed: BTreeMap<String, OpenCircuit>,
+}
+
+/// A circuit that is not closed.
+struct OpenCircuit {
+    since: Duration,
+    is_told: bool,
 }
 
 impl Actor for ObserverActor {
@@ -147,6 +159,7 @@ impl Actor for ObserverActor {
             questions: JoinSet::new(),
             stats: Err(Unanswered::yet("not asked yet")),
             draining: false,
+            not_closed: BTreeMap::new(),
         })
     }
 
@@ -162,6 +175,7 @@ impl Actor for ObserverActor {
                 state.beat(now);
                 state.ask(&myself, now);
                 state.args.env.gate.publish();
+                state.look_at_circuits(now);
                 myself.send_after(state.args.env.limits.beat_every, || ObserverMsg::Tick);
             }
             ObserverMsg::Probed(Ok(())) => {
@@ -221,6 +235,34 @@ impl ObserverState {
                     Core::Reconciler => directory.reconciler.cast(ReconcilerMsg::Beat),
                     Core::Observer => true,
                 };
+            }
+        }
+    }
+
+    /// Tells operators, once, of each circuit that was not closed for a minute.
+    fn look_at_circuits(&mut self, now: Duration) {
+        let env = &self.args.env;
+        let circuits = Circuits::new(Arc::clone(env)).all();
+        let closed = circuits
+            .iter()
+            .filter(|circuit| circuit.state == Circuit::Closed);
+        for circuit in closed {
+            self.not_closed.remove(&circuit.name);
+        }
+        for circuit in circuits {
+            if circuit.state == Circuit::Closed {
+                continue;
+            }
+            let name = circuit.name;
+            let open = self.not_closed.entry(name.clone()).or_insert(OpenCircuit {
+                since: now,
+                is_told: false,
+            });
+            if !open.is_told && now.saturating_sub(open.since) >= CIRCUIT_ALARM {
+                open.is_told = true;
+                let text = format!("the circuit {name} is open for a minute: what is due waits");
+                env.announcer
+                    .alarm("circuit_open", &name, text, env.clock.now());
             }
         }
     }

@@ -138,6 +138,9 @@ async fn bury(env: &Env, seq: u64, reason: String) -> Result<(), StoreError> {
     let reason: String = reason.chars().take(PANIC_TEXT_MAX).collect();
     tracing::error!(input.seq = seq, reason, "an input is dead");
     metrics::input_dead();
+    let at = env.clock.now();
+    env.announcer
+        .alarm("dead_letter", &format!("input {seq}"), reason.clone(), at);
     env.store.bury(seq, reason, env.clock.now()).await?;
     Ok(())
 }

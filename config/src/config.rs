@@ -271,6 +271,8 @@ pub enum MailTransport {
     File,
     /// Only a line in the log.
     Log,
+    /// Not by this process: a command that opened the store leaves mail to the service.
+    Hold,
 }
 
 /// Who makes an account for whoever paid at a checkout.

@@ -28,6 +28,8 @@ pub struct DemoArgs {
     pub data_dir: PathBuf,
     /// The sandbox's address, such as `http://127.0.0.1:12111`.
     pub stripe_api_base: String,
+    /// The mail server that catches, such as `127.0.0.1:12125`; `None`: mail goes to files.
+    pub mail_server: Option<SocketAddr>,
     /// The plan catalogue, as the text of a plans file; `None` for the built-in example.
     pub plans_toml: Option<String>,
 }
@@ -50,7 +52,7 @@ impl Config {
                 String::new()
             }
         };
-        let env = MapEnv::of([
+        let mut env = MapEnv::of([
             ("BURSAR_LISTEN", args.listen.to_string()),
             ("BURSAR_METRICS_LISTEN", args.metrics_listen.to_string()),
             ("BURSAR_STORE", format!("sled:{}", args.data_dir.display())),
@@ -64,6 +66,14 @@ impl Config {
             // Its clock jumps by months, and a tool's Stripe is nowhere: it compares when told to.
             ("RECONCILE_INTERVAL", "0".to_owned()),
         ]);
+        if let Some(server) = args.mail_server {
+            env = env
+                .with("MAIL_TRANSPORT", "smtp")
+                .with("SMTP_URL", &format!("smtp://{server}"))
+                .with("MAIL_FROM", "Bursar demo <billing@bursar.test>")
+                .with("SUPPORT_EMAIL", "help@bursar.test")
+                .with("ADMIN_EMAILS", "operator@bursar.test");
+        }
         if !problems.is_empty() {
             return Err(problems);
         }

@@ -145,7 +145,7 @@ pub const KEYS: &[Key] = &[
     text("metrics_listen", "BURSAR_METRICS_LISTEN").or("127.0.0.1:9187"),
     secret("metrics_token", "BURSAR_METRICS_TOKEN"),
     list("trust_proxy", "BURSAR_TRUST_PROXY"),
-    text("app_base_url", "APP_BASE_URL").required().waits(),
+    text("app_base_url", "APP_BASE_URL").required(),
     text("client_base_url", "CLIENT_BASE_URL").alias("WASP_WEB_CLIENT_URL"),
     list("allowed_return_origins", "ALLOWED_RETURN_ORIGINS"),
     // Store and files.
@@ -229,21 +229,17 @@ pub const KEYS: &[Key] = &[
     )
     .waits(),
     // Mail.
-    text("mail.transport", "MAIL_TRANSPORT").or("file").waits(),
-    text("mail.from", "MAIL_FROM").waits(),
-    list("mail.admin_emails", "ADMIN_EMAILS").waits(),
-    secret("mail.smtp_url", "SMTP_URL").waits(),
-    secret("mail.mailgun_api_key", "MAILGUN_API_KEY").waits(),
-    text("mail.mailgun_domain", "MAILGUN_DOMAIN").waits(),
-    text("mail.mailgun_base_url", "MAILGUN_BASE_URL")
-        .or("https://api.mailgun.net")
-        .waits(),
-    text("mail.receipts", "MAIL_RECEIPTS").or("all").waits(),
-    text("mail.templates_dir", "BURSAR_TEMPLATES_DIR")
-        .path()
-        .waits(),
-    text("mail.brand_name", "BRAND_NAME").waits(),
-    text("mail.support_email", "SUPPORT_EMAIL").waits(),
+    text("mail.transport", "MAIL_TRANSPORT").or("file"),
+    text("mail.from", "MAIL_FROM"),
+    list("mail.admin_emails", "ADMIN_EMAILS"),
+    secret("mail.smtp_url", "SMTP_URL"),
+    secret("mail.mailgun_api_key", "MAILGUN_API_KEY"),
+    text("mail.mailgun_domain", "MAILGUN_DOMAIN"),
+    text("mail.mailgun_base_url", "MAILGUN_BASE_URL").or("https://api.mailgun.net"),
+    text("mail.receipts", "MAIL_RECEIPTS").or("all"),
+    text("mail.templates_dir", "BURSAR_TEMPLATES_DIR").path(),
+    text("mail.brand_name", "BRAND_NAME"),
+    text("mail.support_email", "SUPPORT_EMAIL"),
     // Accounts of those who paid.
     text("identity.provider", "BURSAR_IDENTITY_PROVIDER"),
     text("identity.cognito_user_pool_id", "COGNITO_USER_POOL_ID"),

@@ -75,7 +75,8 @@ impl fmt::Display for Problem {
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
-    pub(crate) fn add(&mut self, subject: impl Into<String>, text: impl Into<String>) {
+    /// One more.
+    pub fn add(&mut self, subject: impl Into<String>, text: impl Into<String>) {
         self.0.push(Problem {
             subject: subject.into(),
             text: text.into(),

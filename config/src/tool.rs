@@ -5,7 +5,7 @@
 //! decides is what the service would decide; the mode is the Stripe key's, else test.
 //! Failure: no randomness.
 
-use crate::config::{Config, ToolConfig};
+use crate::config::{Config, MailTransport, ToolConfig};
 use crate::demo::DemoArgs;
 use crate::problem::Problems;
 
@@ -23,6 +23,7 @@ impl Config {
             metrics_listen: ([127, 0, 0, 1], 0).into(),
             data_dir: tool.store.data_dir().to_owned(),
             stripe_api_base: NOWHERE.to_owned(),
+            mail_server: None,
             // Replaced below.
             plans_toml: None,
         };
@@ -31,6 +32,7 @@ impl Config {
         config.events = tool.events.clone();
         config.log = tool.log.clone();
         config.mail.receipts = tool.receipts;
+        config.mail.transport = MailTransport::Hold;
         if let Some(mode) = tool.mode {
             config.stripe.mode = mode;
         }

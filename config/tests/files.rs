@@ -467,6 +467,7 @@ fn a_demo_has_its_own_secrets_each_time_and_no_live_key_near() {
             metrics_listen: ([127, 0, 0, 1], 0).into(),
             data_dir: "/tmp/with space, and comma".into(),
             stripe_api_base: "http://127.0.0.1:12111".to_owned(),
+            mail_server: None,
             plans_toml: None,
         })
         .unwrap()

@@ -229,9 +229,11 @@ impl InvoiceState {
                 let money = crate::money::Money::new(amount.minor(), currency);
                 params.insert("amount".to_owned(), money.to_string());
             }
+            let next = invoice.next_payment_attempt.map(Timestamp::from_seconds);
             let texts = [
                 ("number", invoice.number.clone()),
                 ("attempt", invoice.attempt_count.map(|n| n.to_string())),
+                ("nextAttempt", next.map(Timestamp::rfc3339)),
             ];
             for (name, text) in texts {
                 params.extend(text.map(|text| (name.to_owned(), text)));
@@ -470,7 +472,7 @@ impl Reducer for InvoiceState {
                 self.status() == Some("open")
                     && self.action_required_at.is_some()
                     && old.action_required_at.is_none(),
-                "payment_action_required",
+                "action_required",
                 "action".to_owned(),
             ),
             (

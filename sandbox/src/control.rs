@@ -6,11 +6,16 @@
 //! Failure: 400 with a sentence for what cannot be done.
 //! Source of outside rules: none.
 
+mod routes;
+
+pub(crate) use routes::ROUTES;
+
 use crate::api::{connect, disputes, intents, payment_methods, platform, purchase};
 use crate::billing;
 use crate::cards;
 use crate::error::ApiError;
 use crate::faults::Fault;
+use crate::mail::{Asked, Caught, MailFault};
 use crate::seed::{self, SeedPlan, Seeded};
 use crate::server::{RequestLog, Shared};
 use crate::webhooks::{self, Delivery};
@@ -150,6 +155,26 @@ impl Control {
             .iter()
             .map(|account| world.within(account, |w| of(w)))
             .sum()
+    }
+
+    /// Mail that was caught and is kept, oldest first.
+    pub fn mails(&self) -> Vec<Caught> {
+        self.shared.mails().all().cloned().collect()
+    }
+
+    /// How often somebody tried to hand in a mail, faults included.
+    pub fn mails_tried(&self) -> u64 {
+        self.shared.mails().tried()
+    }
+
+    /// What goes wrong with mail from now on, `count` times or until it is taken back; `None`: nothing any more.
+    pub fn set_mail_fault(&self, kind: Option<MailFault>, count: Option<u32>, seconds: u64) {
+        let asked = kind.map(|kind| Asked {
+            kind,
+            count,
+            seconds,
+        });
+        self.shared.mails().ask(asked);
     }
 
     /// Where events go, and with which secrets they are signed: two webhook endpoints, the platform's and
@@ -367,77 +392,6 @@ pub(crate) fn serve(
     }
 }
 
-/// Method, path and fields of each route; what it does.
-pub(crate) const ROUTES: &[(&str, &str)] = &[
-    ("GET clock", "the sandbox's time"),
-    (
-        "POST clock/advance seconds",
-        "moves it forward; all that falls due happens at its own time",
-    ),
-    ("GET faults", "the faults still waiting"),
-    (
-        "POST faults kind matching? count? per_thousand? seconds?",
-        "lets coming requests or deliveries go wrong",
-    ),
-    ("DELETE faults", "takes all waiting faults back"),
-    (
-        "GET deliveries",
-        "attempts to deliver webhooks, oldest first",
-    ),
-    ("GET requests", "requests to the API, oldest first"),
-    ("GET events", "all events of all accounts, oldest first"),
-    (
-        "GET objects id",
-        "one object, in whichever account it lives",
-    ),
-    (
-        "GET side-effects command_id",
-        "how many objects were made for a metadata[command_id]",
-    ),
-    ("POST resend event", "sends an event again"),
-    (
-        "POST dispute charge reason? inquiry?",
-        "opens a dispute on a charge",
-    ),
-    ("POST dispute/decide dispute won", "lets the bank decide it"),
-    (
-        "POST card customer card",
-        "gives a customer another card, by test number or last four digits",
-    ),
-    (
-        "POST pay session card email?",
-        "pays an open checkout session as its page does",
-    ),
-    (
-        "POST authenticate payment_intent agreed",
-        "answers for the buyer's bank",
-    ),
-    (
-        "POST onboard account",
-        "completes a connected account's onboarding",
-    ),
-    (
-        "POST deauthorize account",
-        "takes a connected account off the platform",
-    ),
-    (
-        "POST webhook url secrets",
-        "where events go, and the secrets they are signed with",
-    ),
-    (
-        "POST older-shapes on",
-        "renders events in the shape of 2024-06-20",
-    ),
-    (
-        "POST dunning outcome",
-        "what follows the last failed retry: cancel, unpaid or past_due",
-    ),
-    (
-        "POST forget-idempotency-keys",
-        "forgets all idempotency keys",
-    ),
-];
-
 fn routes() -> Vec<&'static str> {
     ROUTES.iter().map(|(route, _)| *route).collect()
 }
@@ -480,6 +434,13 @@ fn read(control: &Control, route: &str, p: &Map<String, Value>) -> Option<Result
         "faults" => list(control.faults().into_iter().map(|f| json!(f)).collect()),
         "deliveries" => Ok(webhooks::log_json(&control.shared)),
         "requests" => list(control.requests().into_iter().map(|r| json!(r)).collect()),
+        "mail" => list(
+            control
+                .mails()
+                .into_iter()
+                .map(|mail| json!(mail))
+                .collect(),
+        ),
         "events" => list(control.events()),
         "objects" => {
             let id = p.get("id").and_then(Value::as_str).unwrap_or_default();
@@ -537,6 +498,7 @@ fn act(
                     Err("too many faults wait already".to_owned())
                 }
             }),
+        ("POST", "mail/fault") => mail_fault(control, p),
         ("POST", "resend") => Ok(json!({"endpoints": control.resend(&field("event"))})),
         ("POST", "dispute") => {
             let reason = Some(field("reason"))
@@ -590,4 +552,19 @@ fn act(
         }
         _ => return None,
     })
+}
+
+fn mail_fault(control: &Control, p: &Map<String, Value>) -> Result<Value, String> {
+    let kind = match p.get("kind").and_then(Value::as_str) {
+        Some("none") => None,
+        _ => {
+            let kind = p.get("kind").cloned().unwrap_or_default();
+            let kind = serde_json::from_value::<MailFault>(kind);
+            Some(kind.map_err(|_| "kind is down, later, refused, slow or none".to_owned())?)
+        }
+    };
+    let number = |name: &str| p.get(name).and_then(Value::as_u64);
+    let count = number("count").map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    control.set_mail_fault(kind, count, number("seconds").unwrap_or(5).min(600));
+    Ok(json!({"done": true}))
 }

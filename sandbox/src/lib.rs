@@ -22,6 +22,7 @@ mod form;
 mod idempotency;
 mod ids;
 mod lists;
+mod mail;
 mod older;
 mod pages;
 mod seed;
@@ -34,6 +35,7 @@ mod world;
 pub use clock::{Clock, SharedClock};
 pub use control::Control;
 pub use faults::{Fault, FaultKind};
+pub use mail::{Caught, MailFault};
 pub use seed::{SeedPlan, Seeded};
 pub use server::RequestLog;
 pub use webhooks::Delivery;
@@ -55,6 +57,8 @@ const CONNECTIONS_MAX: usize = 1_024;
 pub struct SandboxConfig {
     /// Address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Address of the mail server that catches; port 0 takes a free one.
+    pub mail_listen: SocketAddr,
     /// Listens on addresses other machines reach, too. Off: such an address is refused.
     pub allow_non_loopback: bool,
     /// The address written into links; `http://{listen}` when absent.
@@ -81,6 +85,7 @@ impl Default for SandboxConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            mail_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             allow_non_loopback: false,
             public_base_url: None,
             webhook_url: None,
@@ -119,6 +124,7 @@ pub enum StartError {
 /// A running sandbox. Dropping it stops it.
 pub struct Sandbox {
     addr: SocketAddr,
+    mail_addr: SocketAddr,
     base_url: String,
     control: Control,
     seeded: Vec<Seeded>,
@@ -134,15 +140,13 @@ pub struct Sandbox {
 /// # Cancel safety
 /// Nothing runs until it returns.
 pub async fn start(config: SandboxConfig) -> Result<Sandbox, StartError> {
-    if !config.listen.ip().is_loopback() && !config.allow_non_loopback {
-        return Err(StartError::NotLoopback(config.listen));
+    for address in [config.listen, config.mail_listen] {
+        if !address.ip().is_loopback() && !config.allow_non_loopback {
+            return Err(StartError::NotLoopback(address));
+        }
     }
-    let bind = |source| StartError::Bind {
-        address: config.listen,
-        source,
-    };
-    let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
-    let addr = listener.local_addr().map_err(bind)?;
+    let (listener, addr) = bind(config.listen).await?;
+    let (mail_listener, mail_addr) = bind(config.mail_listen).await?;
     let base_url = config
         .public_base_url
         .clone()
@@ -155,10 +159,15 @@ pub async fn start(config: SandboxConfig) -> Result<Sandbox, StartError> {
     let tasks = vec![
         tokio::spawn(accept(listener, Arc::clone(&shared), stopped.clone())),
         tokio::spawn(until(stopped.clone(), webhooks::run(Arc::clone(&shared)))),
+        tokio::spawn(until(
+            stopped.clone(),
+            mail::smtp::run(mail_listener, Arc::clone(&shared)),
+        )),
         tokio::spawn(until(stopped, tick(shared))),
     ];
     Ok(Sandbox {
         addr,
+        mail_addr,
         base_url,
         control,
         seeded,
@@ -167,10 +176,22 @@ pub async fn start(config: SandboxConfig) -> Result<Sandbox, StartError> {
     })
 }
 
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
 impl Sandbox {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where its mail server listens.
+    pub fn mail_addr(&self) -> SocketAddr {
+        self.mail_addr
     }
 
     /// Its address as a URL without trailing slash: Stripe's `api_base`.

@@ -13,6 +13,7 @@ use crate::control;
 use crate::error::ApiError;
 use crate::faults::{FaultKind, Faults};
 use crate::idempotency::IdempotencyTable;
+use crate::mail::{self, MailBox};
 use crate::pages;
 use crate::webhooks::{self, Deliveries, Delivery};
 use crate::world::{API_VERSION, World};
@@ -71,6 +72,7 @@ pub(crate) struct Shared {
     idempotency: Mutex<IdempotencyTable>,
     faults: Mutex<Faults>,
     deliveries: Mutex<Deliveries>,
+    mails: Mutex<MailBox>,
     requests: Mutex<VecDeque<RequestLog>>,
     switches: Mutex<Switches>,
     older_shapes: AtomicBool,
@@ -98,6 +100,7 @@ impl Shared {
             idempotency: Mutex::default(),
             faults: Mutex::new(Faults::new(config.seed)),
             deliveries: Mutex::default(),
+            mails: Mutex::default(),
             requests: Mutex::default(),
             switches: Mutex::new(Switches {
                 retry_time_divisor: i64::from(config.retry_time_divisor.max(1)),
@@ -118,6 +121,10 @@ impl Shared {
 
     pub(crate) fn deliveries(&self) -> MutexGuard<'_, Deliveries> {
         locked(&self.deliveries)
+    }
+
+    pub(crate) fn mails(&self) -> MutexGuard<'_, MailBox> {
+        locked(&self.mails)
     }
 
     pub(crate) fn switches(&self) -> MutexGuard<'_, Switches> {
@@ -229,6 +236,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> An
             "Requests from other sites are not served here.",
         );
         return Ok(json_answer(&shared, 403, &error.to_value(), ""));
+    }
+    if let (Some(domain), &Method::POST) = (mail::mailgun::domain_of(&path), &parts.method) {
+        let (status, value) = mail::mailgun::take(&shared, domain, &parts.headers, &body).await;
+        return Ok(json_answer(&shared, status, &value, ""));
     }
     let for_people = matches!(path.as_str(), "/control" | "/control/")
         && parts.method == Method::GET

@@ -1,6 +1,6 @@
 //! `bursar check-config`: what `serve` would be given, or everything that keeps it from starting.
 //!
-//! Invariants: uses the very loader `serve` uses; no secret is printed.
+//! Invariants: uses the very loader `serve` uses, and tries the mail texts as it does; no secret is printed.
 //! Not here: looking at Stripe, ports or disks.
 //! Failure: code 78 with every problem.
 
@@ -19,7 +19,11 @@ pub(super) fn run(
     out: &mut impl Write,
 ) -> Result<Exit, CliError> {
     let load_args = args.settings.load_args(global);
-    let loaded = match bursar_config::load(&load_args, env) {
+    let checked = bursar_config::load(&load_args, env).and_then(|loaded| {
+        crate::mail::check(&loaded.config)?;
+        Ok(loaded)
+    });
+    let loaded = match checked {
         Ok(loaded) => loaded,
         Err(problems) if args.json => {
             writeln!(out, "{}", problems_json(&problems))?;

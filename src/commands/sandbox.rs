@@ -5,7 +5,7 @@ use crate::http::server::asked_to_stop;
 use bursar_config::{Log, LogFormat, ProcessEnv, refuse_live_key};
 use bursar_sandbox::{SandboxConfig, SeedPlan};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 /// Arguments of `bursar sandbox`.
 #[derive(Debug, clap::Args)]
@@ -14,6 +14,9 @@ pub struct SandboxArgs {
     /// Where it listens; port 0 for any.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12111")]
     pub listen: SocketAddr,
+    /// Where its mail server listens, which catches what it is given [default: 127.0.0.1:12125, or any free port].
+    #[arg(long, value_name = "ADDRESS")]
+    pub mail_listen: Option<SocketAddr>,
     /// Where its events are sent.
     #[arg(long, value_name = "URL")]
     pub webhook_url: Option<String>,
@@ -38,6 +41,18 @@ pub struct SandboxArgs {
     pub allow_other_machines: bool,
 }
 
+impl SandboxArgs {
+    /// Whoever takes any port for one takes any for the other.
+    fn mail_address(&self) -> SocketAddr {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let usual = SocketAddr::from(([127, 0, 0, 1], 12_125));
+        self.mail_listen.unwrap_or_else(|| {
+            let is_free = self.listen.port() != 0 && TcpListener::bind(usual).is_ok();
+            if is_free { usual } else { any }
+        })
+    }
+}
+
 /// Runs until it is stopped.
 ///
 /// # Errors
@@ -53,6 +68,7 @@ pub fn run(args: &SandboxArgs, _global: &GlobalArgs) -> Result<Exit, CliError> {
     super::reach::block_on(async {
         let config = SandboxConfig {
             listen: args.listen,
+            mail_listen: args.mail_address(),
             allow_non_loopback: args.allow_other_machines,
             webhook_url: args.webhook_url.clone(),
             webhook_secrets: vec![args.webhook_secret.clone()],
@@ -78,6 +94,11 @@ pub fn run(args: &SandboxArgs, _global: &GlobalArgs) -> Result<Exit, CliError> {
             sandbox.base_url()
         )?;
         writeln!(out, "  control       {}/control", sandbox.base_url())?;
+        let (mail, base) = (sandbox.mail_addr(), sandbox.base_url());
+        writeln!(
+            out,
+            "  mail          {base}/mail      smtp://{mail}, or {base}/v3/DOMAIN/messages as Mailgun"
+        )?;
         match &args.webhook_url {
             Some(url) => writeln!(
                 out,

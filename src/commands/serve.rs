@@ -24,6 +24,7 @@ pub fn run(args: &ConfigArgs, global: &GlobalArgs) -> Result<Exit, CliError> {
     let loaded = load(&load_args, &ProcessEnv)?;
     telemetry::log::install(&loaded.config.log)
         .map_err(|error| CliError::new(Exit::Config, error.to_string()))?;
+    crate::mail::check(&loaded.config)?;
     for note in loaded.report.notes() {
         tracing::info!("{note}");
     }
@@ -131,6 +132,7 @@ pub fn explain_start(error: AppError) -> CliError {
         AppError::Store(_) => CliError::new(Exit::Io, chain),
         AppError::Listen { .. } => CliError::new(Exit::Unavailable, chain)
             .or_try("use --listen 127.0.0.1:0 for any free port"),
+        AppError::Mail(_) => CliError::new(Exit::Config, chain),
         AppError::Actors(_) | AppError::Setup { .. } => CliError::new(Exit::Internal, chain),
     }
 }

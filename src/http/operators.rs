@@ -1,20 +1,20 @@
 //! What operators look at: the outbox, the audit trail, circuits; and claiming what is unclaimed.
 
 use crate::http::answer::Answer;
-use crate::http::order::{audit, place, tenant_row, visible_row};
+use crate::http::order::{audit, audit_line, place, tenant_row, visible_row};
 use crate::http::problem::{Code, Problem};
 use crate::http::reads::{after, limit, page, page_of};
 use crate::http::route::Call;
 use crate::http::server::BoxFuture;
 use crate::http::tenants::accepted;
 use bursar_domain::aggregate::AggregateKey;
-use bursar_domain::decision::Lane;
+use bursar_domain::decision::{EffectId, Lane};
 use bursar_domain::fact::Order;
 use bursar_domain::ids::SessionId;
 use bursar_domain::rows::RowKind;
-use bursar_store::api::{AuditEntry, EffectStatus};
+use bursar_store::api::{AuditEntry, EffectStatus, Revive, Revived};
 use bursar_store::query::{AuditQuery, OutboxQuery, OutboxView};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Words of the outbox's `status` filter.
 pub const EFFECT_STATUS_WORDS: &[&str] = &["pending", "done", "skipped", "failed", "dead"];
@@ -41,13 +41,16 @@ const fn effect_status(status: EffectStatus) -> &'static str {
 }
 
 fn effect_json(view: &OutboxView) -> String {
+    effect_value(view).to_string()
+}
+
+fn effect_value(view: &OutboxView) -> Value {
     json!({
         "id": view.id.0, "aggregate": view.aggregate.to_string(), "lane": view.lane.as_str(),
         "kind": view.kind, "status": effect_status(view.status), "attempts": view.attempts,
         "note": view.note, "decidedAt": view.decided_at.rfc3339(),
         "dueAt": view.due_at.rfc3339(), "settledAt": view.settled_at.map(|at| at.rfc3339()),
     })
-    .to_string()
 }
 
 /// `GET /api/v1/outbox`.
@@ -72,6 +75,35 @@ pub fn outbox(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         };
         let found = call.whole_store()?.outbox(query).await?;
         Ok(page(&call, found, effect_json))
+    })
+}
+
+/// Lanes whose effects an operator may order again. Stripe's are not among them: their commands ended, and money moves
+/// by an order of its own.
+const RETRIED: [Lane; 4] = [Lane::Mail, Lane::Notify, Lane::Identity, Lane::Alert];
+
+/// `POST /api/v1/outbox/{id}/retry`.
+pub fn retry(call: Call) -> BoxFuture<Result<Answer, Problem>> {
+    Box::pin(async move {
+        let id = call.path("id").to_owned();
+        let at = call.edge.now();
+        let revive = Revive {
+            id: EffectId(id.clone()),
+            lanes: RETRIED.to_vec(),
+            at,
+            audit: audit_line(&call, "effect.retried", &id, None, String::new()),
+        };
+        match call.whole_store()?.revive(revive).await? {
+            Revived::Pending(view) => {
+                call.edge.intake.hint(vec![view.lane]);
+                Ok(Answer::json(&effect_value(&view)))
+            }
+            Revived::Unknown => Err(Problem::not_found()),
+            Revived::Refused => {
+                let detail = "only mail, notifications, accounts and alerts that failed can be ordered again";
+                Err(Problem::new(Code::StateConflict, detail))
+            }
+        }
     })
 }
 

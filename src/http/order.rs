@@ -103,7 +103,23 @@ pub async fn audit(
     tenant: Option<TenantId>,
     detail: String,
 ) -> Result<(), Problem> {
-    let line = AuditEntry {
+    let write = Administer {
+        audit: vec![audit_line(call, action, object_id, tenant, detail)],
+        ..Administer::default()
+    };
+    call.edge.store.administer(write).await?;
+    Ok(())
+}
+
+/// One line, for a commit of its caller.
+pub fn audit_line(
+    call: &Call,
+    action: &str,
+    object_id: &str,
+    tenant: Option<TenantId>,
+    detail: String,
+) -> AuditEntry {
+    AuditEntry {
         at: call.edge.now(),
         actor: call.caller.principal.text(),
         action: action.to_owned(),
@@ -111,13 +127,7 @@ pub async fn audit(
         tenant,
         request_id: call.request_id.clone(),
         detail,
-    };
-    let write = Administer {
-        audit: vec![line],
-        ..Administer::default()
-    };
-    call.edge.store.administer(write).await?;
-    Ok(())
+    }
 }
 
 /// The tenant's row. # Errors: 404 if there is none, or none for this caller.

@@ -158,6 +158,7 @@ pub fn every_catalogue() -> impl Iterator<Item = &'static Metric> {
         .chain(bursar_actors::metrics::stripe::CATALOGUE)
         .chain(crate::notifications::catalogue::CATALOGUE)
         .chain(CATALOGUE)
+        .chain(crate::mail::CATALOGUE)
 }
 
 /// Makes every series of the given metrics, and of the routes, exist at 0.

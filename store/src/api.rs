@@ -266,6 +266,30 @@ pub enum Settled {
     AlreadySettled,
 }
 
+/// An effect that ended badly is to be performed again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revive {
+    /// Which.
+    pub id: EffectId,
+    /// Only if it is of one of these lanes.
+    pub lanes: Vec<Lane>,
+    /// When it is due.
+    pub at: Timestamp,
+    /// Who ordered it.
+    pub audit: AuditEntry,
+}
+
+/// Answer to `revive`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revived {
+    /// Pending again, with no attempts counted.
+    Pending(Box<OutboxView>),
+    /// It did not fail, or is of another lane.
+    Refused,
+    /// There is none of this id.
+    Unknown,
+}
+
 /// A timer that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueTimer {
@@ -346,6 +370,8 @@ pub trait Store: Send + Sync + 'static {
         due_at: Timestamp,
         error: String,
     ) -> Fut<'_, ()>;
+    /// Puts a failed or dead effect back among the pending ones, with its audit line.
+    fn revive(&self, revive: Revive) -> Fut<'_, Revived>;
     /// Marks a pending input dead without a decision (a reducer panicked on it).
     fn bury(&self, seq: u64, reason: String, at: Timestamp) -> Fut<'_, bool>;
     /// Puts ended inputs back into their inbox, freshly routed: (seq, new fate). Dedup is untouched.

@@ -217,6 +217,12 @@ pub(crate) enum Entry {
     Installed { id: String, at: Timestamp },
     /// Small records of which some are sealed, or that come with effects.
     Kept(Box<KeptRecord>),
+    /// An effect that failed is pending again.
+    Revived {
+        id: EffectId,
+        at: Timestamp,
+        audit: AuditEntry,
+    },
 }
 
 /// An encoded record.
@@ -262,6 +268,7 @@ pub(crate) fn time_of(entry: &Entry) -> Option<Timestamp> {
         | Entry::Requeued { at, .. }
         | Entry::Dismissed { at, .. }
         | Entry::Erased { at, .. }
+        | Entry::Revived { at, .. }
         | Entry::Installed { at, .. } => Some(*at),
         Entry::Postponed { .. } | Entry::Freed { .. } | Entry::Probe => None,
     }
@@ -484,6 +491,22 @@ mod tests {
                     at,
                 })),
                 GOLDEN_KEPT,
+            ),
+            (
+                Entry::Revived {
+                    id: EffectId("e".into()),
+                    at,
+                    audit: AuditEntry {
+                        at,
+                        actor: "o".into(),
+                        action: "r".into(),
+                        object_id: "e".into(),
+                        tenant: None,
+                        request_id: "q".into(),
+                        detail: String::new(),
+                    },
+                },
+                "0e01650606016f0172016500017100",
             ),
         ]
     }

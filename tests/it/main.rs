@@ -15,6 +15,7 @@ mod erasure;
 mod filters;
 mod foreign;
 mod framing;
+mod mail;
 mod notifications;
 mod orders;
 mod outward;

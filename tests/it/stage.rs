@@ -99,6 +99,7 @@ impl Stage {
             metrics_listen: ([127, 0, 0, 1], 0).into(),
             data_dir: dir.path().to_owned(),
             stripe_api_base: self.sandbox.base_url().to_owned(),
+            mail_server: Some(self.sandbox.mail_addr()),
             plans_toml: Some(plans),
         })
         .unwrap()

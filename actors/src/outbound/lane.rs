@@ -458,6 +458,7 @@ async fn conclude(
                 note,
                 "an effect failed"
             );
+            alarm(env, effect, &note);
             settle(env, effect, EffectStatus::Failed, note, None).await;
         }
         Outcome::Retry { error, counts, .. } if counts && attempts >= retry.attempts_max() => {
@@ -469,6 +470,7 @@ async fn conclude(
                 "an effect is dead"
             );
             let note = format!("gave up after {attempts} attempts: {error}");
+            alarm(env, effect, &note);
             settle(env, effect, EffectStatus::Dead, note, None).await;
         }
         Outcome::Retry {
@@ -492,6 +494,15 @@ async fn conclude(
         }
     }
     None
+}
+
+/// Tells operators of a mail that was given up; not of the mails that tell them.
+fn alarm(env: &Env, effect: &DueEffect, note: &str) {
+    if effect.lane == Lane::Mail && effect.kind != "mail.alerts" {
+        let text = format!("{}: {note}", effect.kind);
+        let at = env.clock.now();
+        env.announcer.alarm("mail_dead", &effect.id.0, text, at);
+    }
 }
 
 /// Makes what an attempt has to say durable before it is put off. Said again at the next attempt if it cannot be.

@@ -183,6 +183,11 @@ impl Run {
         let sum = report.sum;
         let (missing, drifted, repaired) = (sum.missing, sum.drifted, sum.repaired);
         let mode = report.mode.as_str();
+        if drifted > repaired && report.mode != Mode::Import {
+            let text = format!("{drifted} objects differ from Stripe, {repaired} repaired");
+            let at = self.env.clock.now();
+            self.env.announcer.alarm("reconcile_drift", "", text, at);
+        }
         if sum.failed > 0 {
             let error = report.errors.first().map(|trouble| trouble.error.as_str());
             tracing::warn!(

@@ -376,6 +376,9 @@ impl Store for FakeStore {
             Ok(())
         })
     }
+    fn revive(&self, _: Revive) -> Fut<'_, Revived> {
+        unasked()
+    }
     fn bury(&self, seq: u64, reason: String, _: Timestamp) -> Fut<'_, bool> {
         self.write("bury", move |s| {
             s.end(seq, InputStatus::Dead, reason);

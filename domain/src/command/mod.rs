@@ -49,6 +49,10 @@ const LOOKS_MAX: u32 = 200;
 const UNKNOWN_ALERT_MS: i64 = 24 * 3_600_000;
 /// The timer of that.
 const UNKNOWN_TIMER: &str = "unknown_24h";
+/// How long an order may take before the customer who waits for it is told, in ms.
+const DELAYED_MS: i64 = 600_000;
+/// The timer of that.
+const DELAYED_TIMER: &str = "delayed";
 /// Commands that wait for one customer at most.
 const DEPENDENTS_MAX: usize = 1_000;
 
@@ -129,6 +133,8 @@ pub(crate) struct CommandState {
     /// An answer was a replay: its object is read again.
     is_replayed: bool,
     is_overdue: bool,
+    /// It took so long that people were told.
+    is_delayed: bool,
     end: Option<End>,
     told: Told,
     is_erased: bool,
@@ -284,8 +290,16 @@ impl Reducer for CommandState {
             }
             Fact::Message(envelope) => self.hear_message(&envelope.from, &envelope.message, ctx),
             Fact::Timer(_) => {
-                self.is_overdue = self.end.is_none();
-                Outcome::applied("").saying("still unknown after a day")
+                let since = self
+                    .unsure_since
+                    .map(|since| since.plus_ms(UNKNOWN_ALERT_MS));
+                let is_overdue = self.end.is_none() && since.is_some_and(|due| due <= ctx.now);
+                self.is_overdue |= is_overdue;
+                let words = match is_overdue {
+                    true => "still unknown after a day",
+                    false => "under way for long",
+                };
+                Outcome::applied("").saying(words)
             }
             Fact::Event(_) | Fact::Order(_) => Outcome::ignored("", "not for a command"),
         };
@@ -293,7 +307,11 @@ impl Reducer for CommandState {
         outcome
     }
 
-    fn settle(&mut self, _: &AggregateKey, _: &Ctx<'_>) {
+    fn settle(&mut self, _: &AggregateKey, ctx: &Ctx<'_>) {
+        let due = self.begun_at.plus_ms(DELAYED_MS);
+        if self.end.is_none() && self.awaited_words().is_some() && due <= ctx.now {
+            self.is_delayed = true;
+        }
         if self.is_erased {
             self.told = Told::default();
             if let Some(order) = &mut self.order {
@@ -345,6 +363,10 @@ impl Reducer for CommandState {
             let at = since.plus_ms(UNKNOWN_ALERT_MS);
             projection.timers.insert(UNKNOWN_TIMER.to_owned(), at);
         }
+        if self.end.is_none() && !self.is_delayed && self.awaited_words().is_some() {
+            let at = self.begun_at.plus_ms(DELAYED_MS);
+            projection.timers.insert(DELAYED_TIMER.to_owned(), at);
+        }
         projection
     }
 
@@ -379,6 +401,7 @@ impl Reducer for CommandState {
         }
         effects.extend(self.alerts(old, key, order, ctx.now));
         effects.extend(self.notification(old, key, order, cause, ctx.now));
+        effects.extend(self.mail(old, key, order, ctx.now));
         effects
     }
 }

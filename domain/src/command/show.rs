@@ -6,7 +6,7 @@ use super::{
 };
 use crate::aggregate::AggregateKey;
 use crate::decision::EffectIntent;
-use crate::effect::{Alert, Effect, Notify};
+use crate::effect::{Alert, Effect, Mail, Notify};
 use crate::ids::{CommandId, CustomerId, Scope, Timestamp};
 use crate::message::{Cause, Message};
 use crate::project::Projection;
@@ -123,6 +123,50 @@ impl CommandState {
         let after = looking.after.as_deref().unwrap_or_default();
         let name = format!("look:{}.{}.{after}", self.generation, looking.look);
         Some(reread.intent(key, &name, looking.last_try_at.plus_ms(after_ms), None))
+    }
+
+    /// What a customer waits for, in words; `None`: nobody waits, or they see it on a page at once.
+    pub(super) fn awaited_words(&self) -> Option<&'static str> {
+        match self.order.as_ref()?.kind {
+            CommandKind::ChangePlan => Some("the change of your plan"),
+            CommandKind::SetQuantity => Some("the change of the quantity"),
+            CommandKind::CancelSubscription => Some("the cancellation of your subscription"),
+            CommandKind::ResumeSubscription => Some("the resumption of your subscription"),
+            CommandKind::Refund => Some("your refund"),
+            _ => None,
+        }
+    }
+
+    /// That it takes long, and then how it ended. An order given again may take long again.
+    pub(super) fn mail(
+        &self,
+        old: &Self,
+        key: &AggregateKey,
+        order: &CommandOrder,
+        now: Timestamp,
+    ) -> Option<EffectIntent> {
+        let words = self.awaited_words()?;
+        let ended = self.end.is_some() && old.end.is_none() && self.is_delayed;
+        let template = match &self.end {
+            None if self.is_delayed && !old.is_delayed => "order_delayed",
+            Some(End::Succeeded { .. }) if ended => "order_done",
+            Some(End::Failed { .. }) if ended => "order_failed",
+            _ => return None,
+        };
+        let params = [
+            ("order", words.to_owned()),
+            ("commandId", id_of(key).to_string()),
+        ];
+        let mail = Effect::Mail(Mail {
+            template: template.to_owned(),
+            tenant: Some(order.tenant.clone()),
+            to: None,
+            params: params
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        });
+        Some(mail.intent(key, template, now, None))
     }
 
     /// Applications are told how it ended; not of what nobody ordered, a customer kept in step.

@@ -13,7 +13,7 @@ use super::rows::Frame;
 use super::totals::Doubt;
 use crate::aggregate::AggregateKey;
 use crate::decision::{EffectId, EffectIntent};
-use crate::effect::{Alert, Effect, Notify, effect_id};
+use crate::effect::{Alert, Effect, Mail, Notify, effect_id};
 use crate::ids::{PaymentId, PaymentIntentId, Scope, Timestamp};
 use crate::message::Cause;
 use crate::reread::{Reread, RereadTarget};
@@ -111,6 +111,30 @@ impl Notices<'_> {
         });
     }
 
+    /// To the owners, of what concerns their own purchases: a merchant's buyers are the merchant's to write to.
+    fn mail<const N: usize>(
+        &mut self,
+        template: &str,
+        business_key: &str,
+        params: [(&str, String); N],
+    ) {
+        let tenant = self.state.owner.tenant.clone();
+        let Some(tenant) = tenant.filter(|_| *self.scope == Scope::PLATFORM) else {
+            return;
+        };
+        self.add(&format!("mail.{template}"), business_key, |_| {
+            let params = params.into_iter();
+            Effect::Mail(Mail {
+                template: template.to_owned(),
+                tenant: Some(tenant),
+                to: None,
+                params: params
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect(),
+            })
+        });
+    }
+
     fn alert(&mut self, code: &str, object_id: &str, business_key: &str, text: String) {
         self.add(&format!("alert.{code}"), business_key, |notices| {
             Effect::Alert(Alert {
@@ -183,6 +207,12 @@ impl Notices<'_> {
                 self.notify("refund.created", &id, row);
                 if status == "succeeded" {
                     self.notify("refund.succeeded", &id, row);
+                    let money = crate::money::Money::new(refund.best.amount, refund.best.currency);
+                    self.mail(
+                        "refund",
+                        &id,
+                        [("refundId", id.clone()), ("amount", money.to_string())],
+                    );
                 }
             }
         }

@@ -18,6 +18,9 @@ pub(crate) const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// after the period moved.
 pub(crate) const SILENCE_MS: i64 = 3 * 60 * 60 * 1_000;
 
+/// How long before its end people are reminded of it.
+const REMINDER_DAYS: u32 = 3;
+
 /// The grace of one failed renewal; its length is fixed when the failure becomes known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Grace {
@@ -28,6 +31,13 @@ pub(crate) struct Grace {
 }
 
 impl Grace {
+    /// When people are reminded of its end; not for one that is no longer than the notice.
+    pub(crate) const fn reminder(self) -> Option<Timestamp> {
+        if self.days <= REMINDER_DAYS {
+            return None;
+        }
+        Some(self.until().plus_ms(-(REMINDER_DAYS as i64) * DAY_MS))
+    }
     /// When it ends.
     pub(crate) const fn until(self) -> Timestamp {
         self.start.plus_ms(self.days as i64 * DAY_MS)
@@ -41,6 +51,8 @@ pub(crate) struct License {
     pub(crate) state: LicenseState,
     pub(crate) valid_until: Option<Timestamp>,
     pub(crate) grace: Option<Grace>,
+    /// The reminder of its end is due: the grace goes on, and not for long.
+    pub(crate) is_grace_ending: bool,
     /// When silence of Stripe begins to matter; `None` while it does not.
     pub(crate) check_at: Option<Timestamp>,
     /// Silence matters, and Stripe was not heard since.
@@ -150,6 +162,7 @@ pub(crate) fn derive(state: &SubscriptionState, ctx: &Ctx<'_>) -> License {
         state: LicenseState::None,
         valid_until,
         grace,
+        is_grace_ending: false,
         check_at: None,
         is_stale: false,
     };
@@ -167,6 +180,9 @@ pub(crate) fn derive(state: &SubscriptionState, ctx: &Ctx<'_>) -> License {
     if is_taken_back(state, plan) && license.state != LicenseState::None {
         license.state = LicenseState::Revoked;
     }
+    let reminder = license.grace.and_then(Grace::reminder);
+    license.is_grace_ending =
+        license.state == LicenseState::Grace && reminder.is_some_and(|at| at <= ctx.now);
     if matches!(status, "trialing" | "active") {
         let check_at = valid_until.map(|until| until.plus_ms(SILENCE_MS));
         license.check_at = check_at.filter(|check| state.subscription.at() < Some(*check));

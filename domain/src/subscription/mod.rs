@@ -390,6 +390,9 @@ impl Reducer for SubscriptionState {
             && let Some(grace) = self.license.grace
         {
             projection.timers.insert("grace".to_owned(), grace.until());
+            let reminder = grace.reminder().filter(|_| !self.license.is_grace_ending);
+            let reminder = reminder.map(|at| ("grace_ending".to_owned(), at));
+            projection.timers.extend(reminder);
         }
         if let (Some(check_at), false) = (self.license.check_at, self.license.is_stale) {
             projection.timers.insert("check".to_owned(), check_at);

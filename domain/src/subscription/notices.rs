@@ -73,6 +73,11 @@ pub(super) fn effects(
         params.extend(until.map(|until| ("periodEnd".to_owned(), until)));
         let trial = after.trial_end.map(Timestamp::rfc3339);
         params.extend(trial.map(|trial| ("trialEnd".to_owned(), trial)));
+        let until = after.grace_until.map(Timestamp::rfc3339);
+        params.extend(until.map(|until| ("until".to_owned(), until)));
+        if template == "plan_changed" {
+            params.extend(changed(before.as_ref(), &after));
+        }
         let mail = Effect::Mail(Mail {
             template: template.to_owned(),
             tenant: Some(tenant.clone()),
@@ -125,6 +130,20 @@ fn rereads(
             effects.push(ask(RereadTarget::Invoice(invoice), &fact, now));
         }
     }
+}
+
+/// What a changed plan was, and how many it is for now.
+fn changed(
+    before: Option<&SubscriptionSummary>,
+    after: &SubscriptionSummary,
+) -> Vec<(String, String)> {
+    let mut params = Vec::new();
+    let old = before.and_then(|before| before.plan_id.clone());
+    let old = old.filter(|old| Some(old) != after.plan_id.as_ref());
+    params.extend(old.map(|old| ("oldPlanId".to_owned(), old)));
+    let quantity = after.quantity.filter(|quantity| *quantity > 1);
+    params.extend(quantity.map(|quantity| ("quantity".to_owned(), quantity.to_string())));
+    params
 }
 
 type Fired = Vec<(&'static str, String)>;
@@ -223,7 +242,35 @@ fn mails(
     }
     if new.trial_will_end_at > old.trial_will_end_at && after.status == "trialing" {
         let end = after.trial_end.unwrap_or_default().0;
-        fired.push(("trial_will_end", format!("{end}")));
+        fired.push(("trial_ending", format!("{end}")));
     }
+    fired.extend(dunning(new, old, before, after));
     fired
+}
+
+/// What follows a failed renewal: the reminder, the end of access, its return. The failure itself is the invoice's
+/// to tell, and a payment within the grace the receipt's.
+fn dunning(
+    new: &SubscriptionState,
+    old: &SubscriptionState,
+    before: &SubscriptionSummary,
+    after: &SubscriptionSummary,
+) -> Option<(&'static str, String)> {
+    let start = |state: &SubscriptionState| state.license.grace.map(|grace| grace.start.0);
+    if new.license.is_grace_ending && (!old.license.is_grace_ending || start(new) != start(old)) {
+        return Some(("grace_ending", format!("{}", start(new)?)));
+    }
+    let owes = |summary: &SubscriptionSummary| {
+        let is_owed = matches!(summary.status.as_str(), "past_due" | "unpaid");
+        is_owed && summary.license == LicenseState::Revoked
+    };
+    if owes(after) && !owes(before) {
+        let period = after.valid_until.unwrap_or_default().0;
+        return Some(("access_revoked", format!("{period}")));
+    }
+    if owes(before) && after.license == LicenseState::Active {
+        let period = after.valid_until.unwrap_or_default().0;
+        return Some(("access_restored", format!("{period}")));
+    }
+    None
 }

@@ -92,7 +92,7 @@ fn a_trial_becomes_paid_without_revenue_of_its_own() {
         world.effects_of("notify.subscription.trial_ending").len(),
         1
     );
-    assert_eq!(world.effects_of("mail.trial_will_end").len(), 1);
+    assert_eq!(world.effects_of("mail.trial_ending").len(), 1);
     // The zero invoice of the trial gets no receipt.
     assert_eq!(world.effects_of("mail.receipt").len(), 1);
 }

@@ -106,6 +106,7 @@ fn each_fact_is_told_once_and_what_had_passed_is_not_told() {
             ],
             vec![
                 "alert.refund_failed",
+                "mail.refund",
                 "notify.payment.succeeded",
                 "notify.refund.created",
                 "notify.refund.failed",

@@ -7,6 +7,7 @@
 //! after paying, too).
 
 mod html;
+mod mail;
 mod overview;
 mod pay;
 mod portal;
@@ -20,10 +21,19 @@ use hyper::{Method, Response};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// What every page may load.
+const POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'";
+
 /// What a page route answers.
 pub(crate) enum Page {
     /// HTML with a status.
     Html(u16, String),
+    /// HTML that shows a page of ours in a frame.
+    Framing(u16, String),
+    /// Somebody's HTML, for that frame: it may do nothing.
+    Inner(String),
+    /// JSON.
+    Json(u16, serde_json::Value),
     /// 303 to an address.
     To(String),
 }
@@ -64,13 +74,32 @@ pub(crate) fn serve(
             "only GET and POST\n".to_owned(),
         );
     }
-    let page = if posts && parts == ["clock"] {
+    let page = if let (["mail", below @ ..], false) = (parts.as_slice(), posts) {
+        mail::serve(&shared.mails(), below, &form)
+    } else if posts && parts == ["clock"] {
         overview::advance(shared, &form)
     } else {
         shared.act(|w| route(w, &parts, posts, &form))
     };
     match page {
         Page::Html(status, body) => answer(shared, status, "text/html; charset=utf-8", body),
+        Page::Framing(status, body) => {
+            let mut response = answer(shared, status, "text/html; charset=utf-8", body);
+            let policy = format!("{POLICY}; frame-src 'self'; frame-ancestors 'none'");
+            server::set(response.headers_mut(), "content-security-policy", &policy);
+            response
+        }
+        Page::Inner(body) => {
+            let mut response = answer(shared, 200, "text/html; charset=utf-8", body);
+            let policy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
+                          form-action 'none'; frame-ancestors 'self'";
+            server::set(response.headers_mut(), "content-security-policy", policy);
+            response
+        }
+        Page::Json(status, value) => {
+            let body = serde_json::to_string_pretty(&value).unwrap_or_default();
+            answer(shared, status, "application/json", body)
+        }
         Page::To(url) => {
             let mut response = answer(shared, 303, "text/plain; charset=utf-8", format!("{url}\n"));
             server::set(response.headers_mut(), "location", &url);
@@ -87,7 +116,7 @@ fn answer(shared: &Shared, status: u16, kind: &str, body: String) -> Response<Fu
         ("content-type", kind),
         (
             "content-security-policy",
-            "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'",
+            &format!("{POLICY}; frame-ancestors 'none'"),
         ),
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "same-origin"),

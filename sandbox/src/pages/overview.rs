@@ -140,7 +140,7 @@ pub(crate) fn overview(w: &mut World, form: &Form, failed: Option<&str>) -> Page
          <p>Point any Stripe SDK at <code>{}</code> with any key of at least 12 characters that starts with <code>sk_test_</code>. \
          Nothing here is real and nothing is kept.</p>\
          {}{sessions}{prices}{subscriptions}{events}\
-         <h2>More, as JSON</h2><ul><li><a href=\"/control/deliveries\">Deliveries of webhooks</a></li>\
+         <p><a href=\"/mail\">Mail that was caught</a></p><h2>More, as JSON</h2><ul><li><a href=\"/control/deliveries\">Deliveries of webhooks</a></li>\
          <li><a href=\"/control/requests\">Requests to the API</a></li><li><a href=\"/control/events\">All events</a></li></ul>\
          <p><a href=\"/control\">What else can be done from outside</a></p>",
         escape(&w.base_url),

@@ -135,6 +135,7 @@ async fn demo(args: &DemoArgs) -> Result<Exit, CliError> {
 async fn start_sandbox(args: &DemoArgs, clock: &SharedClock) -> Result<Sandbox, CliError> {
     let config = SandboxConfig {
         listen: given_or_free(args.sandbox_listen, 12_111),
+        mail_listen: given_or_free(None, 12_125),
         clock: Arc::new(clock.clone()),
         seed_plans: SeedPlan::demo(),
         ..SandboxConfig::default()
@@ -166,6 +167,7 @@ fn configuration(
         metrics_listen: given_or_free(args.metrics_listen, 9_187),
         data_dir,
         stripe_api_base: sandbox.base_url().to_owned(),
+        mail_server: Some(sandbox.mail_addr()),
         plans_toml: Some(plans(sandbox)),
     };
     let mut config = Config::for_demo(&config_args)?;
@@ -217,6 +219,7 @@ fn print_banner(
          \x20 operator key  {}      (this run only)\n\
          \x20 sandbox       {}      any sk_test_ key\n\
          \x20 your app      {}      hears what changed (<--)\n\
+         \x20 mail          {}/mail      smtp://{}\n\
          \x20 metrics       http://{}/metrics\n\
          \x20 data          {data}\n\n",
         env!("CARGO_PKG_VERSION"),
@@ -225,6 +228,8 @@ fn print_banner(
         config.access.admin_key.expose_secret(),
         sandbox.base_url(),
         receiver.url(),
+        sandbox.base_url(),
+        sandbox.mail_addr(),
         addresses.metrics,
     ))
 }

@@ -1,6 +1,6 @@
 //! `bursar doctor`: looks at a whole set-up and says what to do, before anybody has to ask.
 //!
-//! Invariants: changes nothing, but sends one signed event of a type nobody handles (`--no-event` leaves it
+//! Invariants: changes nothing, sends mail only to `--mail-to`, but sends one signed event of a type nobody handles (`--no-event` leaves it
 //! out); reads at Stripe only; every wait is bounded; no secret is printed.
 //! Not here: whether a list of endpoints is right (`stripe::endpoints`), whether the state is (`verify`).
 //! Failure: exit 1 if something does not work, 69 if something needed does not answer and all else is well.
@@ -8,6 +8,7 @@
 mod disk;
 mod event;
 mod finding;
+mod mail;
 mod server;
 mod stripe;
 
@@ -30,6 +31,9 @@ pub struct DoctorArgs {
     /// Send no signed test event through the public address.
     #[arg(long)]
     pub no_event: bool,
+    /// Send every mail text with sample values to this address.
+    #[arg(long, value_name = "ADDRESS")]
+    pub mail_to: Option<String>,
     /// The set-up to look at: what `serve` is given.
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -77,6 +81,7 @@ pub fn run(args: &DoctorArgs, global: &GlobalArgs, out: &mut impl Write) -> Resu
 
 async fn look(args: &DoctorArgs, config: &Config, found: &mut Findings) -> Result<(), CliError> {
     disk::look(config, found);
+    mail::look(config, args.mail_to.as_deref(), found).await;
     let http = reqwest::Client::builder()
         .timeout(ANSWER_WAIT)
         .redirect(reqwest::redirect::Policy::none())

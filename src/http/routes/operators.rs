@@ -189,6 +189,20 @@ pub(super) const ROWS: &[Route] = &[
     },
     Route {
         tag: "operations",
+        summary: "Performs an effect again that failed",
+        description: "For mail, notifications, accounts and alerts that are `failed` or `dead`: it is pending again, \
+                      under the same Message-ID or `webhook-id`, with no attempts counted.",
+        holds: Holds::One("Effect"),
+        codes: &[Code::StateConflict],
+        ..post(
+            "/api/v1/outbox/{id}/retry",
+            "outbox_retry",
+            Auth::Operator,
+            operators::retry,
+        )
+    },
+    Route {
+        tag: "operations",
         summary: "Who changed what",
         params: &[LIMIT, CURSOR, TENANT],
         holds: Holds::Page("AuditEntry"),

@@ -79,6 +79,7 @@ macro_rules! store_suite {
                 effects_happen_once_and_end_once,
                 a_result_of_an_effect_is_an_input_of_its_aggregate,
                 an_effect_put_off_is_due_later,
+                an_effect_that_failed_is_revived_with_its_audit_line_and_no_other,
                 the_outbox_lists_effects_newest_first,
                 timers_fire_once_and_only_as_they_were_set,
                 ready_names_exactly_the_aggregates_with_pending_input,

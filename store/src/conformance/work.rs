@@ -2,7 +2,8 @@
 
 use super::world::*;
 use crate::api::{
-    Administer, AuditEntry, DueTimer, EffectStatus, Fate, InputStatus, Keep, Settle, Settled, Store,
+    Administer, AuditEntry, DueTimer, EffectStatus, Fate, InputStatus, Keep, Revive, Revived,
+    Settle, Settled, Store,
 };
 use crate::error::StoreError;
 use crate::open::bind_installation;
@@ -114,6 +115,80 @@ pub(crate) async fn an_effect_put_off_is_due_later(store: &dyn Store) {
         .await
         .unwrap();
     assert_eq!(store.next_due(Some(Lane::Mail)).await.unwrap(), None);
+}
+
+pub(crate) async fn an_effect_that_failed_is_revived_with_its_audit_line_and_no_other(
+    store: &dyn Store,
+) {
+    let revive = async |id: &str, lane: Lane, when: i64| {
+        let id = EffectId(id.to_owned());
+        let audit = AuditEntry {
+            at: at(when),
+            actor: "operator".into(),
+            action: "effect.revived".into(),
+            object_id: id.0.clone(),
+            tenant: None,
+            request_id: "req_1".into(),
+            detail: String::new(),
+        };
+        let lanes = vec![lane];
+        let at = at(when);
+        let revive = Revive {
+            id,
+            lanes,
+            at,
+            audit,
+        };
+        store.revive(revive).await.unwrap()
+    };
+    for (n, end) in [
+        (1, EffectStatus::Dead),
+        (2, EffectStatus::Failed),
+        (3, EffectStatus::Done),
+        (4, EffectStatus::Skipped),
+    ] {
+        let id = format!("e{n}");
+        decide(store, &format!("evt_{n}"), "payment:/pi_1", does(&id, NOW)).await;
+        assert_eq!(
+            revive(&id, Lane::Mail, 5).await,
+            Revived::Refused,
+            "it is pending"
+        );
+        let put_off = store.postpone(EffectId(id.clone()), true, at(1), "no".into());
+        put_off.await.unwrap();
+        store.settle(ends(&id, end)).await.unwrap();
+    }
+    assert_eq!(revive("e1", Lane::Stripe, 5).await, Revived::Refused);
+    assert_eq!(revive("e9", Lane::Mail, 5).await, Revived::Unknown);
+    for id in ["e3", "e4"] {
+        assert_eq!(revive(id, Lane::Mail, 5).await, Revived::Refused);
+    }
+    for (id, when) in [("e1", 7), ("e2", 8)] {
+        let Revived::Pending(view) = revive(id, Lane::Mail, when).await else {
+            panic!("{id} is not pending");
+        };
+        let shown = (view.id.0.as_str(), view.status, view.attempts, view.due_at);
+        assert_eq!(shown, (id, EffectStatus::Pending, 0, at(when)));
+    }
+    assert_eq!(due(store, at(7)).await, ["e1"]);
+    let found = store.due_effects(Lane::Mail, at(8), 10).await.unwrap();
+    let told: Vec<_> = found
+        .iter()
+        .map(|effect| (effect.attempts, effect.payload.as_deref()))
+        .collect();
+    assert_eq!(told, [(0, Some(b"{}".as_slice())); 2]);
+    let waiting = store.stats().await.unwrap().outbox;
+    assert!(waiting.contains(&(Lane::Mail, 2)), "{waiting:?}");
+    let query = AuditQuery {
+        tenant: None,
+        after: None,
+        limit: 10,
+    };
+    let lines = store.audit(query).await.unwrap().items;
+    let lines: Vec<_> = lines.iter().map(|line| line.object_id.as_str()).collect();
+    assert_eq!(lines, ["e2", "e1"], "refusals leave no line");
+    store.settle(ends("e1", EffectStatus::Done)).await.unwrap();
+    assert_eq!(due(store, at(100)).await, ["e2"]);
 }
 
 pub(crate) async fn the_outbox_lists_effects_newest_first(store: &dyn Store) {

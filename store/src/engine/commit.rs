@@ -1,7 +1,7 @@
 //! What callers hand to the committer, sealed and measured on their own task, and what it answers.
 
 use crate::api::{Accepted, Administer, Applied, Apply, DueTimer, Fate, Inbound, Settled, Step};
-use crate::api::{EffectStatus, decision_digest};
+use crate::api::{EffectStatus, Revive, Revived, decision_digest};
 use crate::engine::port::Sealer;
 use crate::error::StoreError;
 use crate::record::{Body, Entry, KeepRecord, KeptRecord, NewFate, NewInput, SealedKeep};
@@ -198,6 +198,7 @@ pub(super) enum Commit {
         due_at: Timestamp,
         error: String,
     },
+    Revive(Box<Revive>),
     Fire(Vec<DueTimer>, Timestamp),
     Bury(u64, String, Timestamp),
     Dismiss(u64, String, Timestamp),
@@ -228,6 +229,7 @@ pub(super) enum Answer {
     Accepted(Vec<Accepted>),
     Applied(Applied),
     Settled(Settled),
+    Revived(Revived),
     Woken(Vec<AggregateKey>),
     Flag(bool),
     Count(u64),

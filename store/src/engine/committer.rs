@@ -537,6 +537,7 @@ fn plan(state: &State<'_>, commit: Commit) -> Result<Plan, StoreError> {
             due_at,
             error,
         } => orders::postpone(state, id, attempted, due_at, error),
+        Commit::Revive(revive) => orders::revive(state, *revive),
         Commit::Fire(timers, now) => orders::fire(state, timers, now),
         Commit::Bury(seq, reason, at) => orders::bury(state, seq, reason, at),
         Commit::Dismiss(seq, reason, at) => orders::dismiss(state, seq, reason, at),

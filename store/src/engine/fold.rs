@@ -99,6 +99,10 @@ pub(crate) fn fold(state: &mut State<'_>, number: u64, entry: &Entry) -> Result<
             due_at,
             error,
         } => postpone(state, id, *attempted, *due_at, error)?,
+        Entry::Revived { id, at, audit } => {
+            revive(state, id, *at)?;
+            administer(state, &[], std::slice::from_ref(audit))?;
+        }
         Entry::Buried { seq, reason, at } => end(state, *seq, Disposition::Dead, reason, *at)?,
         Entry::Dismissed { seq, reason, at } => {
             end(state, *seq, Disposition::Ignored, reason, *at)?;
@@ -409,6 +413,37 @@ fn postpone(
     state
         .kv
         .put(keys::due_effect(lane, due_at, &id.0), Vec::new())?;
+    state.kv.put(keys::effect(&id.0), pack(&row)?)
+}
+
+/// The row of a failed effect as it is pending again.
+pub(super) fn revived(row: EffectRow, at: Timestamp) -> EffectRow {
+    EffectRow {
+        status: EffectStatus::Pending,
+        attempts: 0,
+        due_at: at,
+        settled_at: None,
+        note: String::new(),
+        ..row
+    }
+}
+
+/// The opposite of a settle that failed: what it was to do is still in its row.
+fn revive(state: &mut State<'_>, id: &EffectId, at: Timestamp) -> Result<(), StoreError> {
+    let Some(mut row) = state.effect(id)? else {
+        return Err(broken(format!("effect {} is missing", id.0)));
+    };
+    state
+        .kv
+        .delete(keys::outbox_by(row.status as u8, row.number))?;
+    row = revived(row, at);
+    let lane = row.lane as u8;
+    *state.counters.outbox.entry(lane).or_default() += 1;
+    let by = keys::outbox_by(row.status as u8, row.number);
+    state.kv.put(by, id.0.clone().into_bytes())?;
+    state
+        .kv
+        .put(keys::due_effect(lane, at, &id.0), Vec::new())?;
     state.kv.put(keys::effect(&id.0), pack(&row)?)
 }
 

@@ -1,9 +1,10 @@
-//! The smaller commits: settle, postpone, fire, bury, dismiss, requeue, administer.
+//! The smaller commits: settle, postpone, revive, fire, bury, dismiss, requeue, administer.
 
 use super::accept::{first_of, resolve};
 use super::commit::{Answer, Plan, SealedAdminister, SealedSettle, Tail, new_input};
-use super::fold::State;
-use crate::api::{DueTimer, EffectStatus, Fate, InputStatus, Settled};
+use super::fold::{State, revived};
+use super::reads::books::outbox_view;
+use crate::api::{DueTimer, EffectStatus, Fate, InputStatus, Revive, Revived, Settled};
 use crate::error::StoreError;
 use crate::keys;
 use crate::record::{Body, Entry, Fired, KeptRecord, NewFate, NewInput};
@@ -65,6 +66,25 @@ pub(super) fn postpone(
         error,
     };
     Ok(Plan::write(entry, Answer::Done))
+}
+
+pub(super) fn revive(state: &State<'_>, revive: Revive) -> Result<Plan, StoreError> {
+    let Some(row) = state.effect(&revive.id)? else {
+        return Ok(Plan::nothing(Answer::Revived(Revived::Unknown)));
+    };
+    let has_failed = matches!(row.status, EffectStatus::Failed | EffectStatus::Dead);
+    if !has_failed || !revive.lanes.contains(&row.lane) {
+        return Ok(Plan::nothing(Answer::Revived(Revived::Refused)));
+    }
+    let revive_id = revive.id.0.clone();
+    let entry = Entry::Revived {
+        id: revive.id,
+        at: revive.at,
+        audit: revive.audit,
+    };
+    let shown = outbox_view(revive_id, revived(row, revive.at));
+    let answer = Answer::Revived(Revived::Pending(Box::new(shown)));
+    Ok(Plan::write(entry, answer))
 }
 
 pub(super) fn fire(

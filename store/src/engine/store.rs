@@ -6,7 +6,7 @@ use super::shared::Wants;
 use super::{Engine, mismatch};
 use crate::api::{
     APPLY_STEPS_MAX, Accepted, Administer, Applied, Apply, AuditEntry, DueEffect, DueTimer,
-    EffectStatus, Fate, Fut, Inbound, Settle, Settled, Snapshot, Store,
+    EffectStatus, Fate, Fut, Inbound, Revive, Revived, Settle, Settled, Snapshot, Store,
 };
 use crate::backup::Manifest;
 use crate::error::StoreError;
@@ -218,6 +218,15 @@ impl Store for Engine {
             due_at,
             error,
         }))
+    }
+
+    fn revive(&self, revive: Revive) -> Fut<'_, Revived> {
+        Box::pin(async move {
+            match self.commit(Commit::Revive(Box::new(revive))).await? {
+                Answer::Revived(revived) => Ok(revived),
+                _ => Err(mismatch()),
+            }
+        })
     }
 
     fn bury(&self, seq: u64, reason: String, at: Timestamp) -> Fut<'_, bool> {

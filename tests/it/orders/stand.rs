@@ -227,6 +227,7 @@ fn configuration(sandbox: &Sandbox, folder: &Path) -> Config {
         metrics_listen: any,
         data_dir: folder.join("data"),
         stripe_api_base: sandbox.base_url().to_owned(),
+        mail_server: Some(sandbox.mail_addr()),
         plans_toml: Some(plans),
     };
     Config::for_demo(&args).unwrap()

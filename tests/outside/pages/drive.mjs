@@ -227,6 +227,15 @@ async function everyPage(customer) {
   });
   await control("onboard", { account: account.id });
   const express = await stripe(`accounts/${account.id}/login_links`, {});
+  const mail = await fetch(`${SANDBOX}/v3/example.com/messages`, {
+    method: "POST",
+    headers: { authorization: `Basic ${btoa("api:key")}` },
+    body: new URLSearchParams({
+      from: "billing@example.com", to: "ada@example.com", subject: "A receipt", text: "We received 29.00 EUR.",
+      html: "<html lang=en><title>A receipt</title><h1>A receipt</h1><script>document.title='ran'</script></html>",
+    }),
+  });
+  check("the double of Mailgun takes a mail", mail.status === 200, await mail.text());
   const at = (url) => (page) => page.goto(url);
   const click = async (page, name) => {
     await Promise.all([page.waitForEvent("load"), page.getByRole("button", { name }).first().click()]);
@@ -240,6 +249,8 @@ async function everyPage(customer) {
       await click(page, "Move the clock");
     },
     control: at(`${SANDBOX}/control`),
+    mail: at(`${SANDBOX}/mail`),
+    "one mail": at(`${SANDBOX}/mail/1`),
     checkout: at(open.url),
     trial: at(trial.url),
     declined: async (page) => {

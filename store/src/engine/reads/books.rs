@@ -92,7 +92,7 @@ pub(in crate::engine) fn outbox(
     })
 }
 
-fn outbox_view(id: String, row: EffectRow) -> OutboxView {
+pub(in crate::engine) fn outbox_view(id: String, row: EffectRow) -> OutboxView {
     debug_assert!(row.settled_at.is_some() != (row.status == EffectStatus::Pending));
     OutboxView {
         id: EffectId(id),
