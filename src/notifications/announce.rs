@@ -31,10 +31,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Due effects looked at together.
-const BATCH: usize = 32;
-/// Deliveries queued by one commit at most.
-const DELIVERIES_MAX: usize = 400;
+/// Due effects looked at together: more of them when all of the first wait for their tenants.
+const LOOKED_AT: [usize; 2] = [32, 512];
+/// Notifications of one commit.
+const TOLD_MAX: u64 = 32;
+/// Records of one commit, before the last notification's own; the store takes 1,024.
+const KEEPS_MAX: usize = 800;
 /// How long a tenant that has not heard yet is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks whether it has, at first; it doubles.
@@ -94,6 +96,16 @@ impl Announcement {
 /// Deliveries of a commit, to be told to the lines after it.
 type Queue = Vec<(String, TenantId, u64)>;
 
+/// A commit that announces.
+#[derive(Default)]
+struct AnnouncedPage {
+    /// The last number it gives out.
+    number: u64,
+    write: Administer,
+    queue: Queue,
+    has_own: bool,
+}
+
 impl Notifications {
     async fn announce(&self, own: &Announcement) -> Result<(), StoreError> {
         let began = self.clock.uptime();
@@ -114,49 +126,86 @@ impl Notifications {
         if self.number_of(&own.id).await?.is_some() {
             return Ok(true);
         }
-        let now = self.clock.now();
-        let due = self.store.due_effects(Lane::Notify, now, BATCH).await?;
+        let first = match *last {
+            Some(number) => number,
+            None => self.last_number().await?,
+        };
+        // Whatever comes of it, the next look reads where the feed ends.
+        *last = None;
+        for most in LOOKED_AT {
+            let (all, is_all) = self.due(own, most).await?;
+            let mut page = self.page(all, own, is_patient, first).await?;
+            if page.number > first {
+                page.write
+                    .keeps
+                    .push(put(LAST, LAST_KEY.to_owned(), &page.number));
+                if !self.store.administer(page.write).await? {
+                    return Ok(false);
+                }
+                *last = Some(page.number);
+                catalogue::told(usize::try_from(page.number - first).unwrap_or(0));
+                self.queued(&page.queue, self.clock.now());
+                return Ok(page.has_own);
+            }
+            if is_all {
+                break;
+            }
+        }
+        *last = Some(first);
+        Ok(false)
+    }
+
+    /// What is due, in the order it is told, and whether that is all of it.
+    async fn due(
+        &self,
+        own: &Announcement,
+        most: usize,
+    ) -> Result<(Vec<Announcement>, bool), StoreError> {
+        let due = self
+            .store
+            .due_effects(Lane::Notify, self.clock.now(), most)
+            .await?;
         let mut all: Vec<Announcement> = due.iter().filter_map(Announcement::of).collect();
         if !all.iter().any(|one| one.id == own.id) {
             // More is due than is looked at together: nobody else announces it.
             all.push(own.clone());
         }
         all.sort_by_key(|one| (one.decided_at, rank(&one.notify.kind)));
-        let first = match *last {
-            Some(number) => number,
-            None => self.last_number().await?,
+        Ok((all, due.len() < most))
+    }
+
+    /// The commit that announces those whose tenants have heard.
+    async fn page(
+        &self,
+        all: Vec<Announcement>,
+        own: &Announcement,
+        is_patient: bool,
+        first: u64,
+    ) -> Result<AnnouncedPage, StoreError> {
+        let now = self.clock.now();
+        let mut page = AnnouncedPage {
+            number: first,
+            ..AnnouncedPage::default()
         };
-        let (mut number, mut write, mut queue) = (first, Administer::default(), Queue::new());
         let mut behind: BTreeSet<TenantId> = BTreeSet::new();
-        let mut is_own_in = false;
         for one in all {
-            let tenant = one.notify.tenant.clone();
-            let is_own = one.id == own.id;
-            if queue.len() >= DELIVERIES_MAX || self.number_of(&one.id).await?.is_some() {
+            let tenant = &one.notify.tenant;
+            let is_full = page.number - first >= TOLD_MAX || page.write.keeps.len() >= KEEPS_MAX;
+            if is_full || self.number_of(&one.id).await?.is_some() {
                 continue;
             }
-            let waits = behind.contains(&tenant) || !self.has_heard(&tenant).await?;
-            if waits && (is_patient || !is_own) {
-                behind.insert(tenant);
+            let is_waited_for = is_patient || *tenant != own.notify.tenant;
+            if is_waited_for && (behind.contains(tenant) || !self.has_heard(tenant).await?) {
+                behind.insert(tenant.clone());
                 continue;
             }
-            number += 1;
-            is_own_in |= is_own;
-            self.add(&one, number, now, &mut write, &mut queue).await?;
+            page.number += 1;
+            page.has_own |= one.id == own.id;
+            let number = page.number;
+            self.add(&one, number, now, &mut page.write, &mut page.queue)
+                .await?;
         }
-        if number == first {
-            return Ok(false);
-        }
-        write.keeps.push(put(LAST, LAST_KEY.to_owned(), &number));
-        // Whatever comes of it, the next look reads where the feed ends.
-        *last = None;
-        if !self.store.administer(write).await? {
-            return Ok(false);
-        }
-        *last = Some(number);
-        catalogue::told(usize::try_from(number - first).unwrap_or(0));
-        self.queued(&queue, now);
-        Ok(is_own_in)
+        Ok(page)
     }
 
     fn queued(&self, queue: &Queue, now: Timestamp) {

@@ -1,7 +1,7 @@
 //! The whole service beside the sandbox, on one clock that stands until it is moved: any number of
 //! Bursars over real stores, any of which may hear what the sandbox tells.
 
-use bursar::app::App;
+use bursar::app::{App, AppError};
 use bursar::control::{Answer, Control};
 use bursar::stripe::signature::sign;
 use bursar::telemetry::exporter::{self, Exporter};
@@ -13,6 +13,7 @@ use bursar_sandbox::{
     Clock as _, Control as SandboxControl, Sandbox, SandboxConfig, SeedPlan, SharedClock,
 };
 use bursar_store::api::Store;
+use bursar_store::error::StoreError;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ use std::time::Duration;
 /// 2025-05-12T10:00:00Z.
 const T0: i64 = 1_747_044_000;
 pub(crate) const DAY: i64 = 86_400;
+/// How long a store that was dropped may keep its files.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 struct StageClock {
     wall: SharedClock,
@@ -144,11 +147,21 @@ impl Stage {
     }
 
     pub(crate) async fn start(&self, config: Config, dir: tempfile::TempDir) -> Bursar {
-        let clock = StageClock {
-            wall: self.wall.clone(),
-            machine: SystemClock::new(),
+        let began = std::time::Instant::now();
+        let mut app = loop {
+            let clock = StageClock {
+                wall: self.wall.clone(),
+                machine: SystemClock::new(),
+            };
+            match App::start(&config, Arc::new(clock)).await {
+                Ok(app) => break app,
+                // One that was given no time to end still has its files.
+                Err(AppError::Store(StoreError::Locked { .. })) if began.elapsed() < PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
         };
-        let mut app = App::start(&config, Arc::new(clock)).await.unwrap();
         let addresses = app.listen(&config, metrics_page()).await.unwrap();
         let control = Control::over(app.connect()).await.unwrap();
         Bursar {
@@ -170,6 +183,15 @@ impl Stage {
         } = bursar;
         app.drain(Duration::from_secs(20)).await;
         change(&mut config);
+        self.start(config, dir).await
+    }
+
+    /// The same store under a new process, after one that was given no time to end.
+    pub(crate) async fn crashed(&self, bursar: Bursar) -> Bursar {
+        let Bursar {
+            app, config, dir, ..
+        } = bursar;
+        drop(app);
         self.start(config, dir).await
     }
 

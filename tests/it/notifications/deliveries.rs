@@ -366,3 +366,41 @@ async fn redirects_are_not_followed_and_one_delivery_can_be_made_again() {
     let page = order(&bursar, &format!("{list}?status=succeeded"), Value::Null).await;
     assert_eq!(page["data"].as_array().unwrap().len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_ends_in_the_middle_loses_nothing_and_renames_nothing() {
+    let (stage, mut bursar) = stage().await;
+    let receiver = Receiver::start().await;
+    endpoint(&bursar, &receiver, json!({})).await;
+    // Slow enough that some are under way at each end.
+    receiver.answers(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(40));
+        (200, "")
+    });
+    for number in 0..4 {
+        stage.buys(&format!("t{number}"), "hobby").await;
+        stage.delivered().await;
+        bursar = stage.crashed(bursar).await;
+        stage.tell(&bursar);
+    }
+    let feed = announced(&bursar).await;
+    let ids = || -> std::collections::BTreeSet<String> {
+        receiver.taken().into_iter().map(|one| one.id).collect()
+    };
+    until("everything arrives", || async { ids().len() >= feed.len() }).await;
+    let all: Vec<String> = by_tenant(&feed).into_values().flatten().collect();
+    assert_eq!(ids(), all.iter().cloned().collect());
+    // What was under way at an end may come again, in its place and under its id; nothing else does.
+    let taken = receiver.taken_by_tenant();
+    for (tenant, expected) in by_tenant(&feed) {
+        let mut came = taken[&tenant].clone();
+        came.dedup();
+        assert_eq!(came, expected, "{tenant}");
+    }
+    let again = receiver.taken().len() - feed.len();
+    println!(
+        "crashes=4 notifications={} again={again} wrong=0",
+        feed.len()
+    );
+    assert!(again <= 16, "{again}");
+}

@@ -1,7 +1,21 @@
 //! The pull feed: order, cursors, long polls, erasure.
 
 use super::{announced, ask, buys, order, stage, until};
+use bursar::notifications::Notifications;
+use bursar::notifications::announce::Announcer;
+use bursar::notifications::feed::FeedQuery;
+use bursar_actors::clock::{Clock, SystemClock};
+use bursar_actors::ports::Performer;
+use bursar_domain::aggregate::AggregateKey;
+use bursar_domain::decision::{EffectIntent, EntrySource, Lane};
+use bursar_domain::effect::{Effect, Notify};
+use bursar_domain::ids::{TenantId, Timestamp};
+use bursar_domain::input::InputSource;
+use bursar_domain::message::Cause;
+use bursar_domain::rows::Subject;
+use bursar_store::api::{Administer, Fate, Inbound};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,4 +191,86 @@ async fn what_is_older_than_thirty_days_goes_and_whoever_missed_it_is_told() {
         (status, answer["code"].as_str()),
         (400, Some("cursor_invalid"))
     );
+}
+
+/// A notification, as an administrative commit puts it into the outbox.
+fn told(tenant: &str, fact: &str) -> (AggregateKey, EffectIntent) {
+    let of = AggregateKey::Tenant(TenantId::parse(tenant).unwrap());
+    let notify = Effect::Notify(Notify {
+        kind: "tenant.activated".to_owned(),
+        tenant: TenantId::parse(tenant).unwrap(),
+        object: json!({}),
+        cause: Cause {
+            source: EntrySource::Event,
+            source_id: "evt_1".to_owned(),
+            kind: "x".to_owned(),
+            at: Timestamp(0),
+        },
+    });
+    let intent = notify.intent(&of, fact, Timestamp(0), None);
+    (of, intent)
+}
+
+#[tokio::test]
+async fn a_tenant_that_does_not_get_on_keeps_nobody_else_waiting() {
+    let store = bursar_store::MemStore::new().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let outbound = bursar_config::Outbound {
+        endpoint: None,
+        allow_private: false,
+    };
+    let opened = Notifications::open(Arc::clone(&store), Arc::clone(&clock), &outbound).await;
+    let notifications = opened.unwrap();
+    let stuck = AggregateKey::Tenant(TenantId::parse("stuck").unwrap());
+    let waits = Inbound {
+        source: InputSource::Operator("ord_1".to_owned()),
+        kind: "tenant.create".to_owned(),
+        fate: Fate::Pending {
+            to: stuck,
+            park: Vec::new(),
+        },
+        object_ids: Vec::new(),
+        created_at: None,
+        received_at: clock.now(),
+        subject: Subject("tenant:stuck".to_owned()),
+        body: b"{}".to_vec(),
+        tenant: None,
+    };
+    store.accept(vec![waits]).await.unwrap();
+    let mut effects: Vec<_> = (0..100).map(|n| told("stuck", &n.to_string())).collect();
+    effects.push(told("quick", "1"));
+    let write = Administer {
+        effects,
+        ..Administer::default()
+    };
+    assert!(store.administer(write).await.unwrap());
+    let due = store
+        .due_effects(Lane::Notify, clock.now(), 200)
+        .await
+        .unwrap();
+    let first = due
+        .iter()
+        .find(|one| one.aggregate.to_string().ends_with("stuck"));
+    let (first, announcer) = (
+        first.unwrap().clone(),
+        Announcer(Arc::clone(&notifications)),
+    );
+    let waiting = tokio::spawn(async move { announcer.perform(first).await });
+    let query = FeedQuery {
+        limit: 10,
+        ..FeedQuery::default()
+    };
+    until("the other is told", || async {
+        let page = notifications.feed(&query).await.unwrap();
+        let tenants: Vec<&str> = page
+            .lines
+            .iter()
+            .map(|(line, _)| line.tenant.as_str())
+            .collect();
+        assert!(!tenants.contains(&"stuck"), "told before it has heard");
+        tenants == ["quick"]
+    })
+    .await;
+    assert!(!waiting.is_finished());
+    waiting.abort();
 }
