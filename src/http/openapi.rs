@@ -6,7 +6,7 @@ use crate::http::answer::Answer;
 use crate::http::fields::rule;
 use crate::http::line_items::LINES_MAX;
 use crate::http::problem::{Code, FieldCode, Problem};
-use crate::http::route::{Auth, Call, Holds, Kind, Param, Route};
+use crate::http::route::{Auth, Call, Holds, Kind, Param, Route, Verb};
 use crate::http::routes::{every_route, params_of};
 use crate::http::schemas::{Field, Shape, every_schema};
 use crate::http::server::BoxFuture;
@@ -29,7 +29,7 @@ pub fn answers_of(route: &Route) -> Vec<Code> {
     if route.auth != Auth::Public {
         codes.insert(Code::StoreUnavailable);
     }
-    if matches!(route.auth, Auth::Operator | Auth::Scopes(_)) {
+    if !matches!(route.auth, Auth::Public | Auth::Stripe) {
         codes.extend([
             Code::InvalidRequest,
             Code::Unauthenticated,
@@ -93,6 +93,7 @@ fn kind_schema(kind: Kind) -> Value {
             json!({"type": "integer", "minimum": least, "maximum": most})
         }
         Kind::Email => json!({"type": "string", "maxLength": EMAIL_BYTES_MAX}),
+        Kind::Secret => json!({"type": "string", "format": "password"}),
         Kind::Zone => json!({"type": "string"}),
         Kind::Boolean => json!({"type": "boolean"}),
         Kind::Time => json!({"type": "string", "format": "date-time"}),
@@ -141,6 +142,8 @@ fn parameters(route: &Route) -> Vec<Value> {
         .params
         .iter()
         .filter(|p| !matches!(p.kind, Kind::Metadata | Kind::LineItems))
+        // A secret in an address ends up in logs on the way; a link of ours is the one exception.
+        .filter(|p| p.kind != Kind::Secret || route.verb == Verb::Get)
     {
         let mut value = json!({
             "name": param.name, "in": "query", "description": described(param),
@@ -326,6 +329,10 @@ fn operation(route: &Route, path: &str) -> Value {
             "required": false,
             "content": {"application/json": {"schema": body_schema(route)}},
         });
+        if route.takes_form {
+            let form = json!({"schema": body_schema(route)});
+            shown["requestBody"]["content"]["application/x-www-form-urlencoded"] = form;
+        }
     }
     shown
 }

@@ -51,6 +51,10 @@ codes! {
     InsufficientScope = "insufficient_scope", 403, "The credential does not allow this";
     /// The operator's key may not be used from this address.
     AddressNotAllowed = "address_not_allowed", 403, "The operator's key is not accepted from here";
+    /// The password is right, and the address is not proved yet.
+    EmailUnverified = "email_unverified", 403, "The address is not verified yet";
+    /// Nobody signs up here, or only who was invited.
+    SignupClosed = "signup_closed", 403, "Signing up is closed";
     /// Absent or foreign.
     NotFound = "not_found", 404, "There is nothing here";
     /// No plan has a feature of this name.

@@ -139,6 +139,7 @@ pub const CATALOGUE: &[Metric] = &[
                     "operator",
                     "service_key",
                     "access_token",
+                    "password",
                 ],
             ),
             ("outcome", &["accepted", "refused"]),

@@ -10,8 +10,10 @@ use bursar::http::server::{BoxFuture, Peer, Server};
 use bursar::stripe::signature::{Refusal, SecretSet, sign};
 use bursar_actors::clock::{Clock, TestClock};
 use bursar_actors::core_reducer::CoreReducer;
+use bursar_actors::outbound::Performers;
 use bursar_actors::ports::{CallEnd, PortFuture, ReadAnswer, ReadError, StripeRead, StripeWrite};
 use bursar_actors::tree::{Deps, Tree};
+use bursar_config::Signup;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Lane;
 use bursar_domain::ids::{Scope, Timestamp};
@@ -190,6 +192,15 @@ impl App {
     }
     /// The same over a store that is open.
     pub(crate) async fn over(store: Arc<dyn Store>, limits: Limits) -> Self {
+        Self::stand(store, limits, Performers::new(), Signup::Open).await
+    }
+    /// The same with these performers and this rule for sign-ups.
+    pub(crate) async fn stand(
+        store: Arc<dyn Store>,
+        limits: Limits,
+        performers: Performers,
+        signup: Signup,
+    ) -> Self {
         let clock = Arc::new(TestClock::at(Timestamp::from_seconds(START_SECONDS)));
         let settings = Arc::new(Settings {
             catalogue: catalogue(),
@@ -204,7 +215,7 @@ impl App {
             stripe_write: None,
             settings: Arc::clone(&settings),
             limits: bursar_actors::limits::Limits::default(),
-            performers: bursar_actors::outbound::Performers::new(),
+            performers,
         })
         .await
         .unwrap();
@@ -237,7 +248,7 @@ impl App {
                 jwt_secret: "a-secret-of-tests-that-has-32-bytes-or-more"
                     .to_owned()
                     .into(),
-                signup: bursar_config::Signup::Open,
+                signup,
             },
             app_base_url: "https://billing.example.com".to_owned(),
             version: "0.0.0-test",

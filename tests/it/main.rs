@@ -13,6 +13,7 @@ mod foreign;
 mod framing;
 mod orders;
 mod outward;
+mod people;
 mod reconcile;
 mod replays;
 mod retention;

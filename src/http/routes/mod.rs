@@ -9,6 +9,7 @@ mod connect;
 mod money;
 mod operators;
 mod orders;
+mod people;
 mod subscriptions;
 
 use crate::http::limits::WAIT_SECONDS_MAX;
@@ -106,6 +107,7 @@ const fn row(
         params: &[],
         status: 200,
         holds: Holds::Nothing,
+        takes_form: false,
         orders: false,
         codes: &[],
         handler: run,
@@ -167,6 +169,7 @@ pub fn every_route() -> impl Iterator<Item = &'static Route> {
         .chain(money::ROWS)
         .chain(connect::ROWS)
         .chain(subscriptions::ROWS)
+        .chain(people::ROWS)
         .chain(operators::ROWS)
         .chain(audits::ROWS)
 }
