@@ -14,6 +14,7 @@ use crate::http::server::BoxFuture;
 use crate::identity::accounts::{self, Account};
 use crate::identity::addresses::Owner;
 use crate::identity::invitations::{self, Invitation};
+use crate::identity::members::MEMBERSHIPS_MAX;
 use crate::identity::records::{Actor, Commit, Read, spaces};
 use crate::identity::secrets::{self, Token};
 use crate::identity::{UserId, members, passwords, tokens};
@@ -221,7 +222,15 @@ async fn join(
     );
     let commit = commit.audit(line);
     match members::find(store, tenant, user).await? {
-        None => Ok(members::join(commit, tenant, user, role, now)?),
+        None => {
+            let here = members::of_tenant(store, tenant).await?.len();
+            let there = members::tenants_of(store, user).await?.len();
+            if here >= MEMBERSHIPS_MAX || there >= MEMBERSHIPS_MAX {
+                let detail = "the tenant has as many people as it may have, or you as many tenants";
+                return Err(Problem::new(Code::StateConflict, detail));
+            }
+            Ok(members::join(commit, tenant, user, role, now)?)
+        }
         Some(member) if member.value.role >= role => {
             Ok(members::guard(commit, tenant, user, &member))
         }

@@ -146,52 +146,61 @@ fn given_role(call: &Call) -> Result<Role, Problem> {
 pub fn invite(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let tenant = tenant(&call)?;
-        let (address, role) = (address(&call, "email")?, given_role(&call)?);
-        let (store, now) = (&*call.edge.store, call.edge.now());
-        crate::http::order::tenant_row(&call.edge, &tenant).await?;
-        // A repeat under the same idempotency key makes the same one.
-        let id = secrets::digest(&crate::http::idempotency::order_id(&call))[..32].to_owned();
-        for _ in 0..ROUNDS {
-            let acting = acting(&call, &tenant).await?;
-            acting.must_grant(role)?;
-            if let Some(invitation) = invitations::find(store, &id).await? {
-                let shown = invited_json(&id, &invitation.value, now);
-                return Ok(Answer::created(&shown).unkept());
-            }
-            is_new(&call, &tenant, &address).await?;
-            let tenant_name = invitations::tenant_name(store, &tenant).await?;
-            let inviter = match &acting.user {
-                Some(user) => accounts::find(store, user).await?.map(|a| a.value),
-                None => None,
-            };
-            let inviter = inviter.map_or_else(String::new, |account| {
-                if account.name.is_empty() {
-                    account.email
-                } else {
-                    account.name
-                }
-            });
-            let words = Words {
-                base_url: &call.edge.settings.app_base_url,
-                tenant_name: &tenant_name,
-                inviter: &inviter,
-            };
-            let offer = Offer {
-                id: &id,
-                tenant: &tenant,
-                address: &address,
-                role,
-                inviter: acting.user.clone(),
-            };
-            let decided = invitations::offer(&offer, words, None, &actor(&call), now)?;
-            if commit(&call, acting.guard(decided, &tenant)).await? {
-                let made = invitations::find(store, &id).await?.ok_or_else(contended)?;
-                let shown = invited_json(&id, &made.value, now);
-                return Ok(Answer::created(&shown).unkept());
-            }
-        }
-        Err(contended())
+        invite_to(&call, &tenant, given_role(&call)?).await
     })
+}
+
+/// Invites the request's address to a tenant. # Errors: 403, 404, 409.
+pub(super) async fn invite_to(
+    call: &Call,
+    tenant: &TenantId,
+    role: Role,
+) -> Result<Answer, Problem> {
+    let address = address(call, "email")?;
+    let (store, now) = (&*call.edge.store, call.edge.now());
+    crate::http::order::tenant_row(&call.edge, tenant).await?;
+    // A repeat under the same idempotency key makes the same one.
+    let id = secrets::digest(&crate::http::idempotency::order_id(call))[..32].to_owned();
+    for _ in 0..ROUNDS {
+        let acting = acting(call, tenant).await?;
+        acting.must_grant(role)?;
+        if let Some(invitation) = invitations::find(store, &id).await? {
+            let shown = invited_json(&id, &invitation.value, now);
+            return Ok(Answer::created(&shown).unkept());
+        }
+        is_new(call, tenant, &address).await?;
+        let tenant_name = invitations::tenant_name(store, tenant).await?;
+        let inviter = match &acting.user {
+            Some(user) => accounts::find(store, user).await?.map(|a| a.value),
+            None => None,
+        };
+        let inviter = inviter.map_or_else(String::new, |account| {
+            if account.name.is_empty() {
+                account.email
+            } else {
+                account.name
+            }
+        });
+        let words = Words {
+            base_url: &call.edge.settings.app_base_url,
+            tenant_name: &tenant_name,
+            inviter: &inviter,
+        };
+        let offer = Offer {
+            id: &id,
+            tenant,
+            address: &address,
+            role,
+            inviter: acting.user.clone(),
+        };
+        let decided = invitations::offer(&offer, words, None, &actor(call), now)?;
+        if commit(call, acting.guard(decided, tenant)).await? {
+            let made = invitations::find(store, &id).await?.ok_or_else(contended)?;
+            let shown = invited_json(&id, &made.value, now);
+            return Ok(Answer::created(&shown).unkept());
+        }
+    }
+    Err(contended())
 }
 
 /// An address that neither belongs to the tenant nor is invited, and room for it. # Errors: 409.
@@ -220,7 +229,7 @@ async fn is_new(call: &Call, tenant: &TenantId, address: &str) -> Result<(), Pro
 }
 
 /// An owner beside this one. # Errors: 409 if there is none.
-async fn another_owner(
+pub(super) async fn another_owner(
     call: &Call,
     tenant: &TenantId,
     user: &UserId,

@@ -14,6 +14,7 @@ pub mod pages;
 pub mod passwords;
 pub mod sessions;
 pub mod signup;
+pub mod users;
 pub mod verify;
 
 use crate::http::problem::{Code, FieldCode, Problem};

@@ -4,7 +4,7 @@ use super::{CURSOR, LIMIT, get, post, row};
 use crate::http::people::login::SESSION_WORDS;
 use crate::http::people::signup::NAME_BYTES_MAX;
 use crate::http::people::{
-    forgotten, invitations, login, me, members, passwords, sessions, signup, verify,
+    forgotten, invitations, login, me, members, passwords, sessions, signup, users, verify,
 };
 use crate::http::problem::Code;
 use crate::http::route::{Auth, Holds, Kind, Param, Route, Verb, optional, required};
@@ -47,6 +47,7 @@ const LOGGING_IN: &[Code] = &[
     Code::StateConflict,
 ];
 const JOINING: &[Code] = &[
+    Code::StateConflict,
     Code::InvalidRequest,
     Code::Unauthenticated,
     Code::InsufficientScope,
@@ -390,6 +391,66 @@ pub(super) const ROWS: &[Route] = &[
             "members_remove",
             Auth::Tenant(&[], Role::Viewer),
             members::remove,
+        )
+    },
+    Route {
+        tag: "people",
+        summary: "Lists people, the oldest account first",
+        params: &[
+            LIMIT,
+            CURSOR,
+            optional("email", Kind::Email, "Only who has this address."),
+        ],
+        holds: Holds::Page("User"),
+        ..get("/api/v1/users", "users_list", Auth::Operator, users::list)
+    },
+    Route {
+        tag: "people",
+        summary: "Invites somebody into a tenant",
+        description: "The way to make the first owner of a tenant; the mail leads to where they set a password.",
+        params: &[
+            EMAIL,
+            required("tenantId", Kind::Tenant, "Where to."),
+            optional(
+                "role",
+                Kind::Choice(Role::WORDS),
+                "As what; `owner` if not given.",
+            ),
+        ],
+        status: 201,
+        holds: Holds::One("Member"),
+        codes: &[Code::NotFound, Code::StateConflict, Code::CardNumberRefused],
+        ..post(
+            "/api/v1/users",
+            "users_invite",
+            Auth::Operator,
+            users::invite,
+        )
+    },
+    Route {
+        tag: "people",
+        summary: "Ends every session of a person",
+        status: 204,
+        ..post(
+            "/api/v1/users/{id}/end-sessions",
+            "users_end_sessions",
+            Auth::Operator,
+            users::end_sessions,
+        )
+    },
+    Route {
+        tag: "people",
+        summary: "Forgets a person",
+        description: "Account, places, sessions; what they did stays under an id that names nobody. Not the last owner \
+                      of a tenant.",
+        status: 204,
+        codes: &[Code::StateConflict],
+        ..row(
+            Verb::Delete,
+            "/api/v1/users/{id}",
+            "users_forget",
+            Auth::Operator,
+            users::forget,
         )
     },
 ];

@@ -88,6 +88,17 @@ pub(super) const SCHEMAS: &[Schema] = &[
         ],
     ),
     schema(
+        "User",
+        "A person, as the operator sees them.",
+        &[
+            has("id", Shape::Text),
+            has("email", Shape::Text),
+            has("name", Shape::Text),
+            has("status", Shape::Word(&["active", "unverified"])),
+            has("createdAt", Shape::Time),
+        ],
+    ),
+    schema(
         "Member",
         "Somebody who belongs to a tenant, or is invited to.",
         &[

@@ -299,3 +299,57 @@ async fn who_pays_without_an_account_is_invited_as_the_owner() {
         .unwrap();
     assert_eq!(addresses, ["payer@example.com"]);
 }
+
+#[tokio::test]
+async fn the_operator_invites_lists_logs_out_and_forgets_people() {
+    let town = Town::start().await;
+    let tenant = town.tenant("acme").await;
+    let body = json!({"email": "first@example.com", "tenantId": "acme"}).to_string();
+    let invited = town.operator("POST /api/v1/users", &body).await;
+    assert_eq!(
+        (invited.status, &invited.json()["role"]),
+        (201, &"owner".into()),
+        "{invited:?}"
+    );
+    let token = token_of(&town.mails("first@example.com", 1).await[0]);
+    let body = json!({"token": token, "password": PASSWORD});
+    assert_eq!(
+        town.post("/api/v1/invitations/accept", body).await.status,
+        200
+    );
+    town.sign_up("waiting@example.com").await;
+    let listed = town.operator("GET /api/v1/users?limit=1", "").await.json();
+    assert_eq!(listed["data"][0]["email"], "first@example.com");
+    let next = listed["nextCursor"].as_str().unwrap();
+    let rest = town
+        .operator(&format!("GET /api/v1/users?cursor={next}"), "")
+        .await
+        .json();
+    assert_eq!(
+        (&rest["data"][0]["status"], &rest["hasMore"]),
+        (&"unverified".into(), &false.into())
+    );
+    let one = town
+        .operator("GET /api/v1/users?email=First@example.com", "")
+        .await
+        .json();
+    let id = one["data"][0]["id"].as_str().unwrap().to_owned();
+    let (access, refresh) = town.tokens("first@example.com").await;
+    town.bearer(&access, "GET /api/v1/users", "")
+        .await
+        .is_problem(403);
+    let end = format!("POST /api/v1/users/{id}/end-sessions");
+    assert_eq!(town.operator(&end, "").await.status, 204);
+    town.bearer(&access, "GET /api/v1/me", "")
+        .await
+        .is_problem(401);
+    town.refresh(&refresh).await.is_problem(401);
+    let forget = format!("DELETE /api/v1/users/{id}");
+    town.operator(&forget, "").await.is_problem(409);
+    town.member(&tenant, Role::Owner).await;
+    assert_eq!(town.operator(&forget, "").await.status, 204);
+    town.operator(&forget, "").await.is_problem(404);
+    town.log_in("first@example.com", PASSWORD)
+        .await
+        .is_problem(401);
+}

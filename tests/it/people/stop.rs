@@ -3,7 +3,9 @@
 use super::{PASSWORD, Town, token_of};
 use bursar::identity::{accounts, members, sweep};
 use bursar_config::Signup;
+use bursar_store::{OpenOptions, Watermarks, open_sled};
 use serde_json::json;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A sign-up whose address is proved and whose tenant could not be made.
@@ -161,4 +163,70 @@ async fn an_erased_tenants_people_go_with_it_unless_they_belong_elsewhere() {
     // The address is free, and is nobody's of before.
     town.mailbox.0.lock().unwrap().clear();
     town.sign_up("ada@example.com").await;
+}
+
+/// Every byte of every file below a folder.
+fn bytes_of(folder: &Path, into: &mut Vec<u8>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            bytes_of(&path, into);
+        } else if path.is_file() {
+            into.extend(std::fs::read(path).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_file_of_the_store_tells_an_address_a_password_or_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = OpenOptions {
+        watermarks: Watermarks::OFF,
+        ..OpenOptions::default()
+    };
+    let (store, _) = open_sled(folder.path(), options).unwrap();
+    let town = Town::over(store, Signup::Open).await;
+    let mail = town.sign_up("canary.person@example.com").await;
+    let verification = token_of(&mail);
+    let body = json!({"token": verification});
+    assert_eq!(town.post("/verify-email", body).await.status, 200);
+    let (access, refresh) = town.tokens("canary.person@example.com").await;
+    let name = json!({"name": "Canary Lovelace"}).to_string();
+    assert_eq!(
+        town.bearer(&access, "PATCH /api/v1/me", &name).await.status,
+        200
+    );
+    let invite = json!({"email": "canary.guest@example.com", "role": "viewer"}).to_string();
+    let invited = town.bearer(&access, "POST /api/v1/members", &invite).await;
+    assert_eq!(invited.status, 201, "{invited:?}");
+    let invitation = token_of(&town.mails("canary.guest@example.com", 1).await[0]);
+    let me = town.bearer(&access, "GET /api/v1/me", "").await.json();
+    town.store.close().await.unwrap();
+    let mut stored = Vec::new();
+    bytes_of(folder.path(), &mut stored);
+    let holds = |text: &str| {
+        stored
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+    };
+    assert!(
+        holds(me["id"].as_str().unwrap()),
+        "what is not secret is found"
+    );
+    let secret_of = |token: &str| token[token.len() - 40..].to_owned();
+    let (verification, invitation) = (secret_of(&verification), secret_of(&invitation));
+    let refresh = refresh.split('_').nth(3).unwrap().to_owned();
+    for secret in [
+        "canary.person",
+        "canary.guest",
+        "Canary Lovelace",
+        PASSWORD,
+        "$argon2id",
+        &verification,
+        &invitation,
+        &refresh,
+        &access,
+    ] {
+        assert!(!holds(secret), "{secret}");
+    }
 }
