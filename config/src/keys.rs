@@ -145,7 +145,7 @@ pub const KEYS: &[Key] = &[
     text("metrics_listen", "BURSAR_METRICS_LISTEN").or("127.0.0.1:9187"),
     secret("metrics_token", "BURSAR_METRICS_TOKEN"),
     list("trust_proxy", "BURSAR_TRUST_PROXY"),
-    text("app_base_url", "APP_BASE_URL").required().waits(),
+    text("app_base_url", "APP_BASE_URL").required(),
     text("client_base_url", "CLIENT_BASE_URL").alias("WASP_WEB_CLIENT_URL"),
     list("allowed_return_origins", "ALLOWED_RETURN_ORIGINS"),
     // Store and files.
@@ -157,9 +157,8 @@ pub const KEYS: &[Key] = &[
     list("admin_allow", "BURSAR_ADMIN_ALLOW").or("loopback,private"),
     secret("jwt_secret", "BURSAR_JWT_SECRET")
         .required()
-        .alias("JWT_SECRET")
-        .waits(),
-    text("signup", "BURSAR_SIGNUP").or("open").waits(),
+        .alias("JWT_SECRET"),
+    text("signup", "BURSAR_SIGNUP").or("open"),
     // How events are read.
     list("tenant_metadata_keys", "TENANT_METADATA_KEYS").or("tenant_id,workspace_id"),
     text("payment_link_checkouts", "PAYMENT_LINK_CHECKOUTS").or("create"),

@@ -10,6 +10,7 @@ mod connect;
 mod money;
 mod operators;
 mod orders;
+mod people;
 mod subscriptions;
 
 use crate::http::limits::WAIT_SECONDS_MAX;
@@ -107,6 +108,7 @@ const fn row(
         params: &[],
         status: 200,
         holds: Holds::Nothing,
+        takes_form: false,
         orders: false,
         codes: &[],
         handler: run,
@@ -169,6 +171,7 @@ pub fn every_route() -> impl Iterator<Item = &'static Route> {
         .chain(connect::ROWS)
         .chain(subscriptions::ROWS)
         .chain(api_keys::ROWS)
+        .chain(people::ROWS)
         .chain(operators::ROWS)
         .chain(audits::ROWS)
 }

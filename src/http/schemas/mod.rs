@@ -80,6 +80,7 @@ impl Field {
 mod objects;
 mod operations;
 mod orders;
+mod people;
 
 const fn has(name: &'static str, shape: Shape) -> Field {
     Field {
@@ -108,9 +109,10 @@ const DISPOSITIONS: &[&str] = &["applied", "stale", "duplicate", "ignored", "par
 
 /// Every schema.
 pub fn every_schema() -> impl Iterator<Item = &'static Schema> {
-    let orders = orders::SCHEMAS;
+    let (orders, people) = (orders::SCHEMAS, people::SCHEMAS);
     objects::SCHEMAS
         .iter()
         .chain(operations::SCHEMAS)
         .chain(orders)
+        .chain(people)
 }
