@@ -219,6 +219,7 @@ mod tests {
         ("commands/mod.rs", 1),      // its own order's end, by an id it drew
         ("erase.rs", 1),             // tells a foreign customer from an absent one
         ("route.rs", 1),             // `whole_store`: the operator
+        ("tenants.rs", 1),           // the people of a tenant's export
         ("webhook.rs", 1),           // a delivery's first body
     ];
 
