@@ -18,6 +18,7 @@ use crate::http::limits::Limits as HttpLimits;
 use crate::http::return_urls::ReturnUrls;
 use crate::http::router::Router;
 use crate::http::server::{ControlSocket, Peer, Server};
+use crate::identity::sweep::sweep_hourly;
 use crate::mail::alerts::Digests;
 use crate::notifications::{Notifications, OpenError};
 use crate::performers::{Parts, performers};
@@ -234,6 +235,7 @@ impl App {
             secret_set(&config.stripe.webhook_secrets),
         ));
         tokio::spawn(forget_hourly(Arc::downgrade(&edge)));
+        tokio::spawn(sweep_hourly(Arc::downgrade(&edge)));
         let router = Arc::new(Router::new(Arc::clone(&edge)));
         let (stop, gate) = (watch::Sender::new(false), tree.gate());
         let delivering = background

@@ -8,6 +8,7 @@ use crate::mail::alerts::Alerts;
 use crate::mail::{self, Mailer};
 use crate::notifications::Notifications;
 use crate::notifications::announce::Announcer;
+use crate::provisioning::built_in::Invitations;
 use bursar_actors::clock::Clock;
 use bursar_actors::outbound::Performers;
 use bursar_actors::ports::Performer;
@@ -49,7 +50,12 @@ pub fn performers(parts: &Parts<'_>) -> Result<Performers, AppError> {
 
 fn identity(parts: &Parts<'_>) -> Result<Option<Arc<dyn Performer>>, reqwest::Error> {
     Ok(match &parts.config.identity {
-        IdentityProvider::BuiltIn | IdentityProvider::Off => None,
+        IdentityProvider::Off => None,
+        IdentityProvider::BuiltIn => Some(Arc::new(Invitations::new(
+            Arc::clone(parts.store),
+            Arc::clone(parts.clock),
+            parts.config.addresses.app.to_string(),
+        ))),
         #[cfg(feature = "cognito")]
         IdentityProvider::Cognito(cognito) => {
             let pool = crate::provisioning::cognito::CognitoPool::new(cognito.clone())?;

@@ -392,6 +392,28 @@ fn json_of(text: &str) -> serde_json::Value {
 }
 
 #[test]
+fn admin_invites_and_lists_people() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().expect("a plain name").to_owned();
+    let _server = Served::on(&data);
+    let admin = |arguments: &[&str]| {
+        let all = [&["admin"], arguments, &["--data-dir", &data]].concat();
+        run(&mut bursar(&all))
+    };
+    let invite = ["user", "invite", "ada@acme.test", "--tenant", "acme"];
+    assert_eq!(admin(&invite).0, 1, "there is no such tenant");
+    assert_eq!(admin(&["tenant", "create", "acme"]).0, 0);
+    let (code, id, stderr) = admin(&invite);
+    assert_eq!((code, id.trim().len()), (0, 32), "{stderr}");
+    let (code, none, stderr) = admin(&["user", "list"]);
+    assert_eq!((code, none.as_str()), (0, "no people\n"), "{stderr}");
+    for what in ["end-sessions", "forget"] {
+        let nobody = "usr_00000000000000000000000000000000";
+        assert_eq!(admin(&["user", what, nobody]).0, 1, "{what}");
+    }
+}
+
+#[test]
 fn admin_makes_shows_and_lists_tenants_page_by_page_with_and_without_a_server() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().to_str().expect("a plain name").to_owned();

@@ -157,9 +157,8 @@ pub const KEYS: &[Key] = &[
     list("admin_allow", "BURSAR_ADMIN_ALLOW").or("loopback,private"),
     secret("jwt_secret", "BURSAR_JWT_SECRET")
         .required()
-        .alias("JWT_SECRET")
-        .waits(),
-    text("signup", "BURSAR_SIGNUP").or("open").waits(),
+        .alias("JWT_SECRET"),
+    text("signup", "BURSAR_SIGNUP").or("open"),
     // How events are read.
     list("tenant_metadata_keys", "TENANT_METADATA_KEYS").or("tenant_id,workspace_id"),
     text("payment_link_checkouts", "PAYMENT_LINK_CHECKOUTS").or("create"),

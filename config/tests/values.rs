@@ -546,10 +546,10 @@ fn mail_and_outbound_have_all_they_need_or_are_refused() {
 #[test]
 fn a_setting_that_nothing_acts_on_yet_is_said_aloud() {
     warned(
-        &[("BURSAR_SIGNUP", "off")],
+        &[("BURSAR_RETENTION_DAYS_AUDIT", "100")],
         "this release does not act on it yet",
     );
-    let (_, report) = accepted(&[("BURSAR_SIGNUP", "open")]);
+    let (_, report) = accepted(&[("BURSAR_SIGNUP", "off")]);
     assert!(
         !report
             .warnings

@@ -1,4 +1,4 @@
-//! `bursar admin …`: tenants and keys from scripts.
+//! `bursar admin …`: tenants, people and keys from scripts.
 //!
 //! Invariants: what reads has `--json`; a list is read page by page up to `--limit` and says how to
 //! go on, so that nothing is left out unsaid.
@@ -35,6 +35,69 @@ pub enum AdminCommand {
     /// Keys of the product's backend.
     #[command(subcommand, before_help = "Example: bursar admin service-key list")]
     ServiceKey(ServiceKeyCommand),
+    /// People.
+    #[command(
+        subcommand,
+        before_help = "Example: bursar admin user invite ada@example.com --tenant acme"
+    )]
+    User(UserCommand),
+}
+
+/// `bursar admin user …`
+#[derive(Debug, clap::Subcommand)]
+pub enum UserCommand {
+    /// Invite somebody into a tenant, by mail.
+    #[command(
+        before_help = "Example: bursar admin user invite ada@example.com --tenant acme --role admin"
+    )]
+    Invite {
+        /// Their address.
+        email: String,
+        /// The tenant.
+        #[arg(long)]
+        tenant: String,
+        /// As what: owner, admin, member or viewer.
+        #[arg(long, default_value = "owner")]
+        role: String,
+        /// Which store.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// List people, the oldest account first.
+    #[command(before_help = "Example: bursar admin user list --email ada@example.com")]
+    List {
+        /// Only who has this address.
+        #[arg(long)]
+        email: Option<String>,
+        /// How much of it.
+        #[command(flatten)]
+        page: PageArgs,
+        /// Which store.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Log a person out everywhere, at once.
+    #[command(
+        before_help = "Example: bursar admin user end-sessions usr_0196c5a0b1c27d3e8f00112233445566"
+    )]
+    EndSessions {
+        /// The person's id.
+        id: String,
+        /// Which store.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Forget a person for good.
+    #[command(
+        before_help = "Example: bursar admin user forget usr_0196c5a0b1c27d3e8f00112233445566"
+    )]
+    Forget {
+        /// The person's id.
+        id: String,
+        /// Which store.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
 }
 
 /// `bursar admin tenant …`
@@ -159,6 +222,7 @@ pub fn run(args: &AdminArgs, global: &GlobalArgs, out: &mut impl Write) -> Resul
         let text = match &args.what {
             AdminCommand::Tenant(what) => tenant(&mut bursar, what).await,
             AdminCommand::ServiceKey(what) => service_key(&mut bursar, what).await,
+            AdminCommand::User(what) => user(&mut bursar, what).await,
         };
         bursar.close().await;
         out.write_all(text?.as_bytes())?;
@@ -177,6 +241,12 @@ const fn config_of(what: &AdminCommand) -> &ConfigArgs {
             ServiceKeyCommand::Create { config, .. }
             | ServiceKeyCommand::List { config, .. }
             | ServiceKeyCommand::Revoke { config, .. },
+        )
+        | AdminCommand::User(
+            UserCommand::Invite { config, .. }
+            | UserCommand::List { config, .. }
+            | UserCommand::EndSessions { config, .. }
+            | UserCommand::Forget { config, .. },
         ) => config,
     }
 }
@@ -240,6 +310,40 @@ async fn service_key(bursar: &mut Reached, what: &ServiceKeyCommand) -> Result<S
         ServiceKeyCommand::Revoke { id, .. } => {
             let path = format!("/api/v1/service-keys/{}", encoded(id));
             bursar.delete(&path).await?;
+            Ok(String::new())
+        }
+    }
+}
+
+async fn user(bursar: &mut Reached, what: &UserCommand) -> Result<String, CliError> {
+    match what {
+        UserCommand::Invite {
+            email,
+            tenant,
+            role,
+            ..
+        } => {
+            let body = json!({"email": email, "tenantId": tenant, "role": role});
+            let made = bursar.post("/api/v1/users", &body).await?;
+            Ok(format!("{}\n", made["id"].as_str().unwrap_or_default()))
+        }
+        UserCommand::List { email, page, .. } => {
+            let mut path = "/api/v1/users?".to_owned();
+            if let Some(email) = email {
+                path.push_str(&format!("email={}&", encoded(email)));
+            }
+            let list = read(bursar, &path, page).await?;
+            Ok(many(&list, page, "people", USER_HEADS, user_cells))
+        }
+        UserCommand::EndSessions { id, .. } => {
+            let path = format!("/api/v1/users/{}/end-sessions", encoded(id));
+            bursar.post(&path, &json!({})).await?;
+            Ok(String::new())
+        }
+        UserCommand::Forget { id, .. } => {
+            bursar
+                .delete(&format!("/api/v1/users/{}", encoded(id)))
+                .await?;
             Ok(String::new())
         }
     }
@@ -349,6 +453,20 @@ fn tenant_sheet(tenant: &Value) -> String {
         ("archived", cell(&tenant["archivedAt"])),
         ("version", cell(&tenant["version"])),
     ])
+}
+
+const USER_HEADS: &[&str] = &["ID", "ADDRESS", "NAME", "STATUS", "CREATED"];
+
+fn user_cells(user: &Value) -> Vec<String> {
+    [
+        &user["id"],
+        &user["email"],
+        &user["name"],
+        &user["status"],
+        &user["createdAt"],
+    ]
+    .map(cell)
+    .into()
 }
 
 const KEY_HEADS: &[&str] = &["ID", "NAME", "SCOPES", "CREATED"];

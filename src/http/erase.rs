@@ -3,7 +3,8 @@
 //! Invariants: orders go first, keys after. Every aggregate that holds a personal field writes a state
 //! without one and keeps none again; only then is the key erased that opens what was written before. A
 //! key stays, and `complete` is false, while something still waits that could only be read with it:
-//! asking again after that has been applied erases it, so asking again ends.
+//! asking again after that has been applied erases it, so asking again ends. The tenant's people who belong to no
+//! other go with it.
 //! Failure: 409 while a subscription lives; an order not applied in time is 503 and safe to repeat.
 //! Source: contract §3 "Billing".
 
@@ -13,6 +14,8 @@ use crate::http::problem::{Code, Problem};
 use crate::http::route::Call;
 use crate::http::server::BoxFuture;
 use crate::http::tenants::rows_of;
+use crate::identity::records::Actor;
+use crate::identity::tenants;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::fact::Order;
 use bursar_domain::ids::{CustomerId, Scope, SessionId, TenantId};
@@ -46,10 +49,15 @@ pub fn erase(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         for to in orders {
             erase_one(&call, to, &tenant).await?;
         }
+        let by = Actor {
+            text: call.caller.principal.text(),
+            request_id: call.request_id.clone(),
+        };
+        let nobody_left = tenants::forget(&call.edge, &tenant, &by).await?;
         let kept = held(&call, &tenant, &subjects).await?;
         let free: Vec<Subject> = subjects.difference(&kept).cloned().collect();
         let awaited = call.edge.store.awaited(free.clone()).await?;
-        let is_complete = !truncated && kept.is_empty() && awaited.is_empty();
+        let is_complete = nobody_left && !truncated && kept.is_empty() && awaited.is_empty();
         let free: Vec<Subject> = free.into_iter().filter(|s| !awaited.contains(s)).collect();
         let mut erased = 0;
         for some in free.chunks(SUBJECTS) {

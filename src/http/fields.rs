@@ -80,8 +80,14 @@ pub fn read(
         reading.take(&name, Given::Text(&value));
     }
     if route.takes_body() && !body.iter().all(u8::is_ascii_whitespace) {
-        for (name, value) in flattened(route, json_object(content_type, body)?) {
-            reading.take(&name, Given::Json(value));
+        if route.takes_form && is_form(content_type) {
+            for (name, value) in form_urlencoded::parse(body) {
+                reading.take(&name, Given::Text(&value));
+            }
+        } else {
+            for (name, value) in flattened(route, json_object(content_type, body)?) {
+                reading.take(&name, Given::Json(value));
+            }
         }
     }
     if reading.holds_card {
@@ -99,6 +105,12 @@ pub fn read(
         return Ok(reading.fields);
     }
     Err(Problem::fields(reading.errors))
+}
+
+/// Whether a body is what a browser's form sends.
+pub fn is_form(content_type: Option<&str>) -> bool {
+    let media = content_type.map(|t| t.split(';').next().unwrap_or("").trim());
+    media.is_some_and(|m| m.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
 }
 
 enum Given<'a> {
@@ -129,7 +141,13 @@ impl Reading<'_> {
         self.route.verb == Verb::Patch && is_text && text.is_empty()
     }
     fn take(&mut self, name: &str, given: Given<'_>) {
+        let is_secret = self
+            .route
+            .params
+            .iter()
+            .any(|param| param.name == name && param.kind == Kind::Secret);
         let holds_card = match &given {
+            _ if is_secret => false,
             Given::Text(text) => card_numbers::is_in_text(text),
             Given::Json(value) => card_numbers::is_in(value),
         };
@@ -252,6 +270,7 @@ fn fits_text(kind: Kind, text: &str) -> Option<FieldCode> {
     match kind {
         Kind::Text(bytes_max) if text.len() > bytes_max => Some(FieldCode::OutOfRange),
         Kind::Text(_) => malformed(!text.chars().any(char::is_control)),
+        Kind::Secret => None,
         Kind::Lines(bytes_max) if text.len() > bytes_max => Some(FieldCode::OutOfRange),
         Kind::Lines(_) => malformed(!text.chars().any(|c| c.is_control() && !is_layout(c))),
         Kind::Email if text.len() > EMAIL_BYTES_MAX => Some(FieldCode::OutOfRange),
@@ -325,6 +344,7 @@ pub fn rule(kind: Kind) -> String {
     match kind {
         Kind::Lines(most) => format!("text of at most {most} bytes, of one or several lines"),
         Kind::Text(most) => format!("text of at most {most} bytes without control characters"),
+        Kind::Secret => "text".to_owned(),
         Kind::Email => format!(
             "an e-mail address of at most {EMAIL_BYTES_MAX} bytes, such as ada@example.com: one \
              '@', something on both sides, no white space"
@@ -347,9 +367,16 @@ pub fn rule(kind: Kind) -> String {
     }
 }
 
+/// 0001-01-01T00:00:00Z.
+const YEAR_ONE_SECONDS: i64 = -62_135_596_800;
+
 /// A time as requests give it (RFC 3339).
 pub fn parse_time(text: &str) -> Option<Timestamp> {
     let time: jiff::Timestamp = text.parse().ok()?;
+    // There is no year 0 in anybody's books: whoever writes it forgot to fill in a date.
+    if time.as_second() < YEAR_ONE_SECONDS {
+        return None;
+    }
     let whole_ms = time.as_millisecond();
     // Ours are whole milliseconds: what is at or after (or before) a fraction of one is at or after
     // (or before) the next.

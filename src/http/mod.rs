@@ -40,6 +40,7 @@ pub mod reads;
 pub mod reconcile;
 pub mod replays;
 pub mod return_urls;
+pub mod role_table;
 pub mod route;
 pub mod router;
 pub mod routes;

@@ -45,9 +45,22 @@ pub async fn place(
     tenant: TenantId,
     object_ids: Vec<String>,
 ) -> Result<InputView, Problem> {
-    let edge = &call.edge;
+    let id = order_id(call, &to);
+    place_under(&call.edge, id, order, to, tenant, object_ids).await
+}
+
+/// The same under an id the caller made: a repeat under it is the same order.
+/// # Errors: 503.
+pub async fn place_under(
+    edge: &Edge,
+    id: String,
+    order: &Order,
+    to: AggregateKey,
+    tenant: TenantId,
+    object_ids: Vec<String>,
+) -> Result<InputView, Problem> {
     let inbound = Inbound {
-        source: InputSource::Operator(order_id(call, &to)),
+        source: InputSource::Operator(id),
         kind: order.kind().to_owned(),
         fate: Fate::Pending {
             to,

@@ -55,6 +55,10 @@ codes! {
     CsrfRefused = "csrf_refused", 403, "The change did not come from a page of this service";
     /// The operator's key may not be used from this address.
     AddressNotAllowed = "address_not_allowed", 403, "The operator's key is not accepted from here";
+    /// The password is right, and the address is not proved yet.
+    EmailUnverified = "email_unverified", 403, "The address is not verified yet";
+    /// Nobody signs up here, or only who was invited.
+    SignupClosed = "signup_closed", 403, "Signing up is closed";
     /// Absent or foreign.
     NotFound = "not_found", 404, "There is nothing here";
     /// No plan has a feature of this name.

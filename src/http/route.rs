@@ -74,6 +74,9 @@ impl Auth {
 pub enum Kind {
     /// Text of at most this many bytes, without control characters.
     Text(usize),
+    /// A password, or a token that was sent to somebody: any text. It is never looked through for a card's number,
+    /// which random digits may look like, and a route that takes one keeps no fingerprint of its request.
+    Secret,
     /// Text of at most this many bytes that may have several lines.
     Lines(usize),
     /// An address of mail.
@@ -176,6 +179,8 @@ pub struct Route {
     pub status: u16,
     /// What success holds.
     pub holds: Holds,
+    /// A browser's form is taken as well as JSON: it is what a page of ours sends.
+    pub takes_form: bool,
     /// It orders something at Stripe, so that its outcome may not be known yet: 202 with a command.
     pub orders: bool,
     /// Codes it answers beside those every route may.
@@ -187,7 +192,8 @@ pub struct Route {
 impl Route {
     /// Takes `Idempotency-Key`.
     pub fn is_idempotent(&self) -> bool {
-        self.verb == Verb::Post && self.auth.is_ours()
+        let holds_secret = self.params.iter().any(|param| param.kind == Kind::Secret);
+        self.verb == Verb::Post && self.auth.is_ours() && !holds_secret
     }
     /// Takes fields from a JSON body.
     pub fn takes_body(&self) -> bool {

@@ -241,6 +241,11 @@ pub fn export(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             let items: Vec<String> = rows.iter().map(row_json).collect();
             body.push_str(&format!(",\"{name}\":[{}]", items.join(",")));
         }
+        let store = call.edge.store.as_ref();
+        let (members, invitations) = crate::identity::tenants::exported(store, &tenant).await?;
+        body.push_str(&format!(
+            ",\"members\":{members},\"invitations\":{invitations}"
+        ));
         let lines = timeline_of(&call, &tenant, &mut truncated).await?;
         body.push_str(&format!(
             ",\"timeline\":[{}],\"truncated\":{truncated}}}",

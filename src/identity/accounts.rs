@@ -3,16 +3,21 @@
 //! Invariants: an account is found by its id or by the HMAC of its address; its address and name are in the sealed
 //! record alone. A password is kept as a PHC string of argon2id, never otherwise.
 
-use crate::identity::UserId;
+use crate::http::edge::Edge;
+use crate::http::problem::Problem;
 use crate::identity::addresses::{AddressKey, Owner};
-use crate::identity::members;
-use crate::identity::records::{Read, read, spaces};
+use crate::identity::proofs::Purpose;
+use crate::identity::records::{Actor, Commit, Read, below, read, spaces};
+use crate::identity::{UserId, members, sessions};
 use bursar_domain::ids::{TenantId, Timestamp};
 use bursar_store::api::Store;
 use bursar_store::error::StoreError;
 use serde::{Deserialize, Serialize};
 
 pub use crate::identity::invitations::invite_owner;
+
+/// Addresses of a person that are forgotten with them at once; the others go by themselves.
+const KNOWN_MAX: usize = 200;
 
 /// One person.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,4 +102,43 @@ pub async fn default_tenant(
     }
     let mut tenants = members::tenants_of(store, user).await?;
     Ok((tenants.len() == 1).then(|| tenants.remove(0).0))
+}
+
+/// Forgets a person: their account, address, places, sessions and proofs in one commit, and then the key their fields
+/// are sealed under. `false`: the account changed meanwhile.
+/// # Errors: the store's.
+pub async fn forget(
+    edge: &Edge,
+    user: &UserId,
+    account: &Read<Account>,
+    actor: &Actor,
+    why: &str,
+) -> Result<bool, Problem> {
+    let (store, now, id) = (edge.store.as_ref(), edge.now(), user.as_str());
+    let key = edge.identity.address_key(store).await?;
+    let name = key.of_address(&account.value.email);
+    let mut commit = Commit::default()
+        .guard(spaces::ACCOUNT, id, &account.bytes)
+        .remove(spaces::ACCOUNT, id, Some(user.subject()))
+        .remove(spaces::ADDRESS, &name, None)
+        .remove(spaces::UNFINISHED, id, None)
+        .audit(actor.did("user.erased", id, None, now, why));
+    for purpose in [Purpose::Verification, Purpose::Reset, Purpose::Notice] {
+        commit = commit.remove(spaces::PROOF, &purpose.key(user), None);
+    }
+    let known = format!("{name}/");
+    for (from, _) in below::<Timestamp>(store, spaces::KNOWN, &known, None, KNOWN_MAX).await? {
+        commit = commit.remove(spaces::KNOWN, &format!("{known}{from}"), None);
+    }
+    for (tenant, _) in members::tenants_of(store, user).await? {
+        if let Some(member) = members::find(store, &tenant, user).await? {
+            commit = members::leave(commit, &tenant, user, &member);
+        }
+    }
+    commit = sessions::end_all(store, commit, user, None).await?;
+    let is_done = commit.run(store).await?;
+    if is_done {
+        store.erase(vec![user.subject()], now).await?;
+    }
+    Ok(is_done)
 }

@@ -10,10 +10,15 @@
 pub mod accounts;
 pub mod addresses;
 pub mod invitations;
+pub mod limits;
 pub mod members;
+pub mod passwords;
+pub mod proofs;
 pub mod records;
 pub mod secrets;
 pub mod sessions;
+pub mod sweep;
+pub mod tenants;
 pub mod tokens;
 
 use crate::http::problem::Problem;
@@ -32,7 +37,8 @@ use tokio::sync::OnceCell;
 pub struct UserId(String);
 
 impl UserId {
-    const PREFIX: &'static str = "usr_";
+    /// What every id of a person begins with.
+    pub const PREFIX: &'static str = "usr_";
 
     /// A new one.
     pub fn new() -> Self {
@@ -100,6 +106,10 @@ pub struct Identity {
     pub signup: Signup,
     /// Keys of access tokens and of what is derived.
     pub keys: tokens::Keys,
+    /// Who hashes passwords.
+    pub passwords: passwords::Pool,
+    /// Whether cookies go over https alone.
+    pub is_https: bool,
     address_key: OnceCell<AddressKey>,
 }
 
@@ -109,6 +119,8 @@ impl Identity {
         Self {
             signup: settings.signup,
             keys: tokens::Keys::new(&settings.jwt_secret, base_url),
+            passwords: passwords::Pool::default(),
+            is_https: base_url.starts_with("https:"),
             address_key: OnceCell::new(),
         }
     }

@@ -32,6 +32,14 @@ pub mod spaces {
     pub const INVITATION: &str = "invitation";
     /// `<tenant>/<invitation>`: nothing.
     pub const INVITATION_OF: &str = "invitation_of";
+    /// `<user>/<purpose>`: [`crate::identity::proofs::Proof`].
+    pub const PROOF: &str = "user_proof";
+    /// `<user>`: nothing; their address is proved and their tenant is not there yet.
+    pub const UNFINISHED: &str = "user_unfinished";
+    /// What is counted, by HMACs: [`crate::identity::limits::Tally`].
+    pub const LIMIT: &str = "login_limit";
+    /// Addresses people logged in from, by HMACs: when.
+    pub const KNOWN: &str = "login_known";
     /// The one key of addresses.
     pub const KEY: &str = "identity_key";
 }

@@ -164,3 +164,7 @@ pub async fn user_of(edge: &Edge, bearer: &str) -> Result<Option<UserId>, Proble
     let holds = account.is_some_and(|a| session.holds(a.value.session_version, now));
     Ok(holds.then_some(bearer.user))
 }
+
+#[cfg(test)]
+#[path = "tokens_tests.rs"]
+mod tests;

@@ -141,6 +141,7 @@ pub const CATALOGUE: &[Metric] = &[
                     "api_key",
                     "access_token",
                     "cookie",
+                    "password",
                 ],
             ),
             ("outcome", &["accepted", "refused"]),

@@ -175,6 +175,7 @@ mod tests {
             count += 1;
         }
         println!("series={count}");
-        assert!(count < 3_000, "{count} series at rest");
+        // 3,028 with the routes of people and keys; a route costs one for each status it may answer.
+        assert!(count < 3_100, "{count} series at rest");
     }
 }

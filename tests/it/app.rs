@@ -11,8 +11,10 @@ use bursar::notifications::Notifications;
 use bursar::stripe::signature::{Refusal, SecretSet, sign};
 use bursar_actors::clock::{Clock, TestClock};
 use bursar_actors::core_reducer::CoreReducer;
+use bursar_actors::outbound::Performers;
 use bursar_actors::ports::{CallEnd, PortFuture, ReadAnswer, ReadError, StripeRead, StripeWrite};
 use bursar_actors::tree::{Deps, Tree};
+use bursar_config::Signup;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Lane;
 use bursar_domain::ids::{Scope, Timestamp};
@@ -191,12 +193,32 @@ impl App {
     }
     /// The same over a store that is open.
     pub(crate) async fn over(store: Arc<dyn Store>, limits: Limits) -> Self {
-        Self::onboarding(store, limits, bursar_config::ConnectOnboarding::Operator).await
+        let operator = bursar_config::ConnectOnboarding::Operator;
+        Self::set(store, limits, Performers::new(), Signup::Open, operator).await
     }
     /// The same, where these may open Connect accounts.
     pub(crate) async fn onboarding(
         store: Arc<dyn Store>,
         limits: Limits,
+        onboarding: bursar_config::ConnectOnboarding,
+    ) -> Self {
+        Self::set(store, limits, Performers::new(), Signup::Open, onboarding).await
+    }
+    /// The same with these performers and this rule for sign-ups.
+    pub(crate) async fn stand(
+        store: Arc<dyn Store>,
+        limits: Limits,
+        performers: Performers,
+        signup: Signup,
+    ) -> Self {
+        let operator = bursar_config::ConnectOnboarding::Operator;
+        Self::set(store, limits, performers, signup, operator).await
+    }
+    async fn set(
+        store: Arc<dyn Store>,
+        limits: Limits,
+        performers: Performers,
+        signup: Signup,
         connect_onboarding: bursar_config::ConnectOnboarding,
     ) -> Self {
         let clock = Arc::new(TestClock::at(Timestamp::from_seconds(START_SECONDS)));
@@ -213,7 +235,7 @@ impl App {
             stripe_write: None,
             settings: Arc::clone(&settings),
             limits: bursar_actors::limits::Limits::default(),
-            performers: bursar_actors::outbound::Performers::new(),
+            performers,
         })
         .await
         .unwrap();
@@ -259,7 +281,7 @@ impl App {
                 jwt_secret: "a-secret-of-tests-that-has-32-bytes-or-more"
                     .to_owned()
                     .into(),
-                signup: bursar_config::Signup::Open,
+                signup,
             },
             app_base_url: "https://billing.example.com".to_owned(),
             version: "0.0.0-test",

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::story::{FLOWS, play};
-use bursar::http::route::{Holds, Kind, Verb};
+use bursar::http::route::{Auth, Holds, Kind, Verb};
 use bursar::http::routes::every_route;
 use serde_json::json;
 
@@ -106,6 +106,8 @@ async fn every_list_is_read_in_pages_of_any_size() {
     let mut lists = 0;
     for route in every_route() {
         let is_list = matches!(route.holds, Holds::Page(_)) && route.verb == Verb::Get;
+        // Not the operator's: one needs a tenant picked by header, others are a person's own.
+        let is_list = is_list && route.label != "members_list" && route.auth != Auth::Person;
         if !is_list {
             continue;
         }
@@ -123,7 +125,9 @@ async fn every_list_is_read_in_pages_of_any_size() {
             .operator(&format!("GET {path}?limit=100{whose}"), "")
             .await
             .json();
-        let whole = whole["data"].as_array().unwrap();
+        let whole = whole["data"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{path}: {whole}"));
         let (mut pieces, mut cursor) = (Vec::new(), String::new());
         for size in (1..=3).cycle() {
             let line = format!("GET {path}?limit={size}{whose}{cursor}");

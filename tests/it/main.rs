@@ -8,6 +8,7 @@ mod api;
 mod app;
 mod authz;
 mod backup;
+mod bad_input;
 mod calls;
 #[cfg(feature = "cognito")]
 mod cognito;
@@ -19,6 +20,7 @@ mod mail;
 mod notifications;
 mod orders;
 mod outward;
+mod people;
 mod reconcile;
 mod replays;
 mod retention;

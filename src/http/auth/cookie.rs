@@ -75,7 +75,7 @@ pub(super) async fn caller(
 /// `None`: the text is no session's.
 pub fn csrf_token(edge: &Edge, session: &str) -> Option<String> {
     let token = Token::parse(session)?;
-    Some(edge.identity.keys.derived("csrf", token.id))
+    Some(sessions::csrf_token(&edge.identity.keys, token.id))
 }
 
 /// Whether a change comes from a page of this service. # Errors: 403.

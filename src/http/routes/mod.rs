@@ -11,6 +11,7 @@ mod money;
 mod notifications;
 mod operators;
 mod orders;
+mod people;
 mod subscriptions;
 
 use crate::http::limits::WAIT_SECONDS_MAX;
@@ -108,6 +109,7 @@ const fn row(
         params: &[],
         status: 200,
         holds: Holds::Nothing,
+        takes_form: false,
         orders: false,
         codes: &[],
         handler: run,
@@ -170,6 +172,7 @@ pub fn every_route() -> impl Iterator<Item = &'static Route> {
         .chain(connect::ROWS)
         .chain(subscriptions::ROWS)
         .chain(api_keys::ROWS)
+        .chain(people::ROWS)
         .chain(operators::ROWS)
         .chain(audits::ROWS)
         .chain(notifications::ROWS)

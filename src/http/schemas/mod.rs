@@ -81,6 +81,7 @@ mod notifications;
 mod objects;
 mod operations;
 mod orders;
+mod people;
 
 const fn has(name: &'static str, shape: Shape) -> Field {
     Field {
@@ -109,10 +110,11 @@ const DISPOSITIONS: &[&str] = &["applied", "stale", "duplicate", "ignored", "par
 
 /// Every schema.
 pub fn every_schema() -> impl Iterator<Item = &'static Schema> {
-    let orders = orders::SCHEMAS;
+    let (orders, people) = (orders::SCHEMAS, people::SCHEMAS);
     objects::SCHEMAS
         .iter()
         .chain(operations::SCHEMAS)
         .chain(notifications::SCHEMAS)
         .chain(orders)
+        .chain(people)
 }

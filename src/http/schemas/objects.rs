@@ -181,6 +181,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
             has("checkoutSessions", Shape::Many("CheckoutSession")),
             has("merchantAccounts", Shape::Many("Merchant")),
             has("creditEntries", Shape::Many("CreditEntry")),
+            has("members", Shape::Many("Member")),
+            has("invitations", Shape::Many("Member")),
             has("timeline", Shape::Many("TimelineEntry")),
             said(
                 has("truncated", Shape::Boolean),

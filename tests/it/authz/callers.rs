@@ -25,6 +25,13 @@ impl Kind {
     pub(super) fn is_bound(self) -> bool {
         matches!(self, Self::Person(_) | Self::Key(_))
     }
+    /// Whether it has at least this role, or every right.
+    pub(super) fn is_at_least(self, role: Role) -> bool {
+        match self {
+            Self::Person(own) | Self::Key(own) => own >= role,
+            other => other == Self::Operator,
+        }
+    }
     /// Whether the table lets it through where its own tenant is meant.
     pub(super) fn may(self, route: &Route) -> bool {
         match (self, route.auth) {
@@ -73,7 +80,7 @@ pub(super) fn operator() -> Caller {
 }
 
 /// A key of a tenant.
-pub(super) async fn api_key(app: &App, tenant: &str, role: Role) -> (String, String) {
+pub(crate) async fn api_key(app: &App, tenant: &str, role: Role) -> (String, String) {
     let body = json!({"tenantId": tenant, "name": "k", "role": role.as_str()});
     let made = app
         .operator("POST /api/v1/api-keys", &body.to_string())

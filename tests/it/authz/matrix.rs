@@ -11,6 +11,7 @@ use bursar::http::limits::Limits;
 use bursar::http::route::{Auth, Holds, Param, Route, Verb};
 use bursar::http::routes::{every_route, params_of};
 use bursar_config::ConnectOnboarding;
+use bursar_domain::identity::Role;
 use bursar_store::MemStore;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::Ordering;
@@ -98,11 +99,16 @@ fn list_of(route: &Route) -> Option<&'static str> {
     if first == "explain" {
         return Some("payments");
     }
+    if first == "members" {
+        return Some("members");
+    }
     super::seed::LISTS.into_iter().find(|list| *list == first)
 }
 
 /// What belongs to no tenant, by the start of its path: the id there is.
-const UNOWNED: [(&str, &str); 6] = [
+const UNOWNED: [(&str, &str); 8] = [
+    ("/api/v1/sessions/", ABSENT),
+    ("/api/v1/users/", ABSENT),
     ("/api/v1/plans/", "pro"),
     ("/api/v1/webhook-events/", ABSENT),
     ("/api/v1/unclaimed/", ABSENT),
@@ -263,6 +269,9 @@ impl Matrix {
         if !body.is_empty() {
             headers.push(("Content-Type", "application/json"));
         }
+        if list == Some("members") && !caller.kind.is_bound() && place != Place::Header {
+            headers.push(("X-Tenant-Id", &own.tenant));
+        }
         if place == Place::Header {
             headers.push(("X-Tenant-Id", &meant.tenant));
         }
@@ -286,11 +295,19 @@ impl Matrix {
 
     /// A thing of the path; of what a request ends, a new one.
     async fn thing(&self, route: &Route, of: &Named, list: &'static str) -> String {
+        if list == "members" && of.tenant != ABSENT {
+            let role = Role::Viewer;
+            let user = super::people::person(&self.app, &[(&of.tenant, role)], None).await;
+            return user.to_string();
+        }
         if route.label == "api_keys_revoke" && of.tenant != ABSENT {
-            let role = bursar_domain::identity::Role::Viewer;
+            let role = Role::Viewer;
             return super::callers::api_key(&self.app, &of.tenant, role).await.0;
         }
-        of.things[list].clone()
+        of.things
+            .get(list)
+            .map_or(ABSENT, String::as_str)
+            .to_owned()
     }
 
     /// Where a request of this route can name a tenant or a thing of one.
@@ -338,7 +355,10 @@ impl Matrix {
     async fn cursor(&self, route: &Route, of: &Named, owner: &Caller) -> Option<String> {
         let list = list_of(route);
         let path = route.path.replace("{tenantId}", &of.tenant);
-        let path = list.map_or(path.clone(), |list| path.replace("{id}", &of.things[list]));
+        let path = list.map_or(path.clone(), |list| match of.things.get(list) {
+            Some(id) => path.replace("{id}", id),
+            None => path.clone(),
+        });
         let line = format!("GET {path}?limit=1");
         let page = self.app.send(&line, &owner.headers(), b"").await;
         page.json()["nextCursor"].as_str().map(str::to_owned)
@@ -396,7 +416,9 @@ impl Matrix {
         if status >= 500 && !matches!(status, 502 | 503) || matches!(status, 0 | 429) {
             self.note(format!("{cell}: {status} {reply:.300?}"));
         }
-        let may = caller.kind.may(route);
+        // Everybody may leave; to remove somebody else takes an admin.
+        let is_removal = route.label == "members_remove";
+        let may = caller.kind.may(route) && (!is_removal || caller.kind.is_at_least(Role::Admin));
         if caller.kind == Kind::Anonymous {
             if status != 401 {
                 self.note(format!("{cell}: {status} for nobody"));
@@ -405,7 +427,7 @@ impl Matrix {
         }
         if !may {
             // In a tenant that is not a person's they are told 404 before what they may do there.
-            let is_elsewhere = place == Place::Header && whose != Whose::Own;
+            let is_elsewhere = whose != Whose::Own && (place == Place::Header || is_removal);
             let is_told = status == 403 || (is_elsewhere && status == 404);
             if !is_told {
                 self.note(format!(
@@ -417,8 +439,8 @@ impl Matrix {
         let is_own = whose == Whose::Own || matches!(place, Place::Nowhere | Place::Idempotency);
         let is_refused = match status {
             401 | 403 => true,
-            // The operator asks for things that only exist by chance.
-            404 => caller.kind != Kind::Operator || route.auth != Auth::Operator,
+            // What is asked for only exists by chance.
+            404 => unowned(route) != Some(ABSENT) && route.auth != Auth::Operator,
             // The cursors are those of the tenants' own people.
             400 => place != Place::Cursor || (caller.kind.is_bound() && self.ours.cursor.is_some()),
             _ => false,
@@ -505,7 +527,7 @@ async fn every_route_is_open_to_whom_the_table_says_and_to_nobody_elses_things()
     assert!(tally.wrong.is_empty(), "{:#?}", tally.wrong);
     assert!(tally.untested.is_empty(), "{:?}", tally.untested);
     // The tenant itself, and what is a tenant's only once.
-    let few = ["tenants_list", "credits_entries"];
+    let few = ["tenants_list", "credits_entries", "members_list"];
     let unexpected = tally.cursorless.iter().filter(|label| !few.contains(label));
     assert_eq!(unexpected.count(), 0, "{:?}", tally.cursorless);
     let pages = every_route().filter(|route| matches!(route.holds, Holds::Page(_)));

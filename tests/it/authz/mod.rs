@@ -1,9 +1,9 @@
 //! Who may do what: every route asked by every kind of caller for its own tenant, another's and one that does not
 //! exist, named wherever a request can name one.
 
-mod callers;
+pub(crate) mod callers;
 mod cookies;
 mod keys;
 mod matrix;
-mod people;
+pub(crate) mod people;
 mod seed;
