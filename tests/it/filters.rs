@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::story::{FLOWS, play};
-use bursar::http::route::{Holds, Kind, Verb};
+use bursar::http::route::{Auth, Holds, Kind, Verb};
 use bursar::http::routes::every_route;
 use serde_json::json;
 
@@ -101,7 +101,8 @@ async fn every_list_is_read_in_pages_of_any_size() {
     let mut lists = 0;
     for route in every_route() {
         let is_list = matches!(route.holds, Holds::Page(_)) && route.verb == Verb::Get;
-        if !is_list {
+        // A person's own sessions are all on one page, and nobody else's.
+        if !is_list || route.auth == Auth::Person {
             continue;
         }
         lists += 1;
@@ -109,14 +110,18 @@ async fn every_list_is_read_in_pages_of_any_size() {
             .path
             .replace("{tenantId}", "ws_42")
             .replace("{id}", &payment);
+        let whose = match route.label {
+            "members_list" => "&tenantId=ws_42",
+            _ => "",
+        };
         let whole = app
-            .operator(&format!("GET {path}?limit=100"), "")
+            .operator(&format!("GET {path}?limit=100{whose}"), "")
             .await
             .json();
         let whole = whole["data"].as_array().unwrap();
         let (mut pieces, mut cursor) = (Vec::new(), String::new());
         for size in (1..=3).cycle() {
-            let line = format!("GET {path}?limit={size}{cursor}");
+            let line = format!("GET {path}?limit={size}{whose}{cursor}");
             let page = app.operator(&line, "").await.json();
             let data = page["data"]
                 .as_array()

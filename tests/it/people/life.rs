@@ -410,3 +410,53 @@ async fn the_consoles_cookie_lasts_half_an_hour_unused_and_twelve_hours_at_most(
     assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"));
     assert!(!is_good(&value).await);
 }
+
+#[tokio::test]
+async fn every_field_people_are_answered_is_in_the_document() {
+    let town = Town::start().await;
+    let mail = town.sign_up("ada@example.com").await;
+    let verified = town
+        .post("/verify-email", json!({"token": token_of(&mail)}))
+        .await
+        .json();
+    let login = town.log_in("ada@example.com", PASSWORD).await.json();
+    let cookie = json!({"email": "ada@example.com", "password": PASSWORD, "session": "cookie"});
+    let cookie = town.post("/api/v1/login", cookie).await.json();
+    let access = login["accessToken"].as_str().unwrap().to_owned();
+    let me = town.bearer(&access, ME, "").await.json();
+    let invite = json!({"email": "guest@example.com", "role": "admin"}).to_string();
+    let invited = town
+        .bearer(&access, "POST /api/v1/members", &invite)
+        .await
+        .json();
+    let token = token_of(&town.mails("guest@example.com", 1).await[0]);
+    let body = json!({"token": token, "password": PASSWORD});
+    let joined = town.post("/api/v1/invitations/accept", body).await.json();
+    let members = town.bearer(&access, "GET /api/v1/members", "").await.json();
+    let sessions = town
+        .bearer(&access, "GET /api/v1/sessions", "")
+        .await
+        .json();
+    let users = town.operator("GET /api/v1/users", "").await.json();
+    let document = bursar::http::openapi::document("0");
+    for (schema, answer) in [
+        ("Verified", &verified),
+        ("Tokens", &login),
+        ("Tokens", &cookie),
+        ("Me", &me),
+        ("Membership", &me["memberships"][0]),
+        ("Member", &invited),
+        ("Member", &members["data"][0]),
+        ("Joined", &joined),
+        ("Session", &sessions["data"][0]),
+        ("User", &users["data"][0]),
+    ] {
+        let known = &document["components"]["schemas"][schema]["properties"];
+        let fields = answer
+            .as_object()
+            .unwrap_or_else(|| panic!("{schema}: {answer}"));
+        for field in fields.keys() {
+            assert!(known[field.as_str()].is_object(), "{schema}.{field}");
+        }
+    }
+}
