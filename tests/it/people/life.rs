@@ -142,6 +142,26 @@ async fn a_forgotten_password_is_set_by_mail_once_and_ends_every_session() {
 }
 
 #[tokio::test]
+async fn a_reset_proves_the_address_and_brings_the_tenant() {
+    let town = Town::start().await;
+    let first = town.sign_up("ada@example.com").await;
+    let forgot = json!({"email": "ada@example.com"});
+    assert_eq!(
+        town.post("/api/v1/password/forgot", forgot).await.status,
+        200
+    );
+    let token = token_of(&town.mails("ada@example.com", 2).await[1]);
+    let new = "a new horse battery";
+    let reset = json!({"token": token, "newPassword": new});
+    assert_eq!(town.post("/api/v1/password/reset", reset).await.status, 200);
+    let (access, _) = tokens_of(&town.log_in("ada@example.com", new).await);
+    let me = town.bearer(&access, ME, "").await.json();
+    assert_eq!(me["memberships"][0]["role"], "owner", "{me}");
+    let late = json!({"token": token_of(&first)});
+    town.post("/verify-email", late).await.is_problem(422);
+}
+
+#[tokio::test]
 async fn a_code_has_five_tries_and_a_new_mail_kills_the_older() {
     let town = Town::start().await;
     let mail = town.sign_up("ada@example.com").await;
