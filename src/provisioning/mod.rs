@@ -8,7 +8,7 @@
 //! Not here: who may do what in Bursar (`identity`), when an account is due (`domain::session`, `domain::tenant`).
 //! Failure: what may pass is put off by the lane; what is refused for good fails the effect with the provider's word.
 
-pub(crate) mod built_in;
+pub mod built_in;
 #[cfg(feature = "cognito")]
 pub(crate) mod cognito;
 

@@ -142,9 +142,15 @@ async fn every_field_that_is_answered_is_in_the_document() {
         let path = path.replace("endpoints/{id}", &format!("endpoints/{endpoint}"));
         let payments = get(&app, "/api/v1/payments").await;
         let path = path.replace("{id}", payments["data"][0]["id"].as_str().unwrap());
-        if route.verb != bursar::http::route::Verb::Get {
+        // A person's own lists are asked for as that person (`people`).
+        let is_ones_own = route.auth == bursar::http::route::Auth::Person;
+        if route.verb != bursar::http::route::Verb::Get || is_ones_own {
             continue;
         }
+        let path = match route.label {
+            "members_list" => format!("{path}?tenantId=ws_43"),
+            _ => path,
+        };
         let page = get(&app, &path).await;
         let known = &document["components"]["schemas"][schema]["properties"];
         let items = page["data"].as_array().unwrap();

@@ -22,8 +22,9 @@ use serde_json::{Value, json};
 
 /// The tenant a request is about. # Errors: 400 if it picks none.
 fn tenant(call: &Call) -> Result<TenantId, Problem> {
-    call.selected.clone().ok_or_else(|| {
-        let detail = "name the tenant by X-Tenant-Id";
+    let named = call.selected.clone().or(call.fields.tenant("tenantId"));
+    named.ok_or_else(|| {
+        let detail = "name the tenant by X-Tenant-Id or `tenantId`";
         Problem::field("X-Tenant-Id", FieldCode::Required, detail)
     })
 }

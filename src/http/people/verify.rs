@@ -84,11 +84,13 @@ async fn by_link(call: &Call) -> Result<Answer, Problem> {
     for _ in 0..ROUNDS {
         let (account, proof) = standing(call, &user, "link").await?;
         // A link that did its work is good until what it began is finished.
-        let is_unfinished =
-            account.value.verified_at.is_some() && account.value.pending_tenant.is_some();
-        if !proof
-            .value
-            .link_fits(presented, is_unfinished, call.edge.now())
+        let is_proved = account.value.verified_at.is_some();
+        let is_unfinished = is_proved && account.value.pending_tenant.is_some();
+        let is_good = is_unfinished || !is_proved;
+        if !is_good
+            || !proof
+                .value
+                .link_fits(presented, is_unfinished, call.edge.now())
         {
             return Err(refused("link"));
         }
@@ -168,6 +170,7 @@ async fn by_code(call: &Call) -> Result<Answer, Problem> {
         };
         let (account, proof) = standing(call, &user, "code").await?;
         let tried = proof.value.try_code(&edge.identity.keys, &user, code, now);
+        let tried = tried.filter(|_| account.value.verified_at.is_none());
         let Some((tried, is_right)) = tried else {
             commit(call, limits::decoy(Commit::default(), user.as_str(), now)?).await?;
             return Err(refused("code"));

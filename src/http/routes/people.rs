@@ -1,6 +1,6 @@
 //! Rows of people: getting in, what is theirs, who belongs to a tenant.
 
-use super::{CURSOR, LIMIT, get, post, row};
+use super::{CURSOR, LIMIT, TENANT, get, post, row};
 use crate::http::people::login::SESSION_WORDS;
 use crate::http::people::signup::NAME_BYTES_MAX;
 use crate::http::people::{
@@ -340,7 +340,7 @@ pub(super) const ROWS: &[Route] = &[
     Route {
         tag: "people",
         summary: "Lists who belongs to the tenant, and who is invited",
-        params: &[LIMIT, CURSOR],
+        params: &[LIMIT, CURSOR, TENANT],
         holds: Holds::Page("Member"),
         ..get(
             "/api/v1/members",
@@ -353,7 +353,7 @@ pub(super) const ROWS: &[Route] = &[
         tag: "people",
         summary: "Invites an address to the tenant",
         description: "Nobody invites to a role they may not grant.",
-        params: &[EMAIL, ROLE],
+        params: &[EMAIL, ROLE, TENANT],
         status: 201,
         holds: Holds::One("Member"),
         codes: &[Code::NotFound, Code::StateConflict, Code::CardNumberRefused],
@@ -368,7 +368,7 @@ pub(super) const ROWS: &[Route] = &[
         tag: "people",
         summary: "Changes what somebody is in the tenant",
         description: "It acts at their next request. The last owner stays one.",
-        params: &[ROLE],
+        params: &[ROLE, TENANT],
         holds: Holds::One("Member"),
         codes: &[Code::StateConflict, Code::CardNumberRefused],
         ..row(
@@ -383,6 +383,7 @@ pub(super) const ROWS: &[Route] = &[
         tag: "people",
         summary: "Removes somebody from the tenant, leaves it, or takes an invitation back",
         description: "Everybody may leave but the last owner.",
+        params: &[TENANT],
         status: 204,
         codes: &[Code::StateConflict],
         ..row(

@@ -142,6 +142,26 @@ async fn a_forgotten_password_is_set_by_mail_once_and_ends_every_session() {
 }
 
 #[tokio::test]
+async fn a_reset_proves_the_address_and_brings_the_tenant() {
+    let town = Town::start().await;
+    let first = town.sign_up("ada@example.com").await;
+    let forgot = json!({"email": "ada@example.com"});
+    assert_eq!(
+        town.post("/api/v1/password/forgot", forgot).await.status,
+        200
+    );
+    let token = token_of(&town.mails("ada@example.com", 2).await[1]);
+    let new = "a new horse battery";
+    let reset = json!({"token": token, "newPassword": new});
+    assert_eq!(town.post("/api/v1/password/reset", reset).await.status, 200);
+    let (access, _) = tokens_of(&town.log_in("ada@example.com", new).await);
+    let me = town.bearer(&access, ME, "").await.json();
+    assert_eq!(me["memberships"][0]["role"], "owner", "{me}");
+    let late = json!({"token": token_of(&first)});
+    town.post("/verify-email", late).await.is_problem(422);
+}
+
+#[tokio::test]
 async fn a_code_has_five_tries_and_a_new_mail_kills_the_older() {
     let town = Town::start().await;
     let mail = town.sign_up("ada@example.com").await;
@@ -215,11 +235,6 @@ async fn nobody_learns_whether_an_address_has_an_account() {
     let town = Town::start().await;
     town.settled("ada@example.com").await;
     town.sign_up("waiting@example.com").await;
-    let addresses = [
-        "ada@example.com",
-        "waiting@example.com",
-        "nobody@example.com",
-    ];
     let asked: [(&str, &str); 4] = [
         ("/api/v1/signup", "other horse battery"),
         ("/api/v1/login", "wrong horse battery"),
@@ -228,7 +243,9 @@ async fn nobody_learns_whether_an_address_has_an_account() {
     ];
     for (path, password) in asked {
         let mut seen = Vec::new();
-        for address in addresses {
+        // Who signs up is somebody afterwards.
+        let nobody = format!("nobody{}@example.com", path.len());
+        for address in ["ada@example.com", "waiting@example.com", &nobody] {
             let mut body = json!({"email": address});
             if !password.is_empty() {
                 body["password"] = password.into();
@@ -412,4 +429,54 @@ async fn the_consoles_cookie_lasts_half_an_hour_unused_and_twelve_hours_at_most(
     assert_eq!(out.status, 204);
     assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"));
     assert!(!is_good(&value).await);
+}
+
+#[tokio::test]
+async fn every_field_people_are_answered_is_in_the_document() {
+    let town = Town::start().await;
+    let mail = town.sign_up("ada@example.com").await;
+    let verified = town
+        .post("/verify-email", json!({"token": token_of(&mail)}))
+        .await
+        .json();
+    let login = town.log_in("ada@example.com", PASSWORD).await.json();
+    let cookie = json!({"email": "ada@example.com", "password": PASSWORD, "session": "cookie"});
+    let cookie = town.post("/api/v1/login", cookie).await.json();
+    let access = login["accessToken"].as_str().unwrap().to_owned();
+    let me = town.bearer(&access, ME, "").await.json();
+    let invite = json!({"email": "guest@example.com", "role": "admin"}).to_string();
+    let invited = town
+        .bearer(&access, "POST /api/v1/members", &invite)
+        .await
+        .json();
+    let token = token_of(&town.mails("guest@example.com", 1).await[0]);
+    let body = json!({"token": token, "password": PASSWORD});
+    let joined = town.post("/api/v1/invitations/accept", body).await.json();
+    let members = town.bearer(&access, "GET /api/v1/members", "").await.json();
+    let sessions = town
+        .bearer(&access, "GET /api/v1/sessions", "")
+        .await
+        .json();
+    let users = town.operator("GET /api/v1/users", "").await.json();
+    let document = bursar::http::openapi::document("0");
+    for (schema, answer) in [
+        ("Verified", &verified),
+        ("Tokens", &login),
+        ("Tokens", &cookie),
+        ("Me", &me),
+        ("Membership", &me["memberships"][0]),
+        ("Member", &invited),
+        ("Member", &members["data"][0]),
+        ("Joined", &joined),
+        ("Session", &sessions["data"][0]),
+        ("User", &users["data"][0]),
+    ] {
+        let known = &document["components"]["schemas"][schema]["properties"];
+        let fields = answer
+            .as_object()
+            .unwrap_or_else(|| panic!("{schema}: {answer}"));
+        for field in fields.keys() {
+            assert!(known[field.as_str()].is_object(), "{schema}.{field}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! A stop in the middle: what was begun is finished, once.
 
 use super::{PASSWORD, Town, token_of};
+use bursar::identity::records::{Commit, spaces};
 use bursar::identity::{accounts, members, sweep};
 use bursar_config::Signup;
 use bursar_store::{OpenOptions, Watermarks, open_sled};
@@ -59,6 +60,46 @@ async fn the_start_finishes_it_without_anybody() {
     let tenants = town.operator("GET /api/v1/tenants", "").await.json();
     assert_eq!(tenants["data"].as_array().unwrap().len(), 1, "{tenants}");
     owns_one_tenant(&town).await;
+}
+
+#[tokio::test]
+async fn a_stop_after_the_tenant_was_made_makes_no_second_one() {
+    let town = Town::start().await;
+    let tenant = town.settled("ada@example.com").await;
+    let store = &*town.store;
+    let key = town.edge.identity.address_key(store).await.unwrap();
+    let found = accounts::find_by_address(store, key, "ada@example.com")
+        .await
+        .unwrap();
+    let (user, account) = found.unwrap();
+    // As it was between the tenant's order and the membership.
+    let member = members::find(store, &tenant, &user).await.unwrap().unwrap();
+    let before = accounts::Account {
+        default_tenant: None,
+        pending_tenant: Some(accounts::PendingTenant {
+            id: tenant.clone(),
+            name: "Acme".to_owned(),
+        }),
+        ..account.value
+    };
+    let back = Commit::default()
+        .put(
+            spaces::ACCOUNT,
+            user.as_str(),
+            &before,
+            Some(user.subject()),
+        )
+        .unwrap()
+        .put(spaces::UNFINISHED, user.as_str(), &json!({}), None)
+        .unwrap();
+    let back = members::leave(back, &tenant, &user, &member);
+    assert!(back.run(store).await.unwrap());
+    let town = restarted(town).await;
+    sweep::sweep(&town.edge).await.unwrap();
+    let places = members::tenants_of(&*town.store, &user).await.unwrap();
+    assert_eq!(places, [(tenant, bursar_domain::identity::Role::Owner)]);
+    let tenants = town.operator("GET /api/v1/tenants", "").await.json();
+    assert_eq!(tenants["data"].as_array().unwrap().len(), 1, "{tenants}");
 }
 
 #[tokio::test]
