@@ -153,6 +153,17 @@ impl State {
         }
     }
 
+    fn effect(&mut self, of: AggregateKey, intent: EffectIntent) {
+        self.effects.entry(intent.id.clone()).or_insert(Effect {
+            due_at: intent.due_at,
+            intent,
+            of,
+            attempts: 0,
+            status: EffectStatus::Pending,
+            note: String::new(),
+            erased: false,
+        });
+    }
     fn apply(&mut self, apply: Apply) -> Result<Applied, StoreError> {
         let version = self
             .snapshots
@@ -211,15 +222,7 @@ impl State {
             }
             for intent in step.decision.effects {
                 lanes.push(intent.lane);
-                self.effects.entry(intent.id.clone()).or_insert(Effect {
-                    due_at: intent.due_at,
-                    intent,
-                    of: apply.aggregate.clone(),
-                    attempts: 0,
-                    status: EffectStatus::Pending,
-                    note: String::new(),
-                    erased: false,
-                });
+                self.effect(apply.aggregate.clone(), intent);
             }
             for timer in step.decision.timers {
                 let key = (apply.aggregate.clone(), timer.name);
@@ -394,6 +397,9 @@ impl Store for FakeStore {
     fn administer(&self, write: Administer) -> Fut<'_, bool> {
         self.write("administer", |s| {
             s.audit.extend(write.audit);
+            for (of, intent) in write.effects {
+                s.effect(of, intent);
+            }
             for keep in write.keeps {
                 let key = (keep.space.to_owned(), keep.key);
                 match keep.value {

@@ -23,6 +23,7 @@ fn limits() -> Limits {
         jitter_percent: 20,
     });
     Limits {
+        mail_retry: effect_retry.clone().unwrap(),
         effect_retry: effect_retry.unwrap(),
         ..Limits::default()
     }
@@ -30,7 +31,8 @@ fn limits() -> Limits {
 
 fn outcome(world: &World) -> (EffectStatus, u32, String) {
     let state = world.store.state();
-    let effect = state.effects.values().next().unwrap();
+    let told = |effect: &&super::fake_store::Effect| effect.intent.lane != Lane::Alert;
+    let effect = state.effects.values().find(told).unwrap();
     (effect.status, effect.attempts, effect.note.clone())
 }
 

@@ -7,6 +7,7 @@ mod client;
 mod faults;
 mod idempotency;
 mod life;
+mod mail;
 mod pages;
 mod payments;
 mod schema;
