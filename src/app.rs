@@ -238,9 +238,11 @@ impl App {
         tokio::spawn(sweep_hourly(Arc::downgrade(&edge)));
         let router = Arc::new(Router::new(Arc::clone(&edge)));
         let (stop, gate) = (watch::Sender::new(false), tree.gate());
-        let delivering = background
-            .handle()
-            .spawn(notifications.run(stop.subscribe()));
+        let mut listeners = Vec::new();
+        if !config.is_tool {
+            let delivering = notifications.run(stop.subscribe());
+            listeners.push(background.handle().spawn(delivering));
+        }
         Ok(Self {
             tree,
             background,
@@ -249,7 +251,7 @@ impl App {
             stripe: Arc::new(GatedRead::new(read, gate, Lane::StripeBackground)),
             http_limits,
             stop,
-            listeners: vec![delivering],
+            listeners,
             mails_alerts: !config.mail.admin_emails.is_empty(),
             opened,
             settings,

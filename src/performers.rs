@@ -11,11 +11,12 @@ use crate::notifications::announce::Announcer;
 use crate::provisioning::built_in::Invitations;
 use bursar_actors::clock::Clock;
 use bursar_actors::outbound::Performers;
-use bursar_actors::ports::Performer;
+use bursar_actors::ports::{Outcome, Performer, PortFuture};
 use bursar_config::{Config, IdentityProvider};
 use bursar_domain::decision::Lane;
-use bursar_store::api::Store;
+use bursar_store::api::{DueEffect, Store};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What performers are made of.
 pub struct Parts<'a> {
@@ -42,10 +43,32 @@ pub fn performers(parts: &Parts<'_>) -> Result<Performers, AppError> {
         (Lane::Mail, Arc::new(mailer) as Arc<dyn Performer>),
         (Lane::Alert, Arc::new(alerts) as Arc<dyn Performer>),
     ]);
+    if parts.config.is_tool {
+        // A tool knows neither the endpoints nor the accounts of the configuration.
+        for lane in [Lane::Notify, Lane::Identity] {
+            performers.insert(lane, Arc::new(LeftToTheService));
+        }
+        return Ok(performers);
+    }
     if let Some(identity) = identity(parts).map_err(AppError::no_client)? {
         performers.insert(Lane::Identity, identity);
     }
     Ok(performers)
+}
+
+/// Puts everything off until the service runs.
+#[derive(Debug)]
+struct LeftToTheService;
+
+impl Performer for LeftToTheService {
+    fn perform(&self, _: DueEffect) -> PortFuture<'_, Outcome> {
+        Box::pin(std::future::ready(Outcome::Retry {
+            after: Some(Duration::from_secs(30)),
+            error: "a command had the store; this waits for the service".to_owned(),
+            counts: false,
+            told: None,
+        }))
+    }
 }
 
 fn identity(parts: &Parts<'_>) -> Result<Option<Arc<dyn Performer>>, reqwest::Error> {

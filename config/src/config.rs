@@ -58,6 +58,8 @@ pub struct Config {
     pub limits: Limits,
     /// The plan catalogue.
     pub plans: Catalogue,
+    /// A tool that opened the store: what goes out to people and programs is left to the service.
+    pub is_tool: bool,
 }
 
 impl Config {

@@ -33,6 +33,7 @@ impl Config {
         config.log = tool.log.clone();
         config.mail.receipts = tool.receipts;
         config.mail.transport = MailTransport::Hold;
+        config.is_tool = true;
         if let Some(mode) = tool.mode {
             config.stripe.mode = mode;
         }

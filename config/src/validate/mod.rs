@@ -64,6 +64,7 @@ pub(crate) fn check(checker: &mut Checker<'_>, env: &dyn Env) -> Config {
         webhook_silence_alert: checker.period("webhook_silence_alert", "1m", "30d"),
         limits: server::limits(checker),
         plans: plans::load(checker, env),
+        is_tool: false,
     };
     server::exposure(checker, &config);
     access::no_two_alike(checker, &config);
