@@ -2,7 +2,7 @@
 
 use super::people::{person, session, token};
 use crate::app::{ADMIN_KEY, App};
-use bursar::http::auth::csrf_token;
+use bursar::http::auth::{Scope, csrf_token};
 use bursar::http::route::{Auth, Route};
 use bursar_domain::identity::Role;
 use serde_json::json;
@@ -15,8 +15,8 @@ pub(super) enum Kind {
     Key(Role),
     /// A service key with every scope.
     Service,
-    /// One without any that the route takes.
-    Scopeless,
+    /// One with the scope `notifications` alone.
+    Notifier,
     Operator,
 }
 
@@ -39,6 +39,9 @@ impl Kind {
             (Self::Operator, auth) => auth != Auth::Person,
             (Self::Service, Auth::Scopes(_)) => true,
             (Self::Service, Auth::Tenant(scopes, _)) => !scopes.is_empty(),
+            (Self::Notifier, Auth::Scopes(scopes) | Auth::Tenant(scopes, _)) => {
+                scopes.contains(&Scope::Notifications)
+            }
             (Self::Person(own) | Self::Key(own), Auth::Tenant(_, role)) => own >= role,
             (Self::Person(own), Auth::PersonOf(role)) => own >= role,
             (Self::Person(_), Auth::Person) => true,
@@ -128,8 +131,8 @@ pub(super) async fn all(app: &App, own: &str, scopes: &[&str]) -> Vec<Caller> {
     all.push(Caller::bearing("service key", Kind::Service, &key));
     let key = service_key(app, &["notifications"]).await;
     all.push(Caller::bearing(
-        "service key without",
-        Kind::Scopeless,
+        "service key for notifications",
+        Kind::Notifier,
         &key,
     ));
     all

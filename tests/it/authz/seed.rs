@@ -96,7 +96,7 @@ impl House {
 pub(super) type Things = BTreeMap<&'static str, String>;
 
 /// The lists whose objects are named in paths.
-pub(super) const LISTS: [&str; 10] = [
+pub(super) const LISTS: [&str; 11] = [
     "subscriptions",
     "invoices",
     "payments",
@@ -107,7 +107,18 @@ pub(super) const LISTS: [&str; 10] = [
     "commands",
     "merchantAccountId",
     "api-keys",
+    "notification-endpoints",
 ];
+
+/// An endpoint of a tenant that hears nothing that happens here.
+pub(super) async fn endpoint(app: &App, tenant: &str) -> String {
+    let body = json!({"tenantId": tenant, "url": "https://app.example.com/hook",
+        "types": ["merchant.deauthorized"]});
+    let path = "POST /api/v1/notification-endpoints";
+    let made = app.operator(path, &body.to_string()).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    made.json()["id"].as_str().unwrap().to_owned()
+}
 
 async fn deliver(app: &App, events: &[Value]) {
     for event in events {
@@ -142,6 +153,7 @@ pub(super) async fn furnish(app: &App, house: &House) -> Things {
         let paid = paid.unwrap_or_else(|| panic!("no payment of {amount} in {payments}"));
         deliver(app, &[refund(house, copy, paid)]).await;
         api_key(app, house.tenant, Role::Viewer).await;
+        endpoint(app, house.tenant).await;
         app.clock.step(1_000);
     }
     for _ in 0..2 {
