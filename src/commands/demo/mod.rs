@@ -8,6 +8,7 @@
 //! Failure: exit 1 if any step differs from what it should be.
 
 mod clock;
+mod owner;
 mod play;
 mod receiver;
 mod story;
@@ -24,6 +25,7 @@ use bursar_config::{
 };
 use bursar_sandbox::{Sandbox, SandboxConfig, SeedPlan, SharedClock};
 use clock::DemoClock;
+use owner::Login;
 use receiver::Receiver;
 use secrecy::ExposeSecret;
 use std::io::Write;
@@ -107,7 +109,8 @@ async fn demo(args: &DemoArgs) -> Result<Exit, CliError> {
         .set_webhook(Some(webhook_url), secrets.collect());
     let base_url = format!("http://{}", addresses.public);
     app.watch_endpoints(base_url, config.stripe.api_version.clone());
-    print_banner(args, &config, &sandbox, &receiver, addresses)?;
+    let login = login()?;
+    print_banner(args, &config, &sandbox, &receiver, &login, addresses)?;
 
     let access = Access {
         bursar: format!("http://{}", addresses.public),
@@ -115,7 +118,7 @@ async fn demo(args: &DemoArgs) -> Result<Exit, CliError> {
         sandbox: sandbox.base_url().to_owned(),
     };
     let world = World::new(access).map_err(|failure| CliError::new(Exit::Internal, failure.0))?;
-    let results = play::play(world, &sandbox.control(), &receiver).await?;
+    let results = play::play(world, &sandbox.control(), &receiver, &login).await?;
     let good = results.iter().all(|result| result.wrong.is_empty());
     print(&table::render(&results))?;
     if !args.once {
@@ -147,12 +150,28 @@ async fn start_sandbox(args: &DemoArgs, clock: &SharedClock) -> Result<Sandbox, 
     })
 }
 
-/// The address asked for, or the usual port, or any free one if that is taken.
+/// The address asked for, or the usual port, or any free one if that is taken. A port of 0 is drawn here, since links in
+/// mail hold it before anything listens.
 fn given_or_free(given: Option<SocketAddr>, usual: u16) -> SocketAddr {
     let usual = SocketAddr::from(([127, 0, 0, 1], usual));
-    given.unwrap_or_else(|| match TcpListener::bind(usual) {
+    let wanted = given.unwrap_or_else(|| match TcpListener::bind(usual) {
         Ok(_) => usual,
         Err(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
+    });
+    if wanted.port() != 0 {
+        return wanted;
+    }
+    let drawn = TcpListener::bind(wanted).and_then(|listener| listener.local_addr());
+    drawn.unwrap_or(wanted)
+}
+
+/// The owner's login of this run. # Errors: no random numbers.
+fn login() -> Result<Login, CliError> {
+    let drawn = bursar_config::generate("")
+        .map_err(|error| CliError::new(Exit::Internal, error.to_string()))?;
+    Ok(Login {
+        email: "owner@acme.test",
+        password: drawn.expose_secret().chars().take(16).collect(),
     })
 }
 
@@ -206,6 +225,7 @@ fn print_banner(
     config: &Config,
     sandbox: &Sandbox,
     receiver: &Receiver,
+    login: &Login,
     addresses: Addresses,
 ) -> std::io::Result<()> {
     let data = match &args.data_dir {
@@ -217,6 +237,7 @@ fn print_banner(
          \x20 webhooks in   http://{}/webhook\n\
          \x20 API           http://{}/docs\n\
          \x20 operator key  {}      (this run only)\n\
+         \x20 login         {}      (once the story began)\n\
          \x20 sandbox       {}      any sk_test_ key\n\
          \x20 your app      {}      hears what changed (<--)\n\
          \x20 mail          {}/mail      smtp://{}\n\
@@ -226,6 +247,7 @@ fn print_banner(
         addresses.public,
         addresses.public,
         config.access.admin_key.expose_secret(),
+        owner::shown(login),
         sandbox.base_url(),
         receiver.url(),
         sandbox.base_url(),

@@ -1,5 +1,6 @@
 //! Plays the story: act, let the webhooks settle, print what was ordered and what Bursar made of each webhook, compare.
 
+use super::owner::Login;
 use super::receiver::Receiver;
 use super::story::STORY;
 use super::table::StepResult;
@@ -33,6 +34,7 @@ pub(super) async fn play(
     mut world: World,
     control: &Control,
     receiver: &Receiver,
+    login: &Login,
 ) -> std::io::Result<Vec<StepResult>> {
     let mut results = Vec::new();
     let mut arrows = control.subscribe();
@@ -51,6 +53,7 @@ pub(super) async fn play(
         });
         return Ok(results);
     }
+    results.push(begin(&world, login).await?);
     for step in STORY {
         writeln!(std::io::stdout(), "{}", step.title)?;
         let mut wrong = match (step.act)(&mut world).await {
@@ -83,6 +86,25 @@ pub(super) async fn play(
     }
     results.push(audit(&world).await);
     Ok(results)
+}
+
+/// The first step: the tenant's owner gets in.
+async fn begin(world: &World, login: &Login) -> std::io::Result<StepResult> {
+    let title = "the operator invites an owner, who gets in by mail";
+    writeln!(std::io::stdout(), "{title}")?;
+    let (lines, wrong) = match world.let_owner_in(login).await {
+        Ok(lines) => (lines, Vec::new()),
+        Err(Failure(text)) => (vec![format!("    WRONG: {text}")], vec![text]),
+    };
+    for line in lines {
+        writeln!(std::io::stdout(), "{line}")?;
+    }
+    writeln!(std::io::stdout())?;
+    Ok(StepResult {
+        title,
+        webhooks: 0,
+        wrong,
+    })
 }
 
 /// Waits until the sandbox has delivered everything and Bursar has applied it.

@@ -123,6 +123,34 @@ impl World {
         Self::answer("POST", path, sent).await
     }
 
+    /// POST of Bursar's API by somebody without a key.
+    ///
+    /// # Errors
+    /// Anything but 2xx.
+    pub(super) async fn as_person(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let url = format!("{}{path}", self.access.bursar);
+        Self::answer("POST", path, self.client.post(url).json(body).send().await?).await
+    }
+
+    /// GET of Bursar's API with a person's access token.
+    ///
+    /// # Errors
+    /// Anything but 2xx.
+    pub(super) async fn seen_with(&self, token: &str, path: &str) -> Result<Value, Failure> {
+        let url = format!("{}{path}", self.access.bursar);
+        let sent = self.client.get(url).bearer_auth(token).send().await?;
+        Self::answer("GET", path, sent).await
+    }
+
+    /// GET of a page of the sandbox that answers JSON, whatever its status.
+    ///
+    /// # Errors
+    /// No answer, or no JSON.
+    pub(super) async fn sandbox_page(&self, path: &str) -> Result<Value, Failure> {
+        let url = format!("{}{path}", self.access.sandbox);
+        Ok(self.client.get(url).send().await?.json().await?)
+    }
+
     fn to_bursar(&self, path: &str) -> reqwest::RequestBuilder {
         let url = format!("{}{path}", self.access.bursar);
         self.client.post(url).bearer_auth(&self.access.operator_key)
