@@ -81,7 +81,10 @@ fn identity(parts: &Parts<'_>) -> Result<Option<Arc<dyn Performer>>, reqwest::Er
         ))),
         #[cfg(feature = "cognito")]
         IdentityProvider::Cognito(cognito) => {
-            let pool = crate::provisioning::cognito::CognitoPool::new(cognito.clone())?;
+            let pool = crate::provisioning::cognito::CognitoPool::new(
+                cognito.clone(),
+                Arc::clone(parts.clock),
+            )?;
             Some(Arc::new(crate::provisioning::Provisioner::new(
                 Arc::new(pool),
                 Arc::clone(parts.store),

@@ -11,12 +11,14 @@ use super::{IdentityProvider, Made, Refused};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use bursar_actors::clock::Clock;
 use bursar_actors::ports::PortFuture;
 use bursar_config::Cognito;
 use bursar_domain::ids::TenantId;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 const TARGET: &str = "AWSCognitoIdentityProviderService";
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
@@ -28,16 +30,21 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 pub struct CognitoPool {
     http: reqwest::Client,
     config: Cognito,
+    clock: Arc<dyn Clock>,
 }
 
 impl CognitoPool {
     /// A client of the configured pool. # Errors: the HTTP client cannot be built.
-    pub fn new(config: Cognito) -> Result<Self, reqwest::Error> {
+    pub fn new(config: Cognito, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .timeout(REQUEST_WITHIN)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        Ok(Self { http, config })
+        Ok(Self {
+            http,
+            config,
+            clock,
+        })
     }
 
     async fn ask(&self, operation: &str, body: &Value) -> Result<Value, Refused> {
@@ -75,6 +82,7 @@ impl CognitoPool {
             reason: format!("a request to Cognito could not be signed: {what}"),
         };
         let config = &self.config;
+        let at_ms = u64::try_from(self.clock.outside().0).unwrap_or(0);
         let identity = Credentials::new(
             &config.access_key_id,
             config.secret_access_key.expose_secret(),
@@ -91,7 +99,7 @@ impl CognitoPool {
             .region(&config.region)
             .name("cognito-idp")
             // Amazon's own clock counts here, not one that a test moves.
-            .time(SystemTime::now())
+            .time(UNIX_EPOCH + Duration::from_millis(at_ms))
             .settings(SigningSettings::default())
             .build()
             .map_err(|error| unsigned(error.to_string()))?

@@ -10,7 +10,7 @@
 
 pub mod built_in;
 #[cfg(feature = "cognito")]
-pub(crate) mod cognito;
+pub mod cognito;
 
 use bursar_actors::clock::Clock;
 use bursar_actors::ports::{Outcome, Performer, PortFuture};

@@ -17,6 +17,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+mod told;
+
 const T0: Timestamp = Timestamp(1_747_044_000_000);
 
 fn key() -> AggregateKey {
@@ -215,45 +217,6 @@ fn one_order_is_one_call_under_one_key() {
 }
 
 #[test]
-fn each_end_is_told_to_applications_and_none_of_a_customer_kept_in_step() {
-    let told = |one: &One| -> Vec<String> {
-        let kinds = one.effects.values().filter_map(|effect| match effect {
-            Effect::Notify(notify) => Some(notify.kind.clone()),
-            _ => None,
-        });
-        kinds.collect()
-    };
-    let gave_up = |generation| CallResult::GaveUp {
-        code: "stripe_unavailable".into(),
-        reason: "no connection".into(),
-        generation,
-    };
-    let mut one = One::begun(&refund());
-    assert!(told(&one).is_empty());
-    one.result(&gave_up(1));
-    one.result(&gave_up(1));
-    assert_eq!(told(&one), ["command.failed"]);
-    one.order(&Order::CommandAgain {});
-    one.result(&gave_up(1));
-    assert_eq!(told(&one), ["command.failed", "command.failed"]);
-    one.order(&Order::CommandAgain {});
-    one.result(&made());
-    one.seen("refund.created");
-    let mut all = told(&one);
-    all.sort();
-    assert_eq!(
-        all,
-        ["command.failed", "command.failed", "command.succeeded"]
-    );
-    let mut quiet = One::begun(&CommandOrder {
-        kind: CommandKind::CustomerSync,
-        ..refund()
-    });
-    quiet.result(&made());
-    assert!(told(&quiet).is_empty());
-}
-
-#[test]
 fn an_answer_ends_it_and_goes_to_the_payment_it_belongs_to() {
     let mut one = One::begun(&refund());
     one.result(&made());
@@ -418,52 +381,6 @@ fn a_day_of_not_knowing_alarms() {
         |effect: &Effect| matches!(effect, Effect::Alert(alert) if alert.code == "command_unknown");
     assert!(one.effects.values().any(is_alert));
     assert_eq!(one.status(), "unknown");
-}
-
-fn mailed(one: &One) -> Vec<&str> {
-    let mails = one.effects.values().filter_map(|effect| match effect {
-        Effect::Mail(mail) => Some(mail.template.as_str()),
-        _ => None,
-    });
-    let mut mails: Vec<&str> = mails.collect();
-    mails.sort_unstable();
-    mails
-}
-
-#[test]
-fn an_order_that_takes_ten_minutes_is_told_once_and_so_is_its_end() {
-    let late = |one: &mut One| {
-        one.now_ms = 600_000;
-        let source = InputSource::Timer(key(), "delayed".into(), T0);
-        one.hear(source, "delayed", Vec::new());
-    };
-    for is_sent in [true, false] {
-        let mut one = One::begun(&refund());
-        if is_sent {
-            one.order(&unsure());
-        }
-        late(&mut one);
-        one.order(&unsure());
-        assert_eq!(
-            (one.status(), mailed(&one)),
-            ("unknown", vec!["order_delayed"])
-        );
-        one.seen("refund.created");
-        one.seen("refund.updated");
-        assert_eq!(mailed(&one), ["order_delayed", "order_done"]);
-    }
-    let mut quick = One::begun(&refund());
-    quick.order(&unsure());
-    quick.seen("refund.created");
-    late(&mut quick);
-    assert_eq!((quick.status(), mailed(&quick).len()), ("succeeded", 0));
-    // Nobody waits for a page that is not open any more.
-    let mut checkout = refund();
-    checkout.kind = bursar_domain::command::CommandKind::Checkout;
-    let mut page = One::begun(&checkout);
-    page.order(&unsure());
-    late(&mut page);
-    assert_eq!(mailed(&page).len(), 0);
 }
 
 #[test]
