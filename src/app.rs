@@ -215,6 +215,7 @@ impl App {
             billing: billing(config),
             identity: crate::identity::Settings {
                 jwt_secret: config.access.jwt_secret.clone(),
+                jwt_secret_previous: config.access.jwt_secret_previous.clone(),
                 signup: config.access.signup,
             },
             app_base_url: config.addresses.app.to_string(),

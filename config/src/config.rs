@@ -147,6 +147,8 @@ pub struct Access {
     pub admin_allow: Vec<Cidr>,
     /// Signs access tokens.
     pub jwt_secret: SecretString,
+    /// The one before, while what it signed is still taken.
+    pub jwt_secret_previous: Option<SecretString>,
     /// Who may create a tenant.
     pub signup: Signup,
 }

@@ -158,6 +158,7 @@ pub const KEYS: &[Key] = &[
     secret("jwt_secret", "BURSAR_JWT_SECRET")
         .required()
         .alias("JWT_SECRET"),
+    secret("jwt_secret_previous", "BURSAR_JWT_SECRET_PREVIOUS"),
     text("signup", "BURSAR_SIGNUP").or("open"),
     // How events are read.
     list("tenant_metadata_keys", "TENANT_METADATA_KEYS").or("tenant_id,workspace_id"),

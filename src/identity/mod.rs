@@ -95,6 +95,8 @@ impl fmt::Debug for UserId {
 pub struct Settings {
     /// Signs access tokens; what else is derived from a secret is derived from it.
     pub jwt_secret: SecretString,
+    /// The secret before it: what it signed is still taken.
+    pub jwt_secret_previous: Option<SecretString>,
     /// Who may create a tenant by signing up.
     pub signup: Signup,
 }
@@ -118,7 +120,8 @@ impl Identity {
     pub fn new(settings: &Settings, base_url: &str) -> Self {
         Self {
             signup: settings.signup,
-            keys: tokens::Keys::new(&settings.jwt_secret, base_url),
+            keys: tokens::Keys::new(&settings.jwt_secret, base_url)
+                .after(settings.jwt_secret_previous.as_ref()),
             passwords: passwords::Pool::default(),
             is_https: base_url.starts_with("https:"),
             address_key: OnceCell::new(),

@@ -102,7 +102,8 @@ fn read_refresh<'a>(keys: &Keys, presented: &'a str) -> Option<Refresh<'a>> {
     let mut parts = presented.strip_prefix(REFRESH_PREFIX)?.split('_');
     let (id, secret, tag) = (parts.next()?, parts.next()?, parts.next()?);
     let is_whole = parts.next().is_none() && secrets::is_hex(id, 16) && secrets::is_hex(secret, 32);
-    let is_ours = is_whole && secrets::is_same(tag, &refresh_tag(keys, id, secret));
+    let is_of = |keys: &Keys| secrets::is_same(tag, &refresh_tag(keys, id, secret));
+    let is_ours = is_whole && keys.all().any(is_of);
     is_ours.then_some(Refresh { id, secret })
 }
 
@@ -343,6 +344,12 @@ pub fn csrf_token(keys: &Keys, session: &str) -> String {
     keys.derived("csrf", session)
 }
 
+/// Whether a request carries what its session's pages put beside a change.
+pub fn is_csrf_token(keys: &Keys, session: &str, presented: &str) -> bool {
+    let is_of = |keys: &Keys| secrets::is_same(presented, &csrf_token(keys, session));
+    keys.all().any(is_of)
+}
+
 /// The name the console's cookie has here.
 pub const fn cookie_name(is_https: bool) -> &'static str {
     if is_https {
@@ -412,6 +419,13 @@ mod tests {
         let text = token.expose_secret();
         assert_eq!(read_refresh(&keys, text).unwrap().id, id);
         assert!(read_refresh(&others, text).is_none());
+        // After a rotation what the secret before signed is still ours, its pages' tokens too.
+        let before = "one-secret-of-thirty-two-bytes-or-so".to_owned().into();
+        let csrf = csrf_token(&keys, &id);
+        assert!(!is_csrf_token(&others, &id, &csrf));
+        let others = others.after(Some(&before));
+        assert!(read_refresh(&others, text).is_some());
+        assert!(is_csrf_token(&others, &id, &csrf));
         let first = id.chars().next().unwrap();
         let altered = text.replacen(first, if first == '0' { "1" } else { "0" }, 1);
         for bad in [

@@ -54,6 +54,8 @@ pub struct Keys {
     verify: DecodingKey,
     issuer: String,
     secret: SecretString,
+    /// The ones before, while what they signed may still be in use.
+    previous: Option<Box<Self>>,
 }
 
 impl fmt::Debug for Keys {
@@ -72,9 +74,23 @@ impl Keys {
             verify: DecodingKey::from_secret(bytes),
             issuer: base_url.trim_end_matches('/').to_owned(),
             secret: secret.clone(),
+            previous: None,
         };
         keys.kid = keys.derived("kid", "")[..16].to_owned();
         keys
+    }
+    /// The same, with the secret there was before: what it signed stays good, and nothing new is signed with it.
+    #[must_use]
+    pub fn after(self, previous: Option<&SecretString>) -> Self {
+        let before = previous.map(|secret| Box::new(Self::new(secret, &self.issuer)));
+        Self {
+            previous: before,
+            ..self
+        }
+    }
+    /// These keys, then the ones before.
+    pub fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.previous.as_deref())
     }
     /// A text only who holds the secret can make of `text`; `purpose` keeps such texts apart.
     pub fn derived(&self, purpose: &str, text: &str) -> String {
@@ -114,6 +130,10 @@ impl Keys {
         if token.len() > TOKEN_BYTES_MAX {
             return None;
         }
+        self.all().find_map(|keys| keys.read_own(token, now))
+    }
+    /// Whom a token signed with this very key names.
+    fn read_own(&self, token: &str, now: Timestamp) -> Option<Bearer> {
         let mut rules = Validation::new(Algorithm::HS256);
         // Times are held against the service's own clock, below.
         rules.validate_exp = false;

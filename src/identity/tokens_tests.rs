@@ -223,3 +223,25 @@ fn ba6_the_header_picks_no_key_but_ours() {
         assert!(keys().read(text, NOW).is_none());
     }
 }
+
+#[test]
+fn a_rotated_secret_keeps_what_it_signed_good_until_it_is_taken_out() {
+    let new: SecretString = "another-secret-of-thirty-two-bytes-or-more"
+        .to_owned()
+        .into();
+    let old: SecretString = SECRET.to_owned().into();
+    let token = keys().issue(&user(), "s", NOW).unwrap();
+    let token = token.expose_secret();
+    let rotated = Keys::new(&new, BASE).after(Some(&old));
+    assert_eq!(rotated.read(token, NOW).unwrap().user, user());
+    assert!(Keys::new(&new, BASE).read(token, NOW).is_none());
+    // New ones are signed with the new secret alone.
+    let fresh = rotated.issue(&user(), "s", NOW).unwrap();
+    let fresh = fresh.expose_secret();
+    assert!(Keys::new(&new, BASE).read(fresh, NOW).is_some());
+    assert!(keys().read(fresh, NOW).is_none());
+    // The old secret under the new one's name is no way in.
+    let foreign = with(&header(), "kid", json!(rotated.kid));
+    let forged = signed(&foreign, &claims(), SECRET.as_bytes());
+    assert!(rotated.read(&forged, NOW).is_none());
+}

@@ -281,6 +281,7 @@ impl App {
                 jwt_secret: "a-secret-of-tests-that-has-32-bytes-or-more"
                     .to_owned()
                     .into(),
+                jwt_secret_previous: None,
                 signup,
             },
             app_base_url: "https://billing.example.com".to_owned(),

@@ -28,6 +28,12 @@ pub(super) fn access(checker: &mut Checker<'_>) -> Access {
         }
         strong_key(text, "bytes").map(|()| SecretString::from(text))
     });
+    let jwt_secret_previous = checker.secret("jwt_secret_previous", |text| {
+        if text.contains(['\n', '\r']) {
+            return Err("holds a line break".to_owned());
+        }
+        strong_key(text, "bytes")
+    });
     let admin_allow: Vec<_> = checker
         .list("admin_allow", values::ranges)
         .into_iter()
@@ -58,6 +64,7 @@ pub(super) fn access(checker: &mut Checker<'_>) -> Access {
         admin_key: admin_key.unwrap_or_default(),
         admin_allow,
         jwt_secret: jwt_secret.unwrap_or_default(),
+        jwt_secret_previous,
         signup,
     }
 }
@@ -91,6 +98,13 @@ pub(super) fn no_two_alike(checker: &mut Checker<'_>, config: &Config) {
         ("jwt_secret", &config.access.jwt_secret),
         ("stripe.api_key", &config.stripe.api_key),
     ];
+    all.extend(
+        config
+            .access
+            .jwt_secret_previous
+            .iter()
+            .map(|one| ("jwt_secret_previous", one)),
+    );
     all.extend(
         config
             .metrics_token

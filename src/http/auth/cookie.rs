@@ -12,7 +12,7 @@ use crate::http::edge::Edge;
 use crate::http::problem::{Code, Problem};
 use crate::http::route::{Route, Verb};
 use crate::identity::UserId;
-use crate::identity::secrets::{Token, is_same};
+use crate::identity::secrets::Token;
 use crate::identity::sessions::{self, COOKIE_NAME, COOKIE_NAME_SECURE};
 use hyper::{HeaderMap, header};
 
@@ -62,8 +62,12 @@ pub(super) async fn caller(
     if route.verb != Verb::Get {
         let token = headers.get("x-csrf-token").and_then(|v| v.to_str().ok());
         is_own_page(&edge.settings.app_base_url, headers)?;
-        let own = csrf_token(edge, session);
-        if !own.is_some_and(|own| token.is_some_and(|token| is_same(&own, token))) {
+        let keys = &edge.identity.keys;
+        let id = Token::parse(session).map(|token| token.id);
+        let fits = id
+            .zip(token)
+            .is_some_and(|(id, token)| sessions::is_csrf_token(keys, id, token));
+        if !fits {
             let detail = "X-CSRF-Token is missing, or of another session";
             return Err(Problem::new(Code::CsrfRefused, detail));
         }
