@@ -1,8 +1,9 @@
 //! How many retries there may be, in one place for everybody: a tenth of the first tries of the last minute and ten.
 //!
 //! Invariants: failing retries within a minute never exceed it, so a far side that is down sees at most a tenth more than
-//! what is asked of it anyway. While nothing fails a retry that worked is given back, and a circuit that closed forgives
-//! all: what piled up while the far side was down is worked off as fast as it answers. Not here: waits between attempts (`retry`).
+//! what is asked of it anyway. A retry that worked is given back, at once while nothing fails, else as soon as nothing has
+//! failed for a while; a circuit that closed forgives all: what piled up while the far side was down is worked off as fast
+//! as it answers. Not here: waits between attempts (`retry`).
 
 use super::spacing::Spacing;
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub(super) struct Budget {
     seconds: [Second; SECONDS],
     /// When something last failed, on the uptime scale.
     failed_at: Option<Duration>,
+    /// Retries that worked while others failed: given back once nothing fails.
+    owed: u64,
     waits: Spacing,
 }
 
@@ -39,6 +42,7 @@ impl Budget {
         Self {
             seconds: [Second::default(); SECONDS],
             failed_at: None,
+            owed: 0,
             waits: Spacing::default(),
         }
     }
@@ -68,7 +72,8 @@ impl Budget {
     }
 
     /// Whether a retry fits; counts nothing.
-    pub(super) fn has(&self, now: Duration) -> bool {
+    pub(super) fn has(&mut self, now: Duration) -> bool {
+        self.give_back_owed(now);
         let (firsts, retries) = self.last_minute(now);
         retries < firsts / FIRSTS_PER_RETRY + FREE_PER_MINUTE
     }
@@ -88,12 +93,18 @@ impl Budget {
         self.failed_at = Some(now);
     }
 
-    /// Something worked. A retry that did costs nothing, unless others fail at the same time.
+    /// Something worked. A retry that did costs nothing, once no others fail.
     pub(super) fn worked(&mut self, is_retry: bool, now: Duration) {
+        self.owed += u64::from(is_retry);
+        self.give_back_owed(now);
+    }
+
+    fn give_back_owed(&mut self, now: Duration) {
         let is_calm = self
             .failed_at
             .is_none_or(|at| now.saturating_sub(at) >= CALM);
-        if is_retry && is_calm {
+        while is_calm && self.owed > 0 {
+            self.owed -= 1;
             self.give_back(now);
         }
     }
@@ -104,6 +115,7 @@ impl Budget {
             second.retries = 0;
         }
         self.failed_at = None;
+        self.owed = 0;
     }
 
     fn give_back(&mut self, now: Duration) {
@@ -189,10 +201,25 @@ mod tests {
         assert!(!budget.has(secs(4)));
         budget.worked(true, secs(5));
         assert!(budget.has(secs(5)));
-        assert_eq!(granted(&mut budget, secs(5)), 1);
+        // That one, and the one of before that was owed.
+        assert_eq!(granted(&mut budget, secs(5)), 2);
         budget.failed(secs(6));
         budget.forgive();
         assert_eq!(granted(&mut budget, secs(6)), 10);
+    }
+
+    /// Twelve orders of before a restart work, the thirteenth fails: it must not wait for a minute to pass.
+    #[test]
+    fn a_backlog_that_worked_beside_one_failure_does_not_hold_that_one_up() {
+        let mut budget = Budget::new();
+        assert_eq!(granted(&mut budget, secs(0)), 10);
+        budget.failed(secs(0));
+        for _ in 0..9 {
+            budget.worked(true, secs(0));
+        }
+        assert!(!budget.has(secs(4)));
+        assert!(budget.has(secs(5)));
+        assert_eq!(granted(&mut budget, secs(5)), 9);
     }
 
     #[test]
