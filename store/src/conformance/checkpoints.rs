@@ -205,7 +205,7 @@ fn power_cuts_and_bad_disks_beside_checkpoints_and_retention_lose_nothing() {
                     vfs.heal();
                     if store.load(key("payment:/pi_1")).await.is_ok() {
                         end_all(store.as_ref()).await;
-                        fill(store.as_ref(), &vfs, &mut from, 3).await;
+                        fill(store.as_ref(), &vfs, &mut from, 10).await;
                     }
                 }
                 vfs.power_cut(seed * 10 + life);

@@ -42,8 +42,6 @@ pub(super) const AGGREGATES: &[&str] = &[
 ];
 const LINKS: &[&str] = &["tenant:acme", "customer:/cus_1", "payment:/pi_1"];
 const SUBJECTS: &[&str] = &["customer:/cus_1", "tenant:acme"];
-/// Nobody erases this one.
-const KEEPER: &str = "user:keeper";
 
 /// What was answered: it must be there after any crash.
 #[derive(Clone, Debug, Default)]
@@ -171,21 +169,15 @@ pub(super) async fn act(
         13 => operate(store, dice).await,
         14 => {
             let name = format!("k{}", dice.below(5));
-            // Noise, so that sealing does not make it small.
-            let value: Vec<u8> = (0..dice.below(6_000))
-                .map(|_| dice.below(256) as u8)
-                .collect();
-            let keep = |space, subject| Keep {
-                space,
+            let value = vec![7; dice.below(6_000) as usize];
+            let keep = Keep {
+                space: "things",
                 key: name.clone(),
                 value: Some(value.clone()),
-                subject,
+                subject: None,
             };
             let write = Administer {
-                keeps: vec![
-                    keep("things", None),
-                    keep("people", Some(Subject(KEEPER.to_owned()))),
-                ],
+                keeps: vec![keep],
                 ..Administer::default()
             };
             store.administer(write).await?;

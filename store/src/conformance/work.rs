@@ -444,6 +444,26 @@ pub(crate) async fn records_of_a_person_are_sealed_compared_and_forgotten(store:
     let found = due().await.unwrap();
     assert_eq!(found.len(), 1, "an effect is added once");
     assert_eq!(found[0].payload.as_deref(), Some(b"the link".as_slice()));
+    // Noise of many pages, so that it is large when sealed too.
+    let mut noise = 7_u32;
+    let large: String = std::iter::repeat_with(|| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'!' + u8::try_from(noise >> 24).unwrap_or(0) % 90)
+    })
+    .take(40_000)
+    .collect();
+    assert!(
+        write(record(Some(&large)), "ada3", Vec::new())
+            .await
+            .unwrap()
+    );
+    let kept = store.kept("people", "u1".into()).await.unwrap();
+    assert_eq!(kept.as_deref(), Some(large.as_bytes()));
+    assert!(
+        write(record(Some("ada3")), &large, Vec::new())
+            .await
+            .unwrap()
+    );
     store.erase(vec![subject.clone()], at(3)).await.unwrap();
     assert_eq!(store.kept("people", "u1".into()).await.unwrap(), None);
     assert_eq!(store.kept_all("people", None, 10).await.unwrap(), []);
