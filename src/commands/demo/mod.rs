@@ -122,7 +122,7 @@ async fn demo(args: &DemoArgs) -> Result<Exit, CliError> {
     let good = results.iter().all(|result| result.wrong.is_empty());
     print(&table::render(&results))?;
     if !args.once {
-        print_stay(&config, addresses)?;
+        print_stay(&config, &login, addresses)?;
         receiver.print_at_once();
         asked_to_stop().await?;
     }
@@ -256,7 +256,7 @@ fn print_banner(
     ))
 }
 
-fn print_stay(config: &Config, addresses: Addresses) -> std::io::Result<()> {
+fn print_stay(config: &Config, login: &Login, addresses: Addresses) -> std::io::Result<()> {
     let key = config.access.admin_key.expose_secret();
     let bursar = started_as(
         ProcessEnv.get("CARGO").is_some(),
@@ -266,10 +266,13 @@ fn print_stay(config: &Config, addresses: Addresses) -> std::io::Result<()> {
         "\n  It stays up; stop it with Ctrl-C. Look around:\n\
          \x20   curl -H 'Authorization: Bearer {key}' http://{public}/api/v1/tenants/acme\n\
          \x20   curl -H 'Authorization: Bearer {key}' http://{public}/api/v1/tenants/acme/timeline\n\
+         \x20   curl -d '{{\"email\":\"{email}\",\"password\":\"{password}\"}}' -H 'Content-Type: application/json' http://{public}/api/v1/login\n\
          \x20   {bursar} explain acme --data-dir {}\n\
          \x20 with your own Stripe test account:\n\
          \x20   stripe listen --all-snapshot --forward-to {public}/webhook\n",
         config.store.data_dir().display(),
+        email = login.email,
+        password = login.password,
         public = addresses.public,
     ))
 }

@@ -9,6 +9,7 @@ pub mod endpoints;
 pub mod feed;
 
 use crate::http::auth::Reach;
+use crate::http::order::audit_line;
 use crate::http::problem::{FieldCode, Problem};
 use crate::http::route::Call;
 use crate::notifications::CONFIGURED;
@@ -56,15 +57,8 @@ fn audit(
     tenant: Option<TenantId>,
     detail: String,
 ) -> AuditEntry {
-    AuditEntry {
-        at: call.edge.now(),
-        actor: call.caller.principal.text(),
-        action: format!("notification_endpoint.{action}"),
-        object_id: id.to_owned(),
-        tenant,
-        request_id: call.request_id.clone(),
-        detail,
-    }
+    let action = format!("notification_endpoint.{action}");
+    audit_line(call, &action, id, tenant, detail)
 }
 
 /// An endpoint that may be changed here. # Errors: 409 for the configured one.
