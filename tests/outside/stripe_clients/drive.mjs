@@ -25,7 +25,7 @@ async function control(route, fields) {
 }
 async function waitFor(what, predicate) {
   for (let n = 0; n < 500; n += 1) {
-    if (predicate()) return;
+    if (predicate()) return check(what, true);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   check(what, false, "timed out");
@@ -82,11 +82,11 @@ check("the portal loads", (await fetch(portal.url)).status === 200);
 const seen = [];
 for await (const event of stripe.events.list({ limit: 3 })) seen.push(event.id);
 check("events page to the end", seen.length === new Set(seen).size && seen.length > 15, seen.length);
-await waitFor("every event after the endpoint is delivered", () => received.length >= 15);
-const types = new Set(received.map((event) => event.type));
+// By type, not by a count: the decline's events are among the last, and a delivery takes the time it takes.
 for (const type of ["customer.subscription.created", "invoice.paid", "charge.succeeded", "payment_intent.payment_failed"]) {
-  check(`${type} was delivered and verified`, types.has(type), [...types]);
+  await waitFor(`${type} is delivered and verified`, () => received.some((event) => event.type === type));
 }
+check("at least as many deliveries as events known", received.length >= 15, received.length);
 await stripe.webhookEndpoints.del(endpoint.id);
 receiver.close();
 console.log(`ran node stripe ${Stripe.PACKAGE_VERSION ?? require("stripe/package.json").version}: checks=${checks} failed=0 webhooks=${received.length}`);
