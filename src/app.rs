@@ -25,6 +25,7 @@ use crate::performers::{Parts, performers};
 use crate::stripe::read::ReadClient;
 use crate::stripe::signature::SecretSet;
 use crate::stripe::write::WriteClient;
+use crate::telemetry;
 use crate::telemetry::exporter::Exporter;
 use bursar_actors::Exit;
 use bursar_actors::clock::Clock;
@@ -193,6 +194,7 @@ impl App {
                 notifications: &notifications,
             })?,
         };
+        telemetry::facts::recall(store.as_ref()).await?;
         let background = Background::start().map_err(|source| AppError::Setup {
             what: "cannot start the actors' threads",
             source,

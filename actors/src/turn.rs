@@ -167,6 +167,7 @@ async fn consume(
     }
     let seen = metrics::Seen::of(inputs, &batch.steps);
     let ends = metrics::commands::Ends::of(&batch.steps);
+    let business = metrics::business::Business::of(inputs, &batch.steps);
     let apply = Apply {
         aggregate: key.clone(),
         expected_version,
@@ -187,6 +188,7 @@ async fn consume(
             });
             seen.count(env.clock.now());
             ends.count();
+            business.count(env.clock.now());
             metrics::turn(key.kind(), env.clock.uptime().saturating_sub(began));
             act(env, key, woken, lanes);
             Ok(Consumed::Done)

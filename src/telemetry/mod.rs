@@ -2,5 +2,6 @@
 
 pub mod catalogue;
 pub mod exporter;
+pub mod facts;
 pub mod log;
 pub mod trace;
