@@ -13,6 +13,9 @@ use bursar::telemetry::facts::INFO;
 use bursar_store::metrics::{Label, Metric, MetricKind};
 use serde_json::Value;
 
+#[path = "dashboards/rules.rs"]
+mod rules;
+
 /// Not registered by a catalogue of ours: the standard names of metrics-process.
 const PROCESS: &[Metric] = &[
     metric("process_cpu_seconds_total", MetricKind::Counter, &[]),
