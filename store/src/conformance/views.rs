@@ -589,5 +589,10 @@ pub(crate) async fn figures_count_what_is_there(store: &dyn Store) {
         .iter()
         .find(|(lane, _)| lane.as_str() == "mail");
     assert_eq!(mail.map(|(_, count)| *count), Some(1));
+    let oldest = stats
+        .outbox_oldest
+        .iter()
+        .map(|(lane, at)| (lane.as_str(), *at));
+    assert_eq!(oldest.collect::<Vec<_>>(), [("mail", NOW)]);
     assert_eq!((stats.blob_files, stats.intake_refused), (0, false));
 }
