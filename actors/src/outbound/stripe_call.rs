@@ -322,6 +322,7 @@ impl StripeCalls {
             after,
             error,
             counts,
+            of_one: false,
             told: None,
         }
     }
@@ -346,6 +347,7 @@ impl StripeCalls {
             after,
             error: reason,
             counts: true,
+            of_one: false,
             told: Some(Box::new(told)),
         }
     }
