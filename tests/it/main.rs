@@ -8,8 +8,12 @@ mod api;
 mod app;
 mod authz;
 mod backup;
-mod bad_input;
 mod calls;
+#[path = "../child/canaries.rs"]
+mod canaries;
+#[path = "../catalogue/mod.rs"]
+mod catalogue;
+mod clock_steps;
 #[cfg(feature = "cognito")]
 mod cognito;
 mod erasure;
@@ -27,4 +31,5 @@ mod retention;
 mod stage;
 mod story;
 mod tenants;
+mod watched;
 mod webhook;
