@@ -19,7 +19,7 @@ use crate::http::return_urls::ReturnUrls;
 use crate::http::router::Router;
 use crate::http::server::{ControlSocket, Peer, Server};
 use crate::identity::sweep::sweep_hourly;
-use crate::mail::alerts::Digests;
+use crate::mail::{self, alerts::Digests};
 use crate::notifications::{Notifications, OpenError};
 use crate::performers::{Parts, performers};
 use crate::stripe::read::ReadClient;
@@ -106,6 +106,24 @@ pub struct Addresses {
     pub metrics: SocketAddr,
 }
 
+/// What an app stands on: everything that reaches out of it, but for the listeners.
+pub struct Ground {
+    /// The store, open.
+    pub store: Arc<dyn Store>,
+    /// What opening it found.
+    pub opened: OpenReport,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Stripe, asked.
+    pub stripe_read: Arc<dyn StripeRead>,
+    /// Stripe, ordered.
+    pub stripe_write: Arc<dyn StripeWrite>,
+    /// What mails are made of, and how they leave.
+    pub letters: mail::Parts,
+    /// Where the actors run.
+    pub background: Background,
+}
+
 /// A running Bursar.
 pub struct App {
     tree: Tree,
@@ -139,28 +157,43 @@ impl App {
             ..OpenOptions::default()
         };
         let (store, opened) = open_sled(folder, options)?;
-        Self::over(store, opened, config, clock).await
-    }
-
-    /// The same over a store that is open already.
-    ///
-    /// # Errors
-    /// An actor does not start, or the HTTP client cannot be built.
-    pub async fn over(
-        store: Arc<dyn Store>,
-        opened: OpenReport,
-        config: &Config,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, AppError> {
-        let settings = Arc::new(config.reducer_settings(""));
         let api = &config.stripe;
         let base = api.api_base.to_string();
         let read =
             ReadClient::new(&base, &api.api_key, &api.api_version).map_err(AppError::no_client)?;
         let write =
             WriteClient::new(&base, &api.api_key, &api.api_version).map_err(AppError::no_client)?;
-        let (read, write): (Arc<dyn StripeRead>, Arc<dyn StripeWrite>) =
-            (Arc::new(read), Arc::new(write));
+        let ground = Ground {
+            store,
+            opened,
+            clock,
+            stripe_read: Arc::new(read),
+            stripe_write: Arc::new(write),
+            letters: mail::Parts::of(config).map_err(AppError::Mail)?,
+            background: Background::start().map_err(|source| AppError::Setup {
+                what: "cannot start the actors' threads",
+                source,
+            })?,
+        };
+        Self::on(ground, config).await
+    }
+
+    /// The same on another ground.
+    ///
+    /// # Errors
+    /// An actor does not start, or the HTTP client cannot be built.
+    pub async fn on(ground: Ground, config: &Config) -> Result<Self, AppError> {
+        let Ground {
+            store,
+            opened,
+            clock,
+            stripe_read: read,
+            stripe_write: write,
+            letters,
+            background,
+        } = ground;
+        let settings = Arc::new(config.reducer_settings(""));
+        let api = &config.stripe;
         let opening = Notifications::open(Arc::clone(&store), Arc::clone(&clock), &config.outbound);
         let notifications = opening.await.map_err(|error| match error {
             OpenError::Store(error) => AppError::Store(error),
@@ -169,6 +202,12 @@ impl App {
                 source: std::io::Error::other(error),
             },
         })?;
+        let parts = Parts {
+            config,
+            store: &store,
+            clock: &clock,
+            notifications: &notifications,
+        };
         let deps = Deps {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
@@ -186,17 +225,8 @@ impl App {
                 reconcile_every: config.reconcile_interval,
                 ..ActorLimits::default()
             },
-            performers: performers(&Parts {
-                config,
-                store: &store,
-                clock: &clock,
-                notifications: &notifications,
-            })?,
+            performers: performers(&parts, letters)?,
         };
-        let background = Background::start().map_err(|source| AppError::Setup {
-            what: "cannot start the actors' threads",
-            source,
-        })?;
         let starting = background.handle().spawn(Tree::start(deps)).await;
         let tree = starting
             .map_err(|error| AppError::Actors(error.to_string()))?
@@ -300,7 +330,8 @@ impl App {
         self.listeners.push(tokio::spawn(watching));
     }
 
-    fn server(&self) -> Server<Router> {
+    /// What serves connections that were accepted elsewhere.
+    pub fn server(&self) -> Server<Router> {
         Server::new(
             Arc::clone(&self.router),
             self.http_limits.clone(),

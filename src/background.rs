@@ -26,7 +26,14 @@ pub fn edge() -> io::Result<Runtime> {
 }
 
 /// The runtime of the actors; its tasks end with it.
-pub struct Background(Option<Runtime>);
+pub struct Background(Place);
+
+enum Place {
+    /// Its own threads; `None` only while it is dropped.
+    Own(Option<Runtime>),
+    /// Another's.
+    Shared(Handle),
+}
 
 impl Background {
     /// Starts its threads: as many as there are processors.
@@ -39,14 +46,20 @@ impl Background {
             .on_thread_start(|| give_way(NICENESS))
             .enable_all()
             .build()?;
-        Ok(Self(Some(runtime)))
+        Ok(Self(Place::Own(Some(runtime))))
+    }
+
+    /// The caller's runtime, so that everything runs on one thread and by one clock.
+    pub fn shared(handle: Handle) -> Self {
+        Self(Place::Shared(handle))
     }
 
     /// Where to spawn.
     pub fn handle(&self) -> Handle {
         match &self.0 {
-            Some(runtime) => runtime.handle().clone(),
-            None => unreachable!("the runtime is there until it is dropped"),
+            Place::Own(Some(runtime)) => runtime.handle().clone(),
+            Place::Shared(handle) => handle.clone(),
+            Place::Own(None) => unreachable!("the runtime is there until it is dropped"),
         }
     }
 }
@@ -54,7 +67,9 @@ impl Background {
 impl Drop for Background {
     fn drop(&mut self) {
         // It may be dropped on a thread of another runtime, which must not block.
-        if let Some(runtime) = self.0.take() {
+        if let Place::Own(runtime) = &mut self.0
+            && let Some(runtime) = runtime.take()
+        {
             runtime.shutdown_background();
         }
     }

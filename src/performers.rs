@@ -30,10 +30,9 @@ pub struct Parts<'a> {
     pub notifications: &'a Arc<Notifications>,
 }
 
-/// The performers of a configured service. # Errors: a client cannot be set up.
-pub fn performers(parts: &Parts<'_>) -> Result<Performers, AppError> {
+/// The performers of a configured service, whose mails are made of these. # Errors: a client cannot be set up.
+pub fn performers(parts: &Parts<'_>, letters: mail::Parts) -> Result<Performers, AppError> {
     let announcer: Arc<dyn Performer> = Arc::new(Announcer(Arc::clone(parts.notifications)));
-    let letters = mail::Parts::of(parts.config).map_err(AppError::Mail)?;
     let has_readers = !letters.admins.is_empty();
     let (store, clock) = (Arc::clone(parts.store), Arc::clone(parts.clock));
     let alerts = Alerts::new(Arc::clone(&store), Arc::clone(&clock), has_readers);

@@ -104,6 +104,7 @@ impl PaymentProcessor for Stripe {
         }
         let now_seconds = receiving.now.seconds();
         let genuine = receiving.secrets.verify(first, body, now_seconds)?;
+        bursar_domain::step!("KW2");
         let routed = bursar_domain::route(body, receiving.settings, receiving.now);
         Ok(Delivery { genuine, routed })
     }

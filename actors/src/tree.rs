@@ -332,6 +332,7 @@ impl Stages {
         if tokio::time::timeout(most, work).await.is_err() {
             self.unfinished.push(name);
         }
+        bursar_domain::step!("KS3");
     }
 }
 

@@ -73,6 +73,7 @@ async fn try_take(
             return Ok(Turn::Idle);
         };
         let (more, first) = (inputs.len() >= limit, first.seq);
+        bursar_domain::step!("KW6");
         if careful && struck_out(env, first).await? {
             return Ok(Turn::More);
         }
@@ -165,6 +166,7 @@ async fn consume(
         *cache = Some(batch.state);
         return Ok(Consumed::Done);
     }
+    bursar_domain::step!("KW7");
     let seen = metrics::Seen::of(inputs, &batch.steps);
     let ends = metrics::commands::Ends::of(&batch.steps);
     let apply = Apply {
@@ -189,11 +191,23 @@ async fn consume(
             ends.count();
             metrics::turn(key.kind(), env.clock.uptime().saturating_sub(began));
             act(env, key, woken, lanes);
+            #[cfg(feature = "crashpoints")]
+            pass_effects_end(inputs);
             Ok(Consumed::Done)
         }
         Ok(Applied::Stale { .. }) => Ok(Consumed::Stale),
         Err(StoreError::Invalid(reason)) => Ok(Consumed::Refused(reason)),
         Err(error) => Err(error),
+    }
+}
+
+/// The point after effects' ends were applied.
+#[cfg(feature = "crashpoints")]
+fn pass_effects_end(inputs: &[StoredInput]) {
+    use bursar_domain::input::InputSource;
+    let is_end = |input: &StoredInput| matches!(input.source, InputSource::Effect(_));
+    if inputs.iter().any(is_end) {
+        bursar_domain::step!("KW14");
     }
 }
 

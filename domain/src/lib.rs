@@ -6,6 +6,8 @@
 pub mod aggregate;
 pub mod claims;
 pub mod command;
+#[doc(hidden)]
+pub mod crashpoints;
 mod customer;
 pub mod decide;
 pub mod decision;

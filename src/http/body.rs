@@ -51,6 +51,7 @@ pub async fn read(
                 return Err(no_room());
             }
             bytes.extend_from_slice(&data);
+            bursar_domain::step!("KW1");
         }
         Ok(())
     };

@@ -203,6 +203,8 @@ pub struct Watched<I> {
     /// The head so far, while it is not whole.
     head: Vec<u8>,
     lingering: Option<(Pin<Box<Sleep>>, usize)>,
+    #[cfg(feature = "crashpoints")]
+    is_half_written: bool,
 }
 
 impl<I> Watched<I> {
@@ -213,6 +215,8 @@ impl<I> Watched<I> {
             connection,
             head: Vec::new(),
             lingering: None,
+            #[cfg(feature = "crashpoints")]
+            is_half_written: false,
         }
     }
     fn saw(&mut self, bytes: &[u8]) {
@@ -307,12 +311,39 @@ impl<I: AsyncRead + Unpin> Watched<I> {
     }
 }
 
+#[cfg(feature = "crashpoints")]
+impl<I: AsyncWrite + Unpin> Watched<I> {
+    /// Writes in two halves, so that there is a point between them.
+    fn poll_write_half(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        let is_first = !std::mem::replace(&mut self.is_half_written, true);
+        let part = if is_first {
+            &bytes[..bytes.len().div_ceil(2)]
+        } else {
+            bytes
+        };
+        let written = Pin::new(&mut self.io).poll_write(cx, part);
+        match (&written, is_first) {
+            (Poll::Ready(Ok(_)), true) => bursar_domain::step!("KC5"),
+            (Poll::Ready(_), _) => self.is_half_written = false,
+            (Poll::Pending, is_first) => self.is_half_written = !is_first,
+        }
+        written
+    }
+}
+
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<I> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
+        #[cfg(feature = "crashpoints")]
+        return self.get_mut().poll_write_half(cx, bytes);
+        #[cfg(not(feature = "crashpoints"))]
         Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -256,6 +256,7 @@ impl Edge {
     /// Replaces them (SIGHUP, a rotation): the next delivery is checked against the new set.
     pub fn replace_secrets(&self, secrets: SecretSet) {
         *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(secrets);
+        bursar_domain::step!("KS6");
     }
     /// Counts an order until what this answers is dropped.
     pub fn order_begins(self: &Arc<Self>) -> UnderWay {

@@ -160,6 +160,7 @@ impl<S: Service> Server<S> {
             return;
         };
         self.service.connections(self.registry.len());
+        bursar_domain::step!("KW0");
         self.drive(io, peer, &open.connection).await;
         drop(open);
         self.service.connections(self.registry.len());

@@ -45,6 +45,7 @@ pub fn receive(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         let started = Instant::now();
         let (delivery, now) = check(&call)?;
         position_matched(delivery.genuine);
+        bursar_domain::step!("KW3");
         let answer = store(&call.edge, call.body.clone(), delivery.routed, now).await?;
         metrics::histogram!("bursar_webhook_ack_duration_seconds").record(started.elapsed());
         Ok(answer)

@@ -44,6 +44,7 @@ impl ReadClient {
             request = request.header("stripe-account", account.as_str());
         }
         let response = request.send().await.map_err(|error| failed(&error))?;
+        bursar_domain::step!("KW11");
         judged(response).await
     }
 }

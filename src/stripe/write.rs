@@ -80,7 +80,10 @@ impl WriteClient {
         };
         *request.timeout_mut() = Some(within);
         match self.client.execute(request).await {
-            Ok(response) => judged(response).await,
+            Ok(response) => {
+                bursar_domain::step!("KC2");
+                judged(response).await
+            }
             Err(error) if error.is_connect() => {
                 not_sent("the connection was refused or could not be secured")
             }

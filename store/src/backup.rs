@@ -134,6 +134,7 @@ impl Source {
                 one.size,
                 &mut reader,
             )?;
+            bursar_domain::step!("KS5");
         }
         let mark = cut.mark_bytes();
         archive.add_bytes(&format!("{JOURNAL}/{MARK_NAME}"), &mark)?;

@@ -9,7 +9,7 @@ use crate::journal::{Chain, Checkpoints, Covered, Journal, JournalError, Positio
 use crate::vault::{UnsealError, Vault};
 use bursar_domain::rows::Subject;
 use std::collections::BTreeMap;
-use std::time::Instant;
+use tokio::time::Instant;
 
 impl From<JournalError> for StoreError {
     fn from(error: JournalError) -> Self {
@@ -82,6 +82,8 @@ impl Log for JournalLog {
             }
             Err(error) => return Err(error.into()),
         };
+        #[cfg(feature = "crashpoints")]
+        pass_written(&records);
         journal.sync(now_ms)?;
         Ok(places
             .iter()
@@ -215,6 +217,22 @@ impl Records for JournalRecords {
             each(record.number, place, &record.payload)?;
         }
         Ok(())
+    }
+}
+
+/// The points between a group's write and its sync, by what the group holds.
+#[cfg(feature = "crashpoints")]
+fn pass_written(records: &[&[u8]]) {
+    use crate::record::{Entry, decode};
+    let holds = |is: fn(&Entry) -> bool| {
+        let mut entries = records.iter().filter_map(|bytes| decode(bytes).ok());
+        entries.any(|(entry, _)| is(&entry))
+    };
+    if holds(|entry| matches!(entry, Entry::Accepted(_))) {
+        bursar_domain::step!("KW4");
+    }
+    if holds(|entry| matches!(entry, Entry::Applied(_))) {
+        bursar_domain::step!("KW8");
     }
 }
 

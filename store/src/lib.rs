@@ -30,7 +30,7 @@ mod open;
 pub mod query;
 mod record;
 mod shapes;
-#[cfg(feature = "mutants")]
+#[cfg(feature = "crashpoints")]
 #[doc(hidden)]
 pub mod testing;
 pub mod threads;

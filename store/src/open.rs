@@ -78,7 +78,7 @@ impl Default for OpenOptions {
     }
 }
 
-#[cfg(any(test, feature = "mutants"))]
+#[cfg(any(test, feature = "crashpoints"))]
 impl OpenOptions {
     /// Small files and no watermarks, for many stores in one test run.
     pub(crate) fn small() -> Self {
@@ -96,7 +96,7 @@ impl OpenOptions {
 }
 
 /// The whole store on a simulated disk; rows in memory are folded at every opening.
-#[cfg(any(test, feature = "mutants"))]
+#[cfg(any(test, feature = "crashpoints"))]
 pub(crate) fn open_simulated(
     vfs: &crate::vfs::SimVfs,
     kv: crate::kv::MemKv,
@@ -105,18 +105,51 @@ pub(crate) fn open_simulated(
 }
 
 /// The same, kept as the options say; tells what the rows were made from.
-#[cfg(any(test, feature = "mutants"))]
+#[cfg(any(test, feature = "crashpoints"))]
 pub(crate) fn open_simulated_with(
     vfs: &crate::vfs::SimVfs,
     kv: crate::kv::MemKv,
     options: &OpenOptions,
 ) -> Result<(Arc<dyn Store>, Made), StoreError> {
+    let (parts, made, _) = simulated(vfs, kv, options)?;
+    Ok((Arc::new(Engine::start(parts)?), made))
+}
+
+/// The same without a thread, as a part of the runtime this is called in.
+#[cfg(any(test, feature = "crashpoints"))]
+pub(crate) fn open_here(
+    vfs: &crate::vfs::SimVfs,
+    kv: crate::kv::MemKv,
+    options: &OpenOptions,
+) -> Result<(Arc<dyn Store>, OpenReport), StoreError> {
+    let (mut parts, _, report) = simulated(vfs, kv, options)?;
+    if let Some(keeping) = &mut parts.keeping {
+        keeping.is_here = true;
+    }
+    Ok((Arc::new(Engine::start_here(parts)?), report))
+}
+
+#[cfg(any(test, feature = "crashpoints"))]
+fn simulated(
+    vfs: &crate::vfs::SimVfs,
+    kv: crate::kv::MemKv,
+    options: &OpenOptions,
+) -> Result<(Parts, Made, OpenReport), StoreError> {
     let vfs: Arc<dyn Vfs> = Arc::new(vfs.clone());
     let dir = Path::new("/data");
     let lock = DirLock::acquire(&*vfs, dir, 1, &options.socket)?;
     let durable = open_durable(&vfs, dir, &lock, options.journal)?;
     let made = make(&kv, &durable, options)?;
-    let engine = Engine::start(Parts {
+    let report = OpenReport {
+        installation: hex::encode(durable.installation.0),
+        journal: durable.journal_report.clone(),
+        vault: durable.vault_report.clone(),
+        rows: made_again(&durable, "there were none".to_owned()),
+        replayed: made.folded,
+        checkpoint: made.restored.record.unwrap_or(0),
+        checkpoints_damaged: made.restored.damaged.clone(),
+    };
+    let parts = Parts {
         kv: Box::new(kv),
         log: Box::new(durable.log),
         records: durable.records,
@@ -132,8 +165,8 @@ pub(crate) fn open_simulated_with(
             drop(lock);
             Ok(())
         })),
-    })?;
-    Ok((Arc::new(engine), made))
+    };
+    Ok((parts, made, report))
 }
 
 /// How the rows were found.
@@ -420,6 +453,7 @@ fn keeping(checkpoints: Checkpoints, options: &OpenOptions) -> Keeping {
         every_bytes: options.checkpoint_bytes,
         retention: options.retention,
         now,
+        is_here: false,
     }
 }
 

@@ -28,6 +28,7 @@ mod people;
 mod reconcile;
 mod replays;
 mod retention;
+mod set_aside;
 mod stage;
 mod story;
 mod tenants;

@@ -371,6 +371,7 @@ async fn attempt(
     effect: DueEffect,
 ) -> (Option<Shown>, Option<Duration>) {
     let began = env.clock.uptime();
+    bursar_domain::step!("KW10");
     let (outcome, far_side) = if effect.payload.is_none() {
         let note = "its personal data was erased".into();
         (Outcome::Skipped { note }, None)
@@ -383,6 +384,7 @@ async fn attempt(
         &outcome,
         env.clock.uptime().saturating_sub(began),
     );
+    bursar_domain::step!("KW12");
     let most = match &outcome {
         Outcome::Retry { .. } => performer.put_off_max(&effect),
         _ => None,
@@ -565,6 +567,7 @@ async fn settle(
     for tries in 1..=CONCLUDE_TRIES {
         match env.store.settle(settle.clone()).await {
             Ok(Settled::Settled { woken }) => {
+                bursar_domain::step!("KW13");
                 env.directory.wake(woken, None);
                 return;
             }

@@ -206,6 +206,7 @@ impl StripeCalls {
         });
         let sent = self.stripe.send(call.call.clone(), call.key(), within);
         let end = sent.await;
+        bursar_domain::step!("KC3");
         if did_nothing(&end) {
             self.note(&effect.id, |known| known.never_left = history.never_left);
         }

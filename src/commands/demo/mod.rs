@@ -117,7 +117,8 @@ async fn demo(args: &DemoArgs) -> Result<Exit, CliError> {
         operator_key: config.access.admin_key.expose_secret().to_owned(),
         sandbox: sandbox.base_url().to_owned(),
     };
-    let world = World::new(access).map_err(|failure| CliError::new(Exit::Internal, failure.0))?;
+    let world = World::new(access, sandbox.control())
+        .map_err(|failure| CliError::new(Exit::Internal, failure.0))?;
     let results = play::play(world, &sandbox.control(), &receiver, &login).await?;
     let good = results.iter().all(|result| result.wrong.is_empty());
     print(&table::render(&results))?;

@@ -153,9 +153,11 @@ pub async fn run(
         None => {
             let plan = plan.await?;
             let slot = admit(call, &plan.tenant, &plan.call.scope).await?;
+            bursar_domain::step!("KC0");
             // First, so that no other request begins under this key, whatever happens to this one from here.
             idempotency::claim(call).await?;
             begin(call, &id, plan, is_async).await?;
+            bursar_domain::step!("KC1");
             Some(slot)
         }
     };
@@ -166,6 +168,7 @@ pub async fn run(
         return Ok(Ended::Pending(accepted(&id, command.text("status"))));
     }
     let command = ended(call.edge.store.whole().as_ref(), &id, old_end.as_deref()).await?;
+    bursar_domain::step!("KC4");
     match command.text("status") {
         "succeeded" => Ok(Ended::Succeeded(command)),
         "failed" => Err(outcome::problem(&command)),

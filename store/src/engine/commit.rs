@@ -12,8 +12,8 @@ use bursar_domain::ids::Timestamp;
 use bursar_domain::link::LinkKey;
 use bursar_domain::rows::{RowWrite, Subject};
 use sha2::{Digest, Sha256};
-use std::time::Instant;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// A body as it will lie in the journal.
 pub(super) struct SealedBody {

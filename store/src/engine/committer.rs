@@ -11,6 +11,8 @@
 //! after it is answered with that error, and the process is expected to end. A panic here likewise.
 //! A full disk noticed before anything was written refuses the group and nothing more.
 
+#[cfg(any(test, feature = "crashpoints"))]
+mod here;
 #[cfg(feature = "mutants")]
 mod torn;
 
@@ -36,7 +38,8 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Most commits of one group.
 const GROUP_COMMITS_MAX: usize = 256;
@@ -134,8 +137,7 @@ impl Committer {
     pub(super) fn run(mut self) {
         // Dropped last, and by a panic too: nobody may wait for a committer that is gone.
         let _gone = Gone(Arc::clone(&self.shared));
-        let mut closing = false;
-        while !closing {
+        loop {
             let mut waited = self.shared.queue.wait(self.patience());
             if self.shared.kv.is_behind() {
                 if !self.shared.queue.wait_front(ROWS_WAIT) {
@@ -143,30 +145,34 @@ impl Committer {
                 }
                 waited = Waited::Work;
             }
-            if waited == Waited::Closed {
+            if self.round(waited) {
                 break;
             }
-            self.shared.watch_disk();
-            if waited == Waited::Nothing && self.unfreed.is_empty() {
-                self.idle();
-                self.count_on();
-                continue;
-            }
-            self.groups += 1;
-            if self.groups.is_multiple_of(GROUPS_PER_SLICE) {
-                self.count_on();
-            }
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.group()));
-            closing = match outcome {
-                Ok(closing) => closing,
-                Err(_) => {
-                    self.shared
-                        .poison(&broken("the committer panicked".to_owned()));
-                    false
-                }
-            };
         }
         self.stop();
+    }
+
+    /// One round, after this wait; says whether it was the last.
+    fn round(&mut self, waited: Waited) -> bool {
+        if waited == Waited::Closed {
+            return true;
+        }
+        self.shared.watch_disk();
+        if waited == Waited::Nothing && self.unfreed.is_empty() {
+            self.idle();
+            self.count_on();
+            return false;
+        }
+        self.groups += 1;
+        if self.groups.is_multiple_of(GROUPS_PER_SLICE) {
+            self.count_on();
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.group()));
+        outcome.unwrap_or_else(|_| {
+            let error = broken("the committer panicked".to_owned());
+            self.shared.poison(&error);
+            false
+        })
     }
 
     fn patience(&self) -> Duration {
@@ -482,6 +488,8 @@ impl Committer {
             }
         }
         let group_number = self.shared.synced.fetch_add(1, Ordering::AcqRel) + 1;
+        #[cfg(feature = "crashpoints")]
+        group.pass_synced();
         self.answer_deliveries(group);
         let (mut batch, tally, recount) = kv.finish_with_recount();
         self.recount = recount;
@@ -496,6 +504,8 @@ impl Committer {
         }
         self.shared.kv.take_batch(batch)?;
         self.shared.publish(group_number, &self.folded);
+        #[cfg(feature = "crashpoints")]
+        group.pass_filed();
         bursar_domain::mutant!("M3", torn::write_put_off(self)?);
         Ok(())
     }

@@ -161,6 +161,7 @@ fn load(kv: &dyn Kv, checkpoint: &Checkpoint) -> Result<(), StoreError> {
             (Some((&ROWS, rows)), None) => {
                 let batch = batch_of(rows).ok_or_else(|| wrong("a row cannot be read"))?;
                 kv.apply_batch(&batch)?;
+                bursar_domain::step!("KS2");
             }
             (Some((&END, bytes)), None) => said = Some(unpack(bytes)?),
             _ => return Err(wrong("a piece of no known kind")),

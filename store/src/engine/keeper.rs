@@ -33,7 +33,8 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Bytes of one piece, about.
 const PIECE_BYTES: usize = if cfg!(test) { 300 } else { 256 << 10 };
@@ -58,6 +59,8 @@ pub(crate) struct Keeping {
     /// How long records are kept at least; `None`: for ever.
     pub(crate) retention: Option<Duration>,
     pub(crate) now: fn() -> Timestamp,
+    /// Without threads: a checkpoint is written at the look after its last piece.
+    pub(crate) is_here: bool,
 }
 
 /// What may go: records before this one are old enough, and this is covered.
@@ -87,7 +90,30 @@ struct Writing {
     to: Option<SyncSender<Order>>,
     /// The head it stands after, once the walk is through.
     sealed: Option<Head>,
-    thread: JoinHandle<Result<bool, StoreError>>,
+    work: Work,
+}
+
+/// Who writes.
+enum Work {
+    Thread(JoinHandle<Result<bool, StoreError>>),
+    /// Whoever looks, once everything was handed over.
+    Here(Checkpoints, Receiver<Order>),
+}
+
+impl Work {
+    fn is_over(&self, is_told: bool) -> bool {
+        match self {
+            Self::Thread(thread) => thread.is_finished(),
+            Self::Here(..) => is_told,
+        }
+    }
+
+    fn came_to(self) -> Result<bool, StoreError> {
+        match self {
+            Self::Thread(thread) => joined(thread),
+            Self::Here(checkpoints, orders) => write(&checkpoints, &orders),
+        }
+    }
 }
 
 enum Order {
@@ -134,16 +160,9 @@ impl Keeper {
 
     /// Begins a checkpoint with a walk that begins now. Says whether it did.
     pub(super) fn begin(&mut self) -> bool {
-        let (to, orders) = sync_channel(PIECES_WAITING);
         let checkpoints = self.keeping.checkpoints.clone();
-        let spawned = std::thread::Builder::new()
-            .name("checkpoint".to_owned())
-            .spawn(move || {
-                give_way(NICENESS);
-                write(&checkpoints, &orders)
-            });
-        let thread = match spawned {
-            Ok(thread) => thread,
+        let (to, work) = match begin_writing(checkpoints, self.keeping.is_here) {
+            Ok(begun) => begun,
             Err(error) => {
                 self.fail(&error);
                 return false;
@@ -155,7 +174,7 @@ impl Keeper {
             queued_bytes: 0,
             to: Some(to),
             sealed: None,
-            thread,
+            work,
         };
         writing.queue(export::layout());
         self.writing = Some(writing);
@@ -239,7 +258,7 @@ impl Keeper {
     pub(super) fn look(&mut self) -> Option<Old> {
         if let Some(writing) = &mut self.writing {
             writing.hand_over();
-            if writing.thread.is_finished() {
+            if writing.work.is_over(writing.to.is_none()) {
                 self.written();
             }
         }
@@ -283,7 +302,7 @@ impl Keeper {
             return;
         };
         let sealed = writing.sealed;
-        match (joined(writing.thread), sealed) {
+        match (writing.work.came_to(), sealed) {
             (Ok(true), Some(head)) => {
                 let bytes = self.keeping.checkpoints.size(head.record).unwrap_or(0);
                 tracing::info!(record = head.record, bytes, "a checkpoint was written");
@@ -300,7 +319,7 @@ impl Keeper {
     pub(super) fn stop(&mut self) {
         self.give_up();
         if let Some(writing) = self.writing.take() {
-            let _ = joined(writing.thread);
+            let _ = writing.work.came_to();
         }
         // It only reads, and may have much to read: a close does not wait for it.
         drop(self.looking.take());
@@ -359,6 +378,27 @@ impl Writing {
 fn joined<T>(thread: JoinHandle<Result<T, StoreError>>) -> Result<T, StoreError> {
     let panicked = |_| Err(super::fold::broken("its thread panicked".to_owned()));
     thread.join().unwrap_or_else(panicked)
+}
+
+/// Pieces that may wait where nobody takes them before the last one.
+const PIECES_HERE_MAX: usize = 1 << 10;
+
+fn begin_writing(
+    checkpoints: Checkpoints,
+    is_here: bool,
+) -> std::io::Result<(SyncSender<Order>, Work)> {
+    if is_here {
+        let (to, orders) = sync_channel(PIECES_HERE_MAX);
+        return Ok((to, Work::Here(checkpoints, orders)));
+    }
+    let (to, orders) = sync_channel(PIECES_WAITING);
+    let spawned = std::thread::Builder::new()
+        .name("checkpoint".to_owned())
+        .spawn(move || {
+            give_way(NICENESS);
+            write(&checkpoints, &orders)
+        });
+    Ok((to, Work::Thread(spawned?)))
 }
 
 /// Writes what comes; says whether it came to an end.

@@ -43,8 +43,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Instant;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// The parts an engine is made of.
 pub(crate) struct Parts {
@@ -97,6 +97,34 @@ impl Engine {
     /// Starts the committer over rows that hold everything the journal says.
     /// # Errors: rows that cannot be read, or no thread.
     pub(crate) fn start(parts: Parts) -> Result<Self, StoreError> {
+        let (shared, committer) = Self::prepare(parts)?;
+        let committer = std::thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || committer.run())
+            .map_err(|cause| StoreError::Io {
+                operation: "starting the committer",
+                file: None,
+                cause,
+            })?;
+        Ok(Self {
+            shared,
+            committer: Some(committer),
+        })
+    }
+
+    /// The same without a thread: the committer is a task of the runtime this is called in, and ends with it.
+    /// # Errors: rows that cannot be read.
+    #[cfg(any(test, feature = "crashpoints"))]
+    pub(crate) fn start_here(parts: Parts) -> Result<Self, StoreError> {
+        let (shared, committer) = Self::prepare(parts)?;
+        tokio::spawn(committer.run_here());
+        Ok(Self {
+            shared,
+            committer: None,
+        })
+    }
+
+    fn prepare(parts: Parts) -> Result<(Arc<Shared>, Committer), StoreError> {
         let folded = replay::folded(parts.kv.as_ref())?;
         let unfreed = committer::unfreed(parts.kv.as_ref())?;
         let disk = Disk::new(parts.dir, parts.marks);
@@ -124,18 +152,7 @@ impl Engine {
             folded,
             unfreed,
         };
-        let committer = std::thread::Builder::new()
-            .name("committer".to_owned())
-            .spawn(move || committer.run())
-            .map_err(|cause| StoreError::Io {
-                operation: "starting the committer",
-                file: None,
-                cause,
-            })?;
-        Ok(Self {
-            shared,
-            committer: Some(committer),
-        })
+        Ok((shared, committer))
     }
 
     /// Hands a commit to the committer and waits for what it came to.

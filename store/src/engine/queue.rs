@@ -34,6 +34,9 @@ struct Lines {
 pub(super) struct Queue {
     lines: Mutex<Lines>,
     arrived: Condvar,
+    /// The same for a committer that is a task.
+    #[cfg(any(test, feature = "crashpoints"))]
+    pub(super) pushed: tokio::sync::Notify,
 }
 
 /// What a wait came to.
@@ -68,6 +71,8 @@ impl Queue {
         line.push_back(queued);
         drop(lines);
         self.arrived.notify_one();
+        #[cfg(any(test, feature = "crashpoints"))]
+        self.pushed.notify_one();
         Ok(())
     }
 
@@ -75,6 +80,8 @@ impl Queue {
     pub(super) fn close(&self) {
         self.lines().is_closed = true;
         self.arrived.notify_all();
+        #[cfg(any(test, feature = "crashpoints"))]
+        self.pushed.notify_one();
     }
 
     /// Whoever still waits hears that nobody will answer.
@@ -162,7 +169,7 @@ impl Shares {
 mod tests {
     use super::*;
     use bursar_domain::ids::Timestamp;
-    use std::time::Instant;
+    use tokio::time::Instant;
 
     fn queued(commit: Commit) -> Queued {
         Queued {

@@ -102,6 +102,7 @@ pub(crate) fn catch_up(
             erase.keys.erase(subjects)?;
         }
         open.add(number, place, &entry)?;
+        bursar_domain::step!("KS1");
         count += 1;
         if count % BATCH_RECORDS == 0 {
             open.write()?;

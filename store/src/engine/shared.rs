@@ -11,8 +11,9 @@ use crate::shapes::Counters;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// From which free space on what is refused. A zero switches a limit off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

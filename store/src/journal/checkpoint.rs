@@ -157,8 +157,10 @@ impl CheckpointWriter {
             .and_then(|()| file.sync_data())
             .map_err(io_error("writing", &temporary))?;
         let path = dir.join(checkpoint_name(head.record));
+        bursar_domain::step!("KW15");
         vfs.rename(&temporary, &path)
             .map_err(io_error("renaming", &path))?;
+        bursar_domain::step!("KW15");
         vfs.sync_dir(dir).map_err(io_error("syncing", dir))?;
         Ok(path)
     }

@@ -395,6 +395,7 @@ impl Journal {
             self.vfs
                 .remove(&path)
                 .map_err(io_error("removing", &path))?;
+            bursar_domain::step!("KW15");
             dropped.push(path);
         }
         self.vfs

@@ -2,7 +2,7 @@
 
 use super::{CATALOGUE, MetricKind};
 use crate::error::StoreError;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// Registers every series of the catalogue at 0, so that a rate starts at 0 and not at nothing.
 pub fn register() {

@@ -117,6 +117,15 @@ enum Kind {
 }
 
 impl Disk {
+    /// Whoever still runs changes nothing any more.
+    fn cut_off(&mut self) {
+        self.fault = Some(Fault {
+            at: self.operations,
+            errno: Errno::Erofs,
+            lasting: true,
+        });
+    }
+
     /// Counts an operation and says how it is to fail, if it is.
     fn step(&mut self, kind: Kind) -> Option<Errno> {
         let at = self.operations;
@@ -215,6 +224,23 @@ impl SimVfs {
         }
         disk.boot += 1;
         disk.fault = None;
+    }
+
+    /// Ends the process and nothing else: what was written stays as it is, synced or not. Open handles fail from
+    /// here on, and so does every change until [`SimVfs::heal`].
+    pub fn process_end(&self) {
+        let disk = &mut *self.disk();
+        for file in disk.files.values_mut() {
+            file.locked_by = None;
+        }
+        disk.boot += 1;
+        disk.cut_off();
+    }
+
+    /// As [`SimVfs::power_cut`]; and nothing changes until [`SimVfs::heal`].
+    pub fn power_cut_for_good(&self, seed: u64) {
+        self.power_cut(seed);
+        self.disk().cut_off();
     }
 
     /// Plans a failure.
