@@ -326,6 +326,7 @@ impl StripeCalls {
             after,
             error,
             counts,
+            of_one: false,
             told: None,
         }
     }
@@ -350,6 +351,7 @@ impl StripeCalls {
             after,
             error: reason,
             counts: true,
+            of_one: false,
             told: Some(Box::new(told)),
         }
     }
