@@ -134,13 +134,15 @@ fn a_group_finds_the_room_that_quiet_moments_made_and_waits_for_none() {
         journal.prepare_room().unwrap();
         chunks += 1;
     }
-    assert_eq!(chunks, 8, "a chunk at a time: nobody waits for more");
+    // One came with the segment.
+    assert_eq!(chunks, 7, "a chunk at a time: nobody waits for more");
     journal.prepare_room().unwrap();
     let prepared = operations(&mut journal);
     assert!((0..10).all(|_| operations(&mut journal) == prepared));
     assert!(journal.wants_room());
     // Without a quiet moment it goes on, and a group makes what it lacks.
-    assert!((0..10).any(|_| operations(&mut journal) > prepared));
+    let own = (0..10).filter(|_| operations(&mut journal) > prepared);
+    assert!(own.count() > 0);
     assert_eq!(all(&journal).len(), 21);
 }
 
