@@ -150,7 +150,7 @@ fn a_group_finds_the_room_that_quiet_moments_made_and_waits_for_none() {
 fn the_mark_is_synced_in_a_quiet_moment_before_a_group_must_do_it() {
     let site = Site::new();
     let (mut journal, _) = site.open().unwrap();
-    let mut group = |journal: &mut Journal, now_ms| {
+    let group = |journal: &mut Journal, now_ms| {
         let before = site.vfs.operations();
         journal.append_group(&[b"x"]).unwrap();
         journal.sync(now_ms).unwrap();
