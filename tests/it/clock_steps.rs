@@ -36,7 +36,9 @@ async fn balance(app: &App) -> (i64, usize) {
         let line = format!("GET /api/v1/ledger?account=stripe_balance&limit=100{cursor}");
         let page = app.operator(&line, "").await.json();
         let amounts = page["data"].as_array().unwrap().iter();
-        let amounts: Vec<i64> = amounts.map(|line| line["amount"].as_i64().unwrap()).collect();
+        let amounts: Vec<i64> = amounts
+            .map(|line| line["amount"].as_i64().unwrap())
+            .collect();
         sum += amounts.iter().sum::<i64>();
         lines += amounts.len();
         match page["nextCursor"].as_str() {
@@ -50,7 +52,10 @@ async fn balance(app: &App) -> (i64, usize) {
 async fn steps_of_the_clock_by_an_hour_lose_nothing_and_double_nothing() {
     let app = App::start().await;
     let tenant = json!({"tenantId": "acme"}).to_string();
-    assert_eq!(app.operator("POST /api/v1/tenants", &tenant).await.status, 201);
+    assert_eq!(
+        app.operator("POST /api/v1/tenants", &tenant).await.status,
+        201
+    );
     let (mut sent, mut stale, mut violations) = (0, 0, Vec::<Value>::new());
     for step in 0..STEPS {
         // Of before the step, and delivered after it.
@@ -64,7 +69,11 @@ async fn steps_of_the_clock_by_an_hour_lose_nothing_and_double_nothing() {
         stale += usize::from(reply.status == 401);
         // Stripe comes again, signed anew.
         for n in sent..sent + EVENTS {
-            let body = if n == sent { late.clone() } else { charge(&app, n) };
+            let body = if n == sent {
+                late.clone()
+            } else {
+                charge(&app, n)
+            };
             for _ in 0..2 {
                 let reply = app.deliver(&body).await;
                 if reply.status != 200 {
@@ -84,5 +93,9 @@ async fn steps_of_the_clock_by_an_hour_lose_nothing_and_double_nothing() {
         violations.len()
     );
     assert!(violations.is_empty(), "{violations:#?}");
-    assert_eq!(i64::try_from(stale).unwrap(), STEPS, "a signature of an hour ago, or ahead, is none");
+    assert_eq!(
+        i64::try_from(stale).unwrap(),
+        STEPS,
+        "a signature of an hour ago, or ahead, is none"
+    );
 }

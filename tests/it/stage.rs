@@ -51,7 +51,10 @@ fn metrics_page() -> Exporter {
 /// What a Bursar was given may be read nowhere in what it logs and stores.
 fn watched(config: &Config, data: &std::path::Path) -> Watched {
     let mut secrets = vec![
-        ("the operator's key", config.access.admin_key.expose_secret()),
+        (
+            "the operator's key",
+            config.access.admin_key.expose_secret(),
+        ),
         ("the token secret", config.access.jwt_secret.expose_secret()),
         ("Stripe's key", config.stripe.api_key.expose_secret()),
     ];

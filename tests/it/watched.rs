@@ -27,7 +27,10 @@ impl std::io::Write for Lines {
         LINES.fetch_add(1, Ordering::Relaxed);
         let text = String::from_utf8_lossy(line);
         let known = SECRETS.lock().unwrap();
-        for (what, _) in known.iter().filter(|(_, secret)| text.contains(secret.as_str())) {
+        for (what, _) in known
+            .iter()
+            .filter(|(_, secret)| text.contains(secret.as_str()))
+        {
             HITS.lock().unwrap().push(format!("{what} in: {text}"));
         }
         Ok(line.len())
@@ -55,7 +58,11 @@ impl Watched {
             .collect();
         let mut known = SECRETS.lock().unwrap();
         for secret in &secrets {
-            assert!(secret.1.len() >= 12, "{} is too short to be searched for", secret.0);
+            assert!(
+                secret.1.len() >= 12,
+                "{} is too short to be searched for",
+                secret.0
+            );
             if !known.contains(secret) {
                 known.push(secret.clone());
             }
@@ -93,6 +100,12 @@ async fn a_secret_in_a_log_line_or_in_a_stored_file_is_found() {
     assert_eq!(search.hits(&secrets).len(), 1);
     let lines = LINES.load(Ordering::Relaxed);
     tracing::info!("a line of the watch's own");
-    assert!(LINES.load(Ordering::Relaxed) > lines, "log lines are not seen");
-    println!("watched secrets={} lines={lines}", SECRETS.lock().unwrap().len());
+    assert!(
+        LINES.load(Ordering::Relaxed) > lines,
+        "log lines are not seen"
+    );
+    println!(
+        "watched secrets={} lines={lines}",
+        SECRETS.lock().unwrap().len()
+    );
 }

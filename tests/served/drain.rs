@@ -41,6 +41,8 @@ pub(crate) struct Load {
     pub(crate) acked: Mutex<Vec<u64>>,
     /// Answers that were no 200, as text.
     pub(crate) refused: Mutex<Vec<String>>,
+    /// Connections that were closed or never made: sent again.
+    pub(crate) unreached: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -52,6 +54,7 @@ impl Load {
             next: AtomicU64::new(from),
             acked: Mutex::default(),
             refused: Mutex::default(),
+            unreached: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         })
     }
@@ -86,7 +89,10 @@ impl Load {
                         .push(format!("{status} {told:.200}"));
                 }
                 // Nobody there, or no more: Stripe would come again.
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(_) => {
+                    self.unreached.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
             }
         }
     }

@@ -197,10 +197,11 @@ async fn overload_sheds_orders_keeps_deliveries_and_passes() {
     );
     println!(
         "overload seconds={seconds} shed={shed} without_retry_after={silent} unreached={unreached} answers={by_status:?} \
-         webhooks={} webhooks_refused={} webhooks_lost={lost} connections_closed={closed} rss_peak_mib={peak} \
+         webhooks={} webhooks_refused={} webhooks_unreached={} webhooks_lost={lost} connections_closed={closed} rss_peak_mib={peak} \
          normal_ms={normal_ms}",
         acked.len(),
-        refused.len()
+        refused.len(),
+        load.unreached.load(Ordering::Relaxed)
     );
     assert!(shed > 0, "nothing was shed: {by_status:?}");
     assert_eq!(silent, 0, "shed without a time to come back");
