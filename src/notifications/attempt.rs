@@ -5,6 +5,7 @@
 //! Not here: when, and what follows from it.
 
 use super::guard::{Guard, GuardedNames, Lookup, Refused, SystemNames};
+use crate::telemetry::trace::Trace;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, redirect, retry};
 use std::error::Error;
@@ -100,6 +101,7 @@ impl Sender {
             .header("webhook-id", message.id)
             .header("webhook-timestamp", message.timestamp_seconds)
             .header("webhook-signature", message.signature)
+            .header("traceparent", Trace::of(message.id).header())
             .body(message.body)
             .send();
         let mut answer = sending.await.map_err(|error| words(&error))?;

@@ -8,8 +8,12 @@ mod api;
 mod app;
 mod authz;
 mod backup;
-mod bad_input;
 mod calls;
+#[path = "../child/canaries.rs"]
+mod canaries;
+#[path = "../catalogue/mod.rs"]
+mod catalogue;
+mod clock_steps;
 #[cfg(feature = "cognito")]
 mod cognito;
 mod erasure;
@@ -28,4 +32,5 @@ mod set_aside;
 mod stage;
 mod story;
 mod tenants;
+mod watched;
 mod webhook;

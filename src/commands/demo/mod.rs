@@ -92,10 +92,10 @@ async fn demo(args: &DemoArgs) -> Result<Exit, CliError> {
     let sandbox = start_sandbox(args, &shared).await?;
     let receiver = Receiver::start().await?;
     let config = configuration(args, &sandbox, &receiver, data_dir)?;
+    let page = metrics_page(&config)?;
     let mut app = App::start(&config, Arc::new(DemoClock::new(shared)))
         .await
         .map_err(explain_start)?;
-    let page = metrics_page(&config)?;
     let addresses = app.listen(&config, page).await.map_err(explain_start)?;
     let secrets = config
         .stripe
