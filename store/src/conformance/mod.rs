@@ -88,6 +88,7 @@ macro_rules! store_suite {
                 kept_records_are_guarded_and_listed,
                 records_of_a_person_are_sealed_compared_and_forgotten,
                 the_audit_trail_is_read_newest_first,
+                a_store_is_bound_to_one_mode,
                 an_installation_is_bound_to_one_account_and_mode,
                 an_erased_body_is_gone_and_its_input_is_not,
                 a_snapshot_without_personal_fields_outlives_an_erasure,
