@@ -12,6 +12,8 @@
 //!
 //! `poison` (feature `mutants`) measures what a tenant whose events panic costs its neighbours.
 //!
+//! `steps` (feature `mutants`) ends it at the numbered steps of the simulation.
+//!
 //! `BURSAR_KILLS` sets the rounds (5), `BURSAR_BIN` the binary (this build's), `BURSAR_SEED` the seed.
 
 #![allow(clippy::unwrap_used, reason = "a failed call is a failed test")]
@@ -20,6 +22,8 @@ mod orders;
 #[cfg(feature = "mutants")]
 mod poison;
 mod server;
+#[cfg(feature = "mutants")]
+mod steps;
 mod stopping;
 
 use server::{Server, Settings};

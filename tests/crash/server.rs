@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     folder: PathBuf,
     drain_seconds: u32,
     mutant: Option<&'static str>,
+    crash_at: Option<String>,
+    is_own: bool,
     stripe_base: String,
     plans: Option<PathBuf>,
 }
@@ -33,6 +35,8 @@ impl Settings {
             folder: folder.to_owned(),
             drain_seconds: 25,
             mutant: None,
+            crash_at: None,
+            is_own: false,
             stripe_base: "http://127.0.0.1:9".to_owned(),
             plans: None,
         }
@@ -43,6 +47,25 @@ impl Settings {
     pub(crate) fn mutant(self, id: &'static str) -> Self {
         Self {
             mutant: Some(id),
+            ..self
+        }
+    }
+
+    /// This build's binary, which ends itself at this pass of a numbered step.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn crash_at(self, point: &str, pass: u64) -> Self {
+        Self {
+            crash_at: Some(format!("{point}:{pass}")),
+            is_own: true,
+            ..self
+        }
+    }
+
+    /// This build's binary, whichever is measured otherwise.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn own_binary(self) -> Self {
+        Self {
+            is_own: true,
             ..self
         }
     }
@@ -78,8 +101,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts the binary and reads its address off the banner.
     pub(crate) fn start(settings: &Settings) -> Self {
+        Self::try_start(settings).expect("the banner names the webhook address")
+    }
+
+    /// The same; `None`: it ended before it had an address.
+    pub(crate) fn try_start(settings: &Settings) -> Option<Self> {
         let own = || env!("CARGO_BIN_EXE_bursar").to_owned();
-        let (binary, stderr) = match settings.mutant {
+        let is_own = settings.mutant.is_some() || settings.is_own;
+        let (binary, stderr) = match is_own.then_some(()) {
             // A shipped binary holds no bug to switch on, and what this one says of it is no news.
             Some(_) => (own(), Stdio::null()),
             None => (
@@ -116,6 +145,7 @@ impl Server {
                     .as_ref()
                     .map(|file| ("BURSAR_PLANS_FILE", file)),
             )
+            .envs(settings.crash_at.as_ref().map(|at| ("BURSAR_CRASH_AT", at)))
             .envs(settings.mutant.map(|id| ("SEEDED_BUG", id)))
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -137,18 +167,21 @@ impl Server {
         }
         // Keep the pipe drained: a full pipe would block the child.
         std::thread::spawn(move || lines.for_each(drop));
-        let url = url.expect("the banner names the webhook address");
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(20))
             .build()
             .unwrap();
-        Self {
+        let Some(url) = url else {
+            child.wait().expect("the child ends");
+            return None;
+        };
+        Some(Self {
             child,
             url,
             socket: settings.folder.join("data/bursar.sock"),
             started,
             client,
-        }
+        })
     }
 
     /// The base address.
