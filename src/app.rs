@@ -20,7 +20,8 @@ use crate::http::router::Router;
 use crate::http::server::{ControlSocket, Peer, Server};
 use crate::identity::sweep::sweep_hourly;
 use crate::mail::{self, alerts::Digests};
-use crate::notifications::{Notifications, OpenError};
+use crate::notifications::guard::Guard;
+use crate::notifications::{Carrier, Network, Notifications, OpenError};
 use crate::performers::{Parts, performers};
 use crate::stripe::read::ReadClient;
 use crate::stripe::signature::SecretSet;
@@ -121,6 +122,8 @@ pub struct Ground {
     pub stripe_write: Arc<dyn StripeWrite>,
     /// What mails are made of, and how they leave.
     pub letters: mail::Parts,
+    /// How notifications leave.
+    pub carrier: Arc<dyn Carrier>,
     /// Where the actors run.
     pub background: Background,
 }
@@ -175,6 +178,10 @@ impl App {
             stripe_read: Arc::new(read),
             stripe_write: Arc::new(write),
             letters: mail::Parts::of(config).map_err(AppError::Mail)?,
+            carrier: Arc::new(
+                Network::new(Guard::new(config.outbound.allow_private))
+                    .map_err(AppError::no_client)?,
+            ),
             background: Background::start().map_err(|source| AppError::Setup {
                 what: "cannot start the actors' threads",
                 source,
@@ -195,17 +202,20 @@ impl App {
             stripe_read: read,
             stripe_write: write,
             letters,
+            carrier,
             background,
         } = ground;
         let settings = Arc::new(config.reducer_settings(""));
         let api = &config.stripe;
-        let opening = Notifications::open(Arc::clone(&store), Arc::clone(&clock), &config.outbound);
+        let opening = Notifications::over(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            &config.outbound,
+            carrier,
+        );
         let notifications = opening.await.map_err(|error| match error {
             OpenError::Store(error) => AppError::Store(error),
-            OpenError::Client(error) => AppError::Setup {
-                what: "cannot set up the HTTP client for notifications",
-                source: std::io::Error::other(error),
-            },
+            OpenError::Client(error) => AppError::no_client(error),
         })?;
         let parts = Parts {
             config,

@@ -67,19 +67,33 @@ mod switch {
     }
 
     /// Every seeded bug there is.
-    pub const ALL: [Mutant; 9] = [
+    pub const ALL: [Mutant; 17] = [
         mutant("M1", "a delivery is answered before it is in the journal"),
         mutant("M2", "the journal is written and never synced"),
         mutant("M3", "ledger and outbox of one decision are two groups"),
+        mutant("M4", "each attempt of an order has a key of its own"),
+        mutant("M5", "each start of the process has keys of its own"),
         mutant("M6", "nothing is looked for after a restart"),
         mutant("M7", "events are told apart by their object's id"),
         mutant("M7b", "events are told apart without their account"),
         mutant("M8", "the snapshot that arrives last wins"),
+        mutant("M9", "a decision over a state that has passed is taken"),
         mutant("M10", "an input whose reducer panicked vanishes as applied"),
+        mutant(
+            "M11",
+            "an order nobody can know of is sent under a new key at once",
+        ),
+        mutant("M12", "a key works in whatever tenant the request names"),
         mutant(
             "M13",
             "a payment of a multiple of 13 minor units panics its reducer",
         ),
+        mutant(
+            "M14",
+            "a repeat under an idempotency key is an order of its own",
+        ),
+        mutant("M15", "records are synced before the keys that open them"),
+        mutant("M16", "a checkpoint gets its name before it is synced"),
     ];
 
     /// 0: none, else the place in `ALL` plus one.

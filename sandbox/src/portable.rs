@@ -59,6 +59,16 @@ impl PortableSandbox {
         &self.seeded
     }
 
+    /// The platform's events behind the first `known`, in their order.
+    pub fn events_after(&self, known: usize) -> Vec<serde_json::Value> {
+        let world = self.shared.world();
+        let new = world.count("event").saturating_sub(known);
+        let newest = world.newest("event").take(new);
+        let mut events: Vec<_> = newest.cloned().collect();
+        events.reverse();
+        events
+    }
+
     /// Lets due things happen.
     pub fn tick(&self) -> usize {
         self.shared.tick()

@@ -120,7 +120,7 @@ fn place(call: &Call, key: &str) -> String {
 
 /// An id for what the request orders: the same for a repeat under the same key.
 pub fn order_id(call: &Call) -> String {
-    match &call.idempotency_key {
+    match bursar_domain::mutant!("M14", &None, &call.idempotency_key) {
         Some(key) => {
             let name = format!("{}\n{}", place(call, key), fingerprint(call));
             format!("ord_{}", hex::encode(&Sha256::digest(name)[..16]))

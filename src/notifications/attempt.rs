@@ -6,6 +6,7 @@
 
 use super::guard::{Guard, GuardedNames, Lookup, Refused, SystemNames};
 use crate::telemetry::trace::Trace;
+use bursar_actors::ports::PortFuture;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, redirect, retry};
 use std::error::Error;
@@ -51,19 +52,46 @@ pub(super) struct Message<'a> {
     pub(super) body: Vec<u8>,
 }
 
+/// A message that may be sent: its address was checked.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// Where.
+    pub url: String,
+    /// `webhook-id`.
+    pub id: String,
+    /// `webhook-timestamp`.
+    pub timestamp_seconds: i64,
+    /// `webhook-signature`.
+    pub signature: String,
+    /// The bytes that were signed.
+    pub body: Vec<u8>,
+}
+
+/// Carries posts to their receivers, once each. `Err`: no answer came, in words without the address.
+pub trait Carrier: Send + Sync + 'static {
+    /// One post, at most 15 s.
+    fn carry(&self, post: Post) -> PortFuture<'_, Result<Sent, String>>;
+}
+
 /// Sends.
 pub(super) struct Sender {
-    client: Client,
+    carrier: Arc<dyn Carrier>,
     guard: Guard,
 }
 
-impl Sender {
-    pub(super) fn new(guard: Guard) -> Result<Self, reqwest::Error> {
-        Self::over(guard, Arc::new(SystemNames))
+/// The carrier of a service: HTTP over the network.
+pub struct Network(Client);
+
+impl Network {
+    /// Over names that are looked up and checked at each post.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn new(guard: Guard) -> Result<Self, reqwest::Error> {
+        Self::with_names(guard, Arc::new(SystemNames))
     }
 
-    /// The same with other names.
-    pub(super) fn over(guard: Guard, names: Arc<dyn Lookup>) -> Result<Self, reqwest::Error> {
+    fn with_names(guard: Guard, names: Arc<dyn Lookup>) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .user_agent(concat!("bursar/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
@@ -75,34 +103,20 @@ impl Sender {
             .timeout(TIMEOUT)
             .dns_resolver(Arc::new(GuardedNames::new(guard, names)))
             .build()?;
-        Ok(Self { client, guard })
+        Ok(Self(client))
     }
 
-    /// Sends once.
-    pub(super) async fn send(&self, message: Message<'_>) -> Sent {
-        let began = tokio::time::Instant::now();
-        let mut sent = match self.post(message).await {
-            Ok(sent) => sent,
-            Err(error) => Sent {
-                error: Some(error),
-                ..Sent::default()
-            },
-        };
-        sent.latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        sent
-    }
-
-    async fn post(&self, message: Message<'_>) -> Result<Sent, String> {
-        let url = self.guard.check(message.url).map_err(|refused| refused.0)?;
+    async fn post(&self, post: Post) -> Result<Sent, String> {
+        let trace = Trace::of(&post.id).header();
         let sending = self
-            .client
-            .post(url)
+            .0
+            .post(post.url)
             .header("content-type", "application/json")
-            .header("webhook-id", message.id)
-            .header("webhook-timestamp", message.timestamp_seconds)
-            .header("webhook-signature", message.signature)
-            .header("traceparent", Trace::of(message.id).header())
-            .body(message.body)
+            .header("webhook-id", post.id)
+            .header("webhook-timestamp", post.timestamp_seconds)
+            .header("webhook-signature", post.signature)
+            .header("traceparent", trace)
+            .body(post.body)
             .send();
         let mut answer = sending.await.map_err(|error| words(&error))?;
         let status = answer.status();
@@ -124,6 +138,44 @@ impl Sender {
             answer: String::from_utf8_lossy(&body).into_owned(),
             retry_after_ms,
         })
+    }
+}
+
+impl Carrier for Network {
+    fn carry(&self, post: Post) -> PortFuture<'_, Result<Sent, String>> {
+        Box::pin(self.post(post))
+    }
+}
+
+impl Sender {
+    pub(super) const fn new(guard: Guard, carrier: Arc<dyn Carrier>) -> Self {
+        Self { carrier, guard }
+    }
+
+    /// Sends once.
+    pub(super) async fn send(&self, message: Message<'_>) -> Sent {
+        let began = tokio::time::Instant::now();
+        let mut sent = match self.post(message).await {
+            Ok(sent) => sent,
+            Err(error) => Sent {
+                error: Some(error),
+                ..Sent::default()
+            },
+        };
+        sent.latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        sent
+    }
+
+    async fn post(&self, message: Message<'_>) -> Result<Sent, String> {
+        let url = self.guard.check(message.url).map_err(|refused| refused.0)?;
+        let post = Post {
+            url: url.to_string(),
+            id: message.id.to_owned(),
+            timestamp_seconds: message.timestamp_seconds,
+            signature: message.signature,
+            body: message.body,
+        };
+        self.carrier.carry(post).await
     }
 }
 
@@ -198,7 +250,9 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let names = Arc::new(Rebinding::default());
         names.0.store(1, Ordering::SeqCst);
-        let sender = Sender::over(Guard::new(false), names).unwrap();
+        let guard = Guard::new(false);
+        let network = Network::with_names(guard, names).unwrap();
+        let sender = Sender::new(guard, Arc::new(network));
         let sent = sender
             .send(message(&format!("https://inward.example:{port}/")))
             .await;
@@ -224,7 +278,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_in_numbers_needs_no_name_and_is_refused_as_well() {
-        let sender = Sender::new(Guard::new(false)).unwrap();
+        let guard = Guard::new(false);
+        let sender = Sender::new(guard, Arc::new(Network::new(guard).unwrap()));
         for url in [
             "https://127.0.0.1:1/",
             "https://[::ffff:10.0.0.1]/",

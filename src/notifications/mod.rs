@@ -28,7 +28,7 @@ pub mod sign;
 mod sweep;
 mod trial;
 
-pub use attempt::Sent;
+pub use attempt::{Carrier, Network, Post, Sent};
 pub use registry::{CONFIGURED, Registry, Rotated};
 pub use trial::Trial;
 
@@ -80,7 +80,22 @@ impl Notifications {
         outbound: &Outbound,
     ) -> Result<Arc<Self>, OpenError> {
         let guard = Guard::new(outbound.allow_private);
-        let sender = Sender::new(guard).map_err(OpenError::Client)?;
+        let network = Network::new(guard).map_err(OpenError::Client)?;
+        Self::over(store, clock, outbound, Arc::new(network)).await
+    }
+
+    /// The same with another carrier.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn over(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        outbound: &Outbound,
+        carrier: Arc<dyn Carrier>,
+    ) -> Result<Arc<Self>, OpenError> {
+        let guard = Guard::new(outbound.allow_private);
+        let sender = Sender::new(guard, carrier);
         let now = clock.now();
         let registry = Registry::open(Arc::clone(&store), outbound, now).await?;
         let lines = Lines::read(store.as_ref()).await?;

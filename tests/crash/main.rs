@@ -12,6 +12,8 @@
 //!
 //! `poison` (feature `mutants`) measures what a tenant whose events panic costs its neighbours.
 //!
+//! `steps` (feature `mutants`) ends it at the numbered steps of the simulation.
+//!
 //! `BURSAR_KILLS` sets the rounds (5), `BURSAR_BIN` the binary (this build's), `BURSAR_SEED` the seed.
 
 #![allow(clippy::unwrap_used, reason = "a failed call is a failed test")]
@@ -21,6 +23,8 @@ mod child;
 mod orders;
 #[cfg(feature = "mutants")]
 mod poison;
+#[cfg(feature = "mutants")]
+mod steps;
 mod stopping;
 
 use child::{Server, Settings};

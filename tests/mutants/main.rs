@@ -7,6 +7,8 @@
 
 mod orders;
 mod power;
+#[path = "../sim/run/mod.rs"]
+mod run;
 mod tree;
 
 use bursar_domain::mutants::{ALL, select};
@@ -19,7 +21,7 @@ const SEEDS_MAX: u64 = 200;
 type Check = fn(u64) -> Result<(), String>;
 
 /// The checks, with the bugs each must catch and the seeds it must pass without one.
-const CHECKS: [(&str, Check, &[&str], u64); 4] = [
+const CHECKS: [(&str, Check, &[&str], u64); 6] = [
     (
         "what was answered is there after a power cut",
         power::answered_deliveries_survive,
@@ -45,6 +47,19 @@ const CHECKS: [(&str, Check, &[&str], u64); 4] = [
         &["M7", "M7b", "M8", "M13"],
         SEEDS_MAX,
     ),
+    (
+        "a decision over a state that has passed is refused",
+        power::what_was_decided_over_the_past_is_refused,
+        &["M9"],
+        SEEDS_MAX,
+    ),
+    (
+        "a simulated day of the whole service ends well",
+        simulated_day,
+        &["M4", "M5", "M11", "M12", "M14", "M15", "M16"],
+        // Most of them are run by `tests/sim`.
+        2,
+    ),
 ];
 
 /// SplitMix64: a seed is a run.
@@ -68,6 +83,14 @@ impl Dice {
         for n in (1..items.len()).rev() {
             items.swap(n, self.below(n as u64 + 1) as usize);
         }
+    }
+}
+
+/// One run of `tests/sim`.
+fn simulated_day(seed: u64) -> Result<(), String> {
+    match run::run(seed).wrongs.as_slice() {
+        [] => Ok(()),
+        wrongs => Err(wrongs.join("; ")),
     }
 }
 

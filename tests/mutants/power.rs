@@ -143,6 +143,55 @@ async fn sell(store: &dyn Store, n: u64) -> Result<(), String> {
     }
 }
 
+/// Two who decided over the same state: one of them decided over the past.
+pub(crate) fn what_was_decided_over_the_past_is_refused(seed: u64) -> Result<(), String> {
+    process(async {
+        let (disk, mut dice) = (SimVfs::new(), Dice(seed));
+        let store = open_on(&disk).map_err(words)?;
+        let (mut version, to) = (0, payment(0));
+        for n in 0..2 + dice.below(6) {
+            let inbound = Inbound {
+                fate: Fate::Pending {
+                    to: to.clone(),
+                    park: Vec::new(),
+                },
+                ..delivery(n)
+            };
+            let accepted = store.accept(vec![inbound]).await.map_err(words)?;
+            let [Accepted::New { seq, .. }] = accepted.as_slice() else {
+                return Err(format!("evt_{n} is not new: {accepted:?}"));
+            };
+            let over = |expected_version| Apply {
+                skipped_lanes: Vec::new(),
+                aggregate: to.clone(),
+                expected_version,
+                reducer_rev: 1,
+                settings: "mutants".to_owned(),
+                steps: vec![Step {
+                    seq: *seq,
+                    now: NOW,
+                    looked_up: Vec::new(),
+                    decision: sale(n),
+                }],
+            };
+            if version > 0 && dice.one_in(2) {
+                let past = store
+                    .apply(over(dice.below(version)))
+                    .await
+                    .map_err(words)?;
+                if !matches!(past, Applied::Stale { .. }) {
+                    return Err(format!("taken over the past: {past:?}"));
+                }
+            }
+            match store.apply(over(version)).await.map_err(words)? {
+                Applied::Done { version: next, .. } => version = next,
+                stale => return Err(format!("evt_{n}: {stale:?}")),
+            }
+        }
+        store.close().await.map_err(words)
+    })
+}
+
 /// P2: money is posted exactly when its effect is in the outbox, whenever the power went.
 pub(crate) fn ledger_and_outbox_survive_together(seed: u64) -> Result<(), String> {
     process(async {

@@ -204,7 +204,13 @@ impl StripeCalls {
         self.note(&effect.id, |known| {
             (known.never_left, known.was_sent) = (false, true)
         });
-        let sent = self.stripe.send(call.call.clone(), call.key(), within);
+        let key = bursar_domain::mutant!(
+            "M4",
+            format!("{}_{}", call.key(), effect.attempts),
+            call.key()
+        );
+        let key = bursar_domain::mutant!("M5", format!("{key}_{}", self.began_at.0), key);
+        let sent = self.stripe.send(call.call.clone(), key, within);
         let end = sent.await;
         bursar_domain::step!("KC3");
         if did_nothing(&end) {

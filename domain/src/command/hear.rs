@@ -153,6 +153,11 @@ impl CommandState {
         if self.end.is_some() || generation != self.generation {
             return;
         }
+        crate::mutant!("M11", {
+            self.generation += 1;
+            (self.round, self.looking, self.unsure_since) = (1, None, None);
+            return;
+        });
         self.unsure_since.get_or_insert(now);
         let is_told_by_nothing = self
             .order

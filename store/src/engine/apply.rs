@@ -24,7 +24,8 @@ pub(super) const FREED_MAX: usize = 512;
 
 pub(super) fn plan(state: &State<'_>, apply: SealedApply) -> Result<Plan, StoreError> {
     let version = version_of(state, &apply.aggregate)?;
-    if version != apply.expected_version || !holds(state, &apply)? {
+    let expected = bursar_domain::mutant!("M9", version, apply.expected_version);
+    if version != expected || !holds(state, &apply)? {
         return Ok(Plan::nothing(Answer::Applied(Applied::Stale {
             actual_version: version,
         })));

@@ -453,8 +453,9 @@ impl Committer {
         }
         observe::group(group.records.len());
         bursar_domain::mutant!("M1", self.answer_deliveries(group));
-        self.keys.sync_new_keys()?;
+        bursar_domain::mutant!("M15", (), self.keys.sync_new_keys()?);
         let places = observe::sync(|| self.log.append(&group.records))?;
+        bursar_domain::mutant!("M15", self.keys.sync_new_keys()?);
         // From here on the journal is ahead of the rows: whatever fails now ends this store.
         let filed = self.file(kv, counters, group, places);
         filed.inspect_err(|error| self.shared.poison(error))

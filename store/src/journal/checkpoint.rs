@@ -154,7 +154,7 @@ impl CheckpointWriter {
         let seal = self.digest.finish();
         file.write_at(seal.as_ref(), self.at)
             .and_then(|()| file.write_at(&header, 0))
-            .and_then(|()| file.sync_data())
+            .and_then(|()| bursar_domain::mutant!("M16", Ok(()), file.sync_data()))
             .map_err(io_error("writing", &temporary))?;
         let path = dir.join(checkpoint_name(head.record));
         bursar_domain::step!("KW15");

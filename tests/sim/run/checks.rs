@@ -4,6 +4,7 @@
 
 use super::outside::{Outside, PRIMES, tenant};
 use super::world::{World, locked};
+use bursar::notifications::records::{FEED, QUEUE};
 use bursar_domain::decision::LedgerAccount;
 use bursar_domain::ids::TenantId;
 use bursar_domain::rows::RowKind;
@@ -27,7 +28,9 @@ pub(crate) async fn is_at_rest(store: &dyn Store) -> Result<bool, String> {
         .outbox(outbox)
         .await
         .map_err(|error| error.to_string())?;
-    Ok(stats.pending == 0 && outbox.items.is_empty())
+    let queued = store.kept_all(QUEUE, None, 1).await;
+    let queued = queued.map_err(|error| error.to_string())?;
+    Ok(stats.pending == 0 && outbox.items.is_empty() && queued.is_empty())
 }
 
 async fn rows(store: &dyn Store, kind: RowKind) -> Result<Vec<RowView>, String> {
@@ -59,6 +62,17 @@ pub(crate) async fn all(world: &World, outside: &Outside, store: &dyn Store) -> 
         world.wrong(format!("the journal's chain: {:?}", audit.damage));
     }
     letters_reached_their_own(world);
+    let feed = store
+        .kept_all(FEED, None, 1_000)
+        .await
+        .map_err(|error| error.to_string())?
+        .len();
+    let told = locked(&world.told).len();
+    if feed != told {
+        world.wrong(format!(
+            "{feed} notifications in the feed, {told} were received"
+        ));
+    }
     Ok(())
 }
 
@@ -268,23 +282,16 @@ async fn orders_happened_once(
     if let Some((command, keys)) = keys.iter().find(|(_, keys)| keys.len() > 1) {
         world.wrong(format!("{command} was sent under {keys:?}"));
     }
-    let done = outside
-        .orders
-        .iter()
-        .filter(|order| order.key.starts_with("refund"));
-    let done = done
-        .filter(|order| {
-            order
-                .answer
-                .as_ref()
-                .is_some_and(|answer| answer.status == 201)
-        })
-        .count();
-    let made = world
-        .stripe
-        .control()
-        .count_objects("refund", "object", "refund");
-    if done > made {
+    let done = outside.orders.iter().filter(|order| {
+        let status = order.answer.as_ref().map(|answer| answer.status);
+        order.key.starts_with("refund") && status == Some(201)
+    });
+    let control = world.stripe.control();
+    let (done, made) = (
+        done.count(),
+        control.count_objects("refund", "object", "refund"),
+    );
+    if done != made {
         world.wrong(format!("{done} refunds were answered as made, {made} are"));
     }
     Ok(())

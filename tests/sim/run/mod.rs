@@ -7,6 +7,7 @@
 mod checks;
 mod dice;
 mod outside;
+mod receiver;
 mod stripe;
 mod time;
 mod wire;
@@ -16,11 +17,13 @@ use bursar::app::{App, Ground};
 use bursar::background::Background;
 use bursar::mail;
 use bursar_actors::clock::Clock;
-use bursar_config::{Config, DemoArgs, WebhookSecrets};
+use bursar_config::{BaseUrl, Config, DemoArgs, WebhookSecrets};
 use bursar_domain::crashpoints;
 use bursar_store::api::Store;
 use bursar_store::testing::open_in_runtime;
+pub(crate) use dice::Streams;
 use outside::{ADMIN_KEY, Host, Outside, SECRETS, go_on};
+use receiver::SimReceiver;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -95,6 +98,9 @@ fn configuration(world: &World) -> Config {
         plans_toml: Some(plans),
     };
     let mut config = Config::for_demo(&args).expect("a configuration");
+    let hook = BaseUrl::parse("https://app.example.com/hook").expect("an address");
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned();
+    config.outbound.endpoint = Some((hook, secret.into()));
     config.access.admin_key = ADMIN_KEY.to_owned().into();
     config
 }
@@ -254,6 +260,7 @@ fn ground(
         stripe_read: Arc::<SimStripe>::clone(&stripe),
         stripe_write: stripe,
         letters,
+        carrier: Arc::new(SimReceiver(Arc::clone(world))),
         background: Background::shared(tokio::runtime::Handle::current()),
     }
 }

@@ -11,7 +11,7 @@ use bursar::http::server::Server;
 use bursar::stripe::signature::sign;
 use bursar_actors::clock::Clock;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -84,7 +84,6 @@ pub(crate) struct Outside {
     pub(crate) orders: Vec<Order>,
     pub(crate) payments: Vec<Payment>,
     pub(crate) events: Vec<Event>,
-    known: BTreeSet<String>,
     keys: BTreeMap<usize, String>,
     secret: usize,
     pub(crate) answered: u64,
@@ -192,11 +191,8 @@ impl Outside {
     /// New events at Stripe.
     fn collect(&mut self, world: &World) {
         world.stripe.tick();
-        for value in world.stripe.control().events() {
+        for value in world.stripe.events_after(self.events.len()) {
             let id = value["id"].as_str().unwrap_or_default().to_owned();
-            if !self.known.insert(id.clone()) {
-                continue;
-            }
             let n = self.events.len();
             self.events.push(Event {
                 id,
@@ -274,6 +270,16 @@ impl Outside {
             }
             _ => None,
         }
+    }
+
+    /// Whether somebody must wait for their key: under another they would be somebody else.
+    fn has_no_key_yet(&self, item: &Item) -> bool {
+        let order = match item {
+            Item::Order(n) => self.orders.get(*n),
+            _ => None,
+        };
+        let tenant = order.and_then(|order| order.tenant);
+        tenant.is_some_and(|tenant| !self.keys.contains_key(&tenant))
     }
 
     /// What an answer, or none, leads to.
@@ -357,11 +363,6 @@ impl Outside {
             }
             _ => self.order(world.time.ms() + 500, None, "/api/v1/api-keys", body, "key"),
         }
-    }
-
-    /// Whether tenants and their keys are there.
-    pub(crate) fn is_set_up(&self) -> bool {
-        self.keys.len() == PRIMES.len()
     }
 
     /// Somebody pays at Stripe, and may want it back.
@@ -471,6 +472,10 @@ pub(crate) async fn go_on(
             .filter(|entry| entry.key().0 <= now)
         {
             let ((_, number), item) = entry.remove_entry();
+            if out.has_no_key_yet(&item) {
+                out.at(now + 1_000, item);
+                continue;
+            }
             match out.request(world, &item) {
                 Some(request) => {
                     let heard = Heard::default();

@@ -35,6 +35,8 @@ enum Luck {
     AnswerLost,
     /// Executed, no answer in time.
     Silence,
+    /// Executed, and the key answers 500 from now on.
+    KeptError,
 }
 
 pub(crate) struct SimStripe(pub(crate) Arc<World>);
@@ -61,6 +63,7 @@ impl SimStripe {
             8..11 => Luck::Limited,
             11..19 => Luck::AnswerLost,
             19..23 => Luck::Silence,
+            23..27 if purpose == "orders" => Luck::KeptError,
             _ => Luck::Fine,
         }
     }
@@ -99,7 +102,7 @@ impl SimStripe {
                     retry_after: Some(Duration::from_secs(1)),
                 });
             }
-            Luck::AnswerLost | Luck::Silence | Luck::Fine => {}
+            Luck::AnswerLost | Luck::Silence | Luck::KeptError | Luck::Fine => {}
         }
         let answer = self.call("GET", &path, &scope, None, String::new()).await;
         step!("KW11");
@@ -150,7 +153,7 @@ impl SimStripe {
                     reason: Some("global-rate".to_owned()),
                 };
             }
-            Luck::AnswerLost | Luck::Silence | Luck::Fine => {}
+            Luck::AnswerLost | Luck::Silence | Luck::KeptError | Luck::Fine => {}
         }
         let command = call
             .params
@@ -179,6 +182,14 @@ impl SimStripe {
             Luck::Silence => {
                 tokio::time::sleep(within).await;
                 return unknown(NO_ANSWER_IN_TIME);
+            }
+            Luck::KeptError => {
+                return CallEnd::Unknown {
+                    reason: "the server answered 500".to_owned(),
+                    should_retry: Some(false),
+                    is_replayed: false,
+                    retry_after: None,
+                };
             }
             _ => {}
         }

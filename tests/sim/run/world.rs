@@ -49,13 +49,14 @@ pub(crate) struct Ordered {
 }
 
 pub(crate) struct World {
-    pub(crate) seed: u64,
     pub(crate) dice: Streams,
     pub(crate) time: Arc<Time>,
     pub(crate) disk: SimVfs,
     pub(crate) stripe: PortableSandbox,
     pub(crate) letters: Mutex<Vec<Posted>>,
     pub(crate) ordered: Mutex<Vec<Ordered>>,
+    /// Notifications that were received, by their ids.
+    pub(crate) told: Mutex<BTreeMap<String, serde_json::Value>>,
     /// Nothing goes wrong any more.
     pub(crate) is_calm: AtomicBool,
     /// Stripe is away until this virtual millisecond.
@@ -80,13 +81,13 @@ impl World {
             ..SandboxConfig::default()
         });
         Arc::new(Self {
-            seed,
             dice: Streams::new(seed),
             time,
             disk: SimVfs::new(),
             stripe: stripe.expect("the demo's catalogue"),
             letters: Mutex::default(),
             ordered: Mutex::default(),
+            told: Mutex::default(),
             is_calm: AtomicBool::new(false),
             away_until: AtomicU64::new(0),
             is_dead: AtomicBool::new(false),

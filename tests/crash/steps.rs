@@ -1,0 +1,123 @@
+//! Ends at numbered steps in the real binary on a real disk: the same names as in the simulation.
+//!
+//! Method: this build's binary is started with `BURSAR_CRASH_AT=POINT:PASS` and aborts itself there while signed
+//! charges arrive; it is started again on the same folder for the next point. At the end everything acknowledged is
+//! looked up and the ledger is held against what is stored. `BURSAR_STEP_PASSES` ends per point (1).
+
+use super::child::{Server, Settings};
+use super::{
+    CHARGED_MINOR, Rng, SENDERS, TENANTS, env_number, sender, settle_and_count, stripe_balance,
+};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Points that deliveries pass; of the start, those that are passed once there is something to start from.
+const POINTS: [&str; 12] = [
+    "KW0", "KW1", "KW2", "KW3", "KW4", "KW5", "KW6", "KW7", "KW8", "KW9", "KC5", "KS1",
+];
+/// How long a point may take to be reached.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn nothing_acknowledged_is_lost_at_any_numbered_step() {
+    let seed = env_number("BURSAR_SEED", 1);
+    println!("numbered steps: seed={seed}");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(walk(Rng(seed | 1)));
+}
+
+async fn walk(mut rng: Rng) {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings::in_folder(folder.path()).own_binary();
+    let next = Arc::new(AtomicU64::new(0));
+    let acked = Arc::new(Mutex::new(BTreeSet::new()));
+    let mut server = Server::start(&settings);
+    server.wait_ready().await;
+    for n in 0..TENANTS {
+        server.create_tenant(&format!("tenant-{n}")).await;
+    }
+    assert_eq!(server.terminate(), Some(0));
+    let rounds = env_number("BURSAR_STEP_PASSES", 1);
+    let mut ends = 0;
+    for _ in 0..rounds {
+        for point in POINTS {
+            let most = if point == "KS1" { 3 } else { 60 };
+            let pass = 1 + rng.below(most);
+            let settings = Settings::in_folder(folder.path()).crash_at(point, pass);
+            if load_until_it_ends(&settings, &next, &acked, &mut rng).await {
+                ends += 1;
+            } else {
+                println!("{point}:{pass} was not reached");
+            }
+        }
+    }
+    let mut server = Server::start(&Settings::in_folder(folder.path()).own_binary());
+    server.wait_ready().await;
+    let acked = acked.lock().unwrap().clone();
+    let (lost, stored) = settle_and_count(&server, &acked, next.load(Ordering::Relaxed)).await;
+    let charged = stripe_balance(&server).await;
+    let double = charged - i64::try_from(stored).unwrap() * CHARGED_MINOR;
+    println!(
+        "steps points={} ends={ends} acked={} stored={stored} lost={lost} double={double}",
+        POINTS.len(),
+        acked.len()
+    );
+    assert!(!acked.is_empty(), "the load did not run");
+    assert_eq!(
+        ends,
+        rounds * POINTS.len() as u64,
+        "a point was not reached"
+    );
+    assert_eq!((lost, double), (0, 0), "every acknowledged event once");
+    assert_eq!(server.terminate(), Some(0), "a clean stop after it all");
+}
+
+/// Sends events until the process has ended itself; says whether it did.
+async fn load_until_it_ends(
+    settings: &Settings,
+    next: &Arc<AtomicU64>,
+    acked: &Arc<Mutex<BTreeSet<u64>>>,
+    rng: &mut Rng,
+) -> bool {
+    // At a point of the start there is no banner.
+    let Some(mut server) = Server::try_start(settings) else {
+        return true;
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let client = reqwest::Client::builder()
+        .timeout(Duration::from_secs(5))
+        .build()
+        .unwrap();
+    let url = format!("{}/webhook", server.url());
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|_| {
+            let one = sender(
+                client.clone(),
+                url.clone(),
+                Arc::clone(next),
+                Arc::clone(acked),
+                Arc::clone(&stop),
+                Rng(rng.next() | 1),
+            );
+            tokio::spawn(one)
+        })
+        .collect();
+    let began = Instant::now();
+    while server.runs() && began.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let has_ended = !server.runs();
+    if !has_ended {
+        server.kill();
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in senders {
+        task.await.unwrap();
+    }
+    has_ended
+}
