@@ -460,18 +460,23 @@ fn trace_of(headers: &HeaderMap) -> Trace {
 }
 
 /// What every line of a request says beside its own. Deliveries are many and write few lines, which name
-/// their event: they are spared its cost.
+/// their event: they are spared its cost unless traces are sent somewhere.
 fn span_of(route: &Route, request_id: &str) -> tracing::Span {
-    if route.auth == Auth::Stripe {
+    if route.auth == Auth::Stripe && !crate::telemetry::log::SENDS_TRACES {
         return tracing::Span::none();
     }
-    let trace = Trace::present().map(tracing::field::display);
-    tracing::info_span!(
+    let trace = Trace::present();
+    let span = tracing::info_span!(
         "request",
         request.id = request_id,
-        trace.id = trace,
+        trace.id = trace.map(tracing::field::display),
         route = route.label
-    )
+    );
+    #[cfg(feature = "otel")]
+    if let Some(trace) = trace {
+        crate::telemetry::otel::continue_trace(&span, &trace);
+    }
+    span
 }
 
 fn observe(served: &Served, request_id: &str, trace: Trace, started: Instant) {
