@@ -60,6 +60,7 @@ pub fn builder<'a>(
 /// # Errors: a recorder is installed already.
 pub fn install(version: &'static str) -> Result<PrometheusHandle, BuildError> {
     let handle = builder(catalogue::every_catalogue())?.install_recorder()?;
+    bursar_store::metrics::kept::is_there();
     catalogue::register(catalogue::every_catalogue());
     metrics::describe_gauge!("bursar_build_info", "1; what is running is in the labels.");
     metrics::gauge!("bursar_build_info", "version" => version).set(1.0);
