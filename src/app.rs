@@ -26,6 +26,7 @@ use crate::performers::{Parts, performers};
 use crate::stripe::read::ReadClient;
 use crate::stripe::signature::SecretSet;
 use crate::stripe::write::WriteClient;
+use crate::telemetry;
 use crate::telemetry::exporter::Exporter;
 use bursar_actors::Exit;
 use bursar_actors::clock::Clock;
@@ -237,6 +238,7 @@ impl App {
             },
             performers: performers(&parts, letters)?,
         };
+        telemetry::facts::recall(store.as_ref()).await?;
         let starting = background.handle().spawn(Tree::start(deps)).await;
         let tree = starting
             .map_err(|error| AppError::Actors(error.to_string()))?

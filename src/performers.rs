@@ -65,6 +65,7 @@ impl Performer for LeftToTheService {
             after: Some(Duration::from_secs(30)),
             error: "a command had the store; this waits for the service".to_owned(),
             counts: false,
+            of_one: false,
             told: None,
         }))
     }

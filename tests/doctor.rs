@@ -5,91 +5,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed call is a failed test")]
 
+mod child;
+
 use bursar_sandbox::{Fault, FaultKind, Sandbox, SandboxConfig};
+use child::{STRIPE_KEY, Server, Settings, WEBHOOK_SECRET};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-
-/// Part of every secret; must never be printed.
-const CANARY: &str = "CANARY5b1d0e7ac93f4e528fd1a0c9";
-
-fn secret() -> String {
-    format!("whsec_{CANARY}webhook")
-}
-
-fn bursar(folder: &Path, app_base: &str, stripe: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bursar"));
-    command
-        .env_clear()
-        .env(
-            "BURSAR_STORE",
-            format!("sled:{}", folder.join("data").display()),
-        )
-        .env("BURSAR_ADMIN_KEY", format!("{CANARY}-operator-key"))
-        .env("BURSAR_JWT_SECRET", format!("{CANARY}-token-secret"))
-        .env("APP_BASE_URL", app_base)
-        .env("STRIPE_API_KEY", format!("sk_test_{CANARY}"))
-        .env("STRIPE_API_BASE", stripe)
-        .env("STRIPE_WEBHOOK_SECRET", secret())
-        .stdin(Stdio::null());
-    command
-}
-
-/// A running `bursar serve`; killed when dropped.
-struct Served {
-    child: Child,
-    public: String,
-    metrics: String,
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn serve(folder: &Path, app_base: &str, stripe: &str) -> Served {
-    let mut child = bursar(folder, app_base, stripe)
-        .args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--metrics-listen",
-            "127.0.0.1:0",
-        ])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the binary starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let mut address = |named: &str| {
-        let line = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find(|line| line.contains(named));
-        let line = line.unwrap_or_else(|| panic!("the banner names no {named}"));
-        let rest = line.split("http://").nth(1).expect("an address");
-        rest.split('/')
-            .next()
-            .expect("host and port")
-            .trim()
-            .to_owned()
-    };
-    let (public, metrics) = (address("webhooks in"), address("metrics"));
-    std::thread::spawn(move || lines.for_each(drop));
-    Served {
-        child,
-        public,
-        metrics,
-    }
-}
 
 /// Hands connections on to `to`, bodies rewritten as a proxy that parses JSON would.
 async fn tidying_proxy(to: String) -> SocketAddr {
@@ -128,9 +53,11 @@ async fn tidying_proxy(to: String) -> SocketAddr {
 }
 
 struct World {
-    folder: tempfile::TempDir,
+    /// Dropped before the folder it searches.
+    server: Server,
+    settings: Settings,
     sandbox: Sandbox,
-    served: Served,
+    _folder: tempfile::TempDir,
 }
 
 impl World {
@@ -139,18 +66,22 @@ impl World {
         let sandbox = bursar_sandbox::start(SandboxConfig::default())
             .await
             .unwrap();
-        let served = serve(folder.path(), "http://127.0.0.1:8087", sandbox.base_url());
-        let url = format!("http://{}/webhook", served.public);
-        sandbox.control().set_webhook(Some(url), vec![secret()]);
+        let settings =
+            Settings::in_folder(folder.path()).env("STRIPE_API_BASE", sandbox.base_url());
+        let server = Server::start(&settings);
+        let url = format!("{}/webhook", server.url());
+        let secrets = vec![WEBHOOK_SECRET.to_owned()];
+        sandbox.control().set_webhook(Some(url), secrets);
         Self {
-            folder,
+            server,
+            settings,
             sandbox,
-            served,
+            _folder: folder,
         }
     }
 
     fn app_base(&self) -> String {
-        format!("http://{}", self.served.public)
+        self.server.url()
     }
 
     /// Runs the doctor; its exit code and its checks.
@@ -158,19 +89,18 @@ impl World {
         &self,
         change: impl for<'a> FnOnce(&'a mut Command) -> &'a mut Command,
     ) -> (i32, Checks) {
-        let base = self.app_base();
-        let mut command = bursar(self.folder.path(), &base, self.sandbox.base_url());
-        command.args(["doctor", "--json", "--listen", &self.served.public]);
-        command.args(["--metrics-listen", &self.served.metrics]);
+        let settings = self.settings.clone().env("APP_BASE_URL", &self.app_base());
+        let mut command = settings.command();
+        let (public, metrics) = (self.server.address(), self.server.metrics());
+        command.args(["doctor", "--json", "--listen", &public.to_string()]);
+        command.args(["--metrics-listen", &metrics.to_string()]);
         change(&mut command);
         let output = tokio::task::spawn_blocking(move || command.output()).await;
         let output = output.unwrap().expect("the binary starts");
         let text = String::from_utf8(output.stdout).unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
-        assert!(
-            !format!("{text}{errors}").contains(CANARY),
-            "a secret is printed: {text}{errors}"
-        );
+        let leaks = self.settings.leaks(&format!("{text}{errors}"));
+        assert!(leaks.is_empty(), "printed: {leaks:?}");
         let json: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{errors}"));
         let checks = json["checks"].as_array().unwrap().clone();
         (output.status.code().unwrap(), Checks(checks))
@@ -209,10 +139,10 @@ async fn the_doctor_names_what_is_broken_and_nothing_else() {
     let world = World::start().await;
     let api = world.sandbox.base_url().to_owned();
     let http = reqwest::Client::new();
-    let key = format!("sk_test_{CANARY}");
+    let key = STRIPE_KEY;
     let made = http
         .post(format!("{api}/v1/customers"))
-        .bearer_auth(&key)
+        .bearer_auth(key)
         .send()
         .await
         .unwrap();
@@ -249,7 +179,7 @@ async fn the_doctor_names_what_is_broken_and_nothing_else() {
     assert!(checks.of("events arrive").1.contains("customer.created"));
     assert!(checks.of("public address").1.contains("ignored"));
 
-    let proxy = tidying_proxy(world.served.public.clone()).await;
+    let proxy = tidying_proxy(world.server.address().to_string()).await;
     let (code, checks) = world
         .doctor(|command| command.env("APP_BASE_URL", format!("http://{proxy}")))
         .await;
@@ -270,7 +200,7 @@ async fn the_doctor_names_what_is_broken_and_nothing_else() {
     let path = format!("{api}/v1/webhook_endpoints");
     let list: Value = http
         .get(&path)
-        .bearer_auth(&key)
+        .bearer_auth(key)
         .send()
         .await
         .unwrap()
@@ -286,7 +216,7 @@ async fn the_doctor_names_what_is_broken_and_nothing_else() {
     let own = format!("{path}/{}", own["id"].as_str().unwrap());
     let form = [("enabled_events[]", "invoice.paid")];
     http.post(&own)
-        .bearer_auth(&key)
+        .bearer_auth(key)
         .form(&form)
         .send()
         .await
@@ -297,7 +227,7 @@ async fn the_doctor_names_what_is_broken_and_nothing_else() {
     assert_eq!(checks.of("public address").0, "skip");
 
     http.post(&own)
-        .bearer_auth(&key)
+        .bearer_auth(key)
         .form(&[("disabled", "true")])
         .send()
         .await
@@ -320,8 +250,7 @@ async fn the_doctor_names_what_is_broken_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_process_the_doctor_says_what_it_could_not_look_at() {
     let mut world = World::start().await;
-    world.served.child.kill().unwrap();
-    world.served.child.wait().unwrap();
+    world.server.kill();
     let (code, checks) = world.doctor(|command| command).await;
     assert_eq!((code, checks.failed()), (0, vec![]), "{:#?}", checks.0);
     assert_eq!(checks.of("process").0, "warn");

@@ -447,6 +447,72 @@ fn crates_depend_to_the_left_only() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+/// What of a document names a test that is not there. A path in code, and after it, on the same line, the tests
+/// meant in that file or folder: words of at least four parts.
+fn names_nothing(document: &str, text_of: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in document.lines() {
+        let mut place: Option<(&str, String)> = None;
+        for word in line.split('`').skip(1).step_by(2) {
+            if ROOTS
+                .iter()
+                .any(|root| word.starts_with(&format!("{root}/")))
+            {
+                place = text_of(word).map(|text| (word, text));
+                if place.is_none() {
+                    found.push(format!("{word} does not exist"));
+                }
+            } else if word.split('_').filter(|part| !part.is_empty()).count() >= 4
+                && word
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            {
+                let there = place
+                    .as_ref()
+                    .is_some_and(|(_, text)| text.contains(&format!("fn {word}(")));
+                if !there {
+                    let place = place.as_ref().map_or("no file", |(path, _)| path);
+                    found.push(format!("{word} is not in {place}"));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The text of a file, or of all files of a folder.
+fn text_under(path: &str) -> Option<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if path.is_dir() {
+        let mut text = String::new();
+        for entry in fs::read_dir(path).ok()?.flatten() {
+            let inner = entry.path();
+            let inner = inner.to_str()?;
+            text.push_str(&text_under(inner).unwrap_or_default());
+        }
+        return Some(text);
+    }
+    fs::read(path)
+        .ok()
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[test]
+fn the_promises_and_threats_name_tests_that_exist() {
+    for document in ["RELIABILITY.md", "SECURITY.md"] {
+        let text = text_under(document).expect("the document");
+        let found = names_nothing(&text, text_under);
+        assert!(found.is_empty(), "{document}: {found:#?}");
+    }
+    let only = |path: &str| (path == "tests/a.rs").then(|| "fn one_two_three_four()".to_owned());
+    assert!(names_nothing("`tests/a.rs` (`one_two_three_four`)", only).is_empty());
+    assert_eq!(
+        names_nothing("`tests/a.rs` (`one_two_three_five`)", only).len(),
+        1
+    );
+    assert_eq!(names_nothing("`tests/b.rs` is gone", only).len(), 1);
+}
+
 #[test]
 fn every_rule_sees_what_it_forbids() {
     let at = |path: &str, text: &str| Source {

@@ -2,6 +2,7 @@
 //!
 //! Invariants: labels are closed sets, never ids; every series exists at 0 from the start.
 
+pub mod business;
 pub mod commands;
 pub mod stripe;
 
@@ -215,6 +216,12 @@ pub const CATALOGUE: &[Metric] = &[
         "Effects decided and not yet settled.",
     ),
     metric(
+        "bursar_outbox_oldest_timestamp_seconds",
+        MetricKind::Gauge,
+        &[LANE],
+        "When the oldest effect not yet settled was decided, 0 if none; among the next 64 due.",
+    ),
+    metric(
         "bursar_outbox_attempts_total",
         MetricKind::Counter,
         &[LANE, ("outcome", &["done", "skipped", "retry", "failed"])],
@@ -303,6 +310,12 @@ pub const CATALOGUE: &[Metric] = &[
         MetricKind::Counter,
         &[],
         "Comparisons with Stripe that could not look at everything.",
+    ),
+    metric(
+        "bursar_store_disk_total_bytes",
+        MetricKind::Gauge,
+        &[],
+        "Bytes in all where the store lives.",
     ),
     metric(
         "bursar_ready",

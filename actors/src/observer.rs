@@ -330,7 +330,14 @@ impl ObserverState {
             metrics::gauge("bursar_inbox_oldest_timestamp_seconds", oldest);
             metrics::gauge("bursar_events_parked", stats.parked);
             metrics::gauge("bursar_dead_letters", stats.dead);
+            metrics::gauge("bursar_store_disk_total_bytes", stats.disk_total_bytes);
+            metrics::business::publish(stats);
             for lane in Lane::ALL {
+                let oldest = stats.outbox_oldest.iter().find(|(of, _)| *of == lane);
+                let oldest = oldest.map_or(0, |(_, at)| at.seconds());
+                let oldest = u64::try_from(oldest).unwrap_or(0);
+                let name = "bursar_outbox_oldest_timestamp_seconds";
+                metrics::gauge_with(name, "lane", lane.as_str(), oldest);
                 let pending = stats.outbox.iter().find(|(of, _)| *of == lane);
                 let pending = pending.map_or(0, |(_, count)| *count);
                 metrics::gauge_with("bursar_outbox_pending", "lane", lane.as_str(), pending);

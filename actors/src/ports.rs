@@ -216,6 +216,8 @@ pub enum Outcome {
         error: String,
         /// Whether the attempt counts towards the limit (a refused key or an open breaker does not).
         counts: bool,
+        /// Whether the reason is one recipient's, so that the far side's circuit hears nothing of it.
+        of_one: bool,
         /// What the aggregate must hear now, e.g. that nobody can know whether it happened.
         told: Option<Box<Inbound>>,
     },

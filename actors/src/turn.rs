@@ -169,6 +169,7 @@ async fn consume(
     bursar_domain::step!("KW7");
     let seen = metrics::Seen::of(inputs, &batch.steps);
     let ends = metrics::commands::Ends::of(&batch.steps);
+    let business = metrics::business::Business::of(inputs, &batch.steps);
     let apply = Apply {
         aggregate: key.clone(),
         expected_version,
@@ -189,6 +190,7 @@ async fn consume(
             });
             seen.count(env.clock.now());
             ends.count();
+            business.count(env.clock.now());
             metrics::turn(key.kind(), env.clock.uptime().saturating_sub(began));
             act(env, key, woken, lanes);
             #[cfg(feature = "crashpoints")]

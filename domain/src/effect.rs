@@ -32,6 +32,8 @@ pub enum Effect {
     Provision(Provision),
     /// Lets the people of a tenant in, or keeps them out, as its licence says by then.
     Access(Access),
+    /// Deletes the accounts of a tenant that was erased.
+    Forget(Forget),
     /// Tells operators.
     Alert(Alert),
 }
@@ -82,6 +84,16 @@ pub struct Access {
     pub tenant: TenantId,
 }
 
+/// The accounts of an erased tenant are deleted at whoever keeps them. They are named here, sealed under a subject of
+/// its own, since the tenant's key goes before this is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forget {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The accounts' names.
+    pub accounts: Vec<String>,
+}
+
 /// An alert.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
@@ -107,7 +119,7 @@ impl Effect {
             },
             Self::Mail(_) => Lane::Mail,
             Self::Notify(_) => Lane::Notify,
-            Self::Provision(_) | Self::Access(_) => Lane::Identity,
+            Self::Provision(_) | Self::Access(_) | Self::Forget(_) => Lane::Identity,
             Self::Alert(_) => Lane::Alert,
         }
     }
@@ -120,6 +132,7 @@ impl Effect {
             Self::Notify(notify) => format!("notify.{}", notify.kind),
             Self::Provision(_) => "provision".to_owned(),
             Self::Access(_) => "access".to_owned(),
+            Self::Forget(_) => "forget".to_owned(),
             Self::Alert(alert) => format!("alert.{}", alert.code),
         }
     }

@@ -61,6 +61,12 @@ pub enum Order {
         /// Whose it is.
         tenant: TenantId,
     },
+    /// `unclaimed.dismiss`, to the session: nobody is going to claim it.
+    #[serde(rename = "unclaimed.dismiss")]
+    UnclaimedDismiss {
+        /// Why, in the operator's words.
+        reason: String,
+    },
     /// `command.begin`, to the command: what is ordered at Stripe.
     #[serde(rename = "command.begin")]
     CommandBegin(Box<CommandOrder>),
@@ -88,6 +94,7 @@ impl Order {
             Self::TenantPatch { .. } => "tenant.patch",
             Self::CreditsDebit { .. } => "credits.debit",
             Self::UnclaimedClaim { .. } => "unclaimed.claim",
+            Self::UnclaimedDismiss { .. } => "unclaimed.dismiss",
             Self::CommandBegin(_) => "command.begin",
             Self::CommandAgain {} => "command.again",
             Self::CommandUnsure { .. } => "command.unsure",

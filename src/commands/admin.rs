@@ -4,6 +4,7 @@
 //! go on, so that nothing is left out unsaid.
 
 use super::reach::{Reached, block_on, reach};
+use super::set_aside::{ClaimArgs, LeaveArgs, claim, leave};
 use super::table::{cell, columns, sheet};
 use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
 use serde_json::{Value, json};
@@ -41,6 +42,37 @@ pub enum AdminCommand {
         before_help = "Example: bursar admin user invite ada@example.com --tenant acme"
     )]
     User(UserCommand),
+    /// What was paid and is nobody's yet.
+    #[command(
+        subcommand,
+        before_help = "Example: bursar admin unclaimed claim cs_live_a1B2 --tenant acme"
+    )]
+    Unclaimed(UnclaimedCommand),
+}
+
+/// `bursar admin unclaimed …`
+#[derive(Debug, clap::Subcommand)]
+pub enum UnclaimedCommand {
+    /// List it, newest first.
+    #[command(before_help = "Example: bursar admin unclaimed list")]
+    List {
+        /// How much of it.
+        #[command(flatten)]
+        page: PageArgs,
+        /// Which store.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Give some of it to a tenant; without --yes only show what would be given.
+    #[command(
+        before_help = "Example: bursar admin unclaimed claim cs_live_a1B2 cs_live_c3D4 --tenant acme --yes"
+    )]
+    Claim(ClaimArgs),
+    /// Set some of it aside; without --yes only show what would be.
+    #[command(
+        before_help = "Example: bursar admin unclaimed dismiss --before 2025-06-01T00:00:00Z --reason \"refunded by hand\""
+    )]
+    Dismiss(LeaveArgs),
 }
 
 /// `bursar admin user …`
@@ -223,6 +255,7 @@ pub fn run(args: &AdminArgs, global: &GlobalArgs, out: &mut impl Write) -> Resul
             AdminCommand::Tenant(what) => tenant(&mut bursar, what).await,
             AdminCommand::ServiceKey(what) => service_key(&mut bursar, what).await,
             AdminCommand::User(what) => user(&mut bursar, what).await,
+            AdminCommand::Unclaimed(what) => unclaimed(&mut bursar, what, out).await,
         };
         bursar.close().await;
         out.write_all(text?.as_bytes())?;
@@ -247,7 +280,10 @@ const fn config_of(what: &AdminCommand) -> &ConfigArgs {
             | UserCommand::List { config, .. }
             | UserCommand::EndSessions { config, .. }
             | UserCommand::Forget { config, .. },
-        ) => config,
+        )
+        | AdminCommand::Unclaimed(UnclaimedCommand::List { config, .. }) => config,
+        AdminCommand::Unclaimed(UnclaimedCommand::Claim(args)) => &args.run.config,
+        AdminCommand::Unclaimed(UnclaimedCommand::Dismiss(args)) => &args.run.config,
     }
 }
 
@@ -346,6 +382,22 @@ async fn user(bursar: &mut Reached, what: &UserCommand) -> Result<String, CliErr
                 .await?;
             Ok(String::new())
         }
+    }
+}
+
+async fn unclaimed(
+    bursar: &mut Reached,
+    what: &UnclaimedCommand,
+    out: &mut impl Write,
+) -> Result<String, CliError> {
+    match what {
+        UnclaimedCommand::List { page, .. } => {
+            let list = read(bursar, "/api/v1/unclaimed?", page).await?;
+            let (heads, cells) = (UNCLAIMED_HEADS, unclaimed_cells);
+            Ok(many(&list, page, "unclaimed checkouts", heads, cells))
+        }
+        UnclaimedCommand::Claim(args) => claim(bursar, args, out).await.map(|()| String::new()),
+        UnclaimedCommand::Dismiss(args) => leave(bursar, args, out).await.map(|()| String::new()),
     }
 }
 
@@ -464,6 +516,21 @@ fn user_cells(user: &Value) -> Vec<String> {
         &user["name"],
         &user["status"],
         &user["createdAt"],
+    ]
+    .map(cell)
+    .into()
+}
+
+const UNCLAIMED_HEADS: &[&str] = &["SESSION", "AMOUNT", "CURRENCY", "PLAN", "WHY", "COMPLETED"];
+
+fn unclaimed_cells(session: &Value) -> Vec<String> {
+    [
+        &session["id"],
+        &session["amountTotal"],
+        &session["currency"],
+        &session["planId"],
+        &session["reason"],
+        &session["completedAt"],
     ]
     .map(cell)
     .into()

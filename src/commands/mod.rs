@@ -12,6 +12,7 @@ pub mod reconcile;
 pub mod replay;
 pub mod sandbox;
 pub mod serve;
+pub mod set_aside;
 mod table;
 pub mod tail;
 pub mod trigger;

@@ -18,6 +18,9 @@ pub struct ReplayArgs {
     /// Every dead event.
     #[arg(long, group = "what")]
     pub dead: bool,
+    /// Every parked event: those that would go on by now, as after a change of the configuration.
+    #[arg(long, group = "what", conflicts_with = "dead")]
+    pub parked: bool,
     /// Every event of this tenant.
     #[arg(long, group = "what")]
     pub tenant: Option<String>,
@@ -80,6 +83,9 @@ fn request(args: &ReplayArgs) -> Result<(String, Value), CliError> {
     let mut filter = json!({});
     if args.dead {
         filter["status"] = "dead".into();
+    }
+    if args.parked {
+        filter["status"] = "parked".into();
     }
     if let Some(tenant) = &args.tenant {
         filter["tenantId"] = tenant.as_str().into();

@@ -97,6 +97,7 @@ pub fn metrics_page(config: &Config) -> Result<Exporter, CliError> {
     let handle = exporter::install(env!("CARGO_PKG_VERSION")).map_err(|error| {
         CliError::new(Exit::Internal, format!("metrics cannot be set up: {error}"))
     })?;
+    telemetry::facts::configured(config);
     tokio::spawn(exporter::upkeep(handle.clone()));
     Ok(Exporter::new(handle, config.metrics_token.clone()))
 }

@@ -1,6 +1,7 @@
-//! `bursar events tail`: what arrives and what became of it, live.
+//! `bursar events`: what arrives and what became of it, live; setting events aside is `set_aside`.
 
 use super::reach::{block_on, reach};
+use super::set_aside::{DismissArgs, dismiss};
 use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -29,6 +30,11 @@ pub enum EventsCommand {
     /// Print events as they come, with what became of them.
     #[command(before_help = "Example: bursar events tail --last 20")]
     Tail(TailArgs),
+    /// Set dead or parked events aside, many at once; without --yes only show which.
+    #[command(
+        before_help = "Example: bursar events dismiss --status dead --type payout.paid --reason \"of the old shop\""
+    )]
+    Dismiss(DismissArgs),
 }
 
 /// Arguments of `bursar events tail`.
@@ -53,7 +59,10 @@ pub struct TailArgs {
 /// # Errors
 /// The store cannot be reached, or the output ends.
 pub fn run(args: &EventsArgs, global: &GlobalArgs, out: &mut impl Write) -> Result<Exit, CliError> {
-    let EventsCommand::Tail(args) = &args.what;
+    let args = match &args.what {
+        EventsCommand::Tail(args) => args,
+        EventsCommand::Dismiss(args) => return dismiss(args, global, out),
+    };
     block_on(async {
         let mut bursar = reach(&args.config, global).await?;
         let mut shown: BTreeSet<(String, String)> = BTreeSet::new();

@@ -1,11 +1,13 @@
 //! The audit over HTTP: for `bursar verify` on a store that is being served.
 
 use crate::http::answer::Answer;
-use crate::http::order::audit;
+use crate::http::order::audit_line;
 use crate::http::problem::{Code, FieldCode, Problem};
 use crate::http::route::Call;
 use crate::http::server::{BoxFuture, Peer};
+use crate::telemetry::facts;
 use crate::verify;
+use bursar_store::api::Administer;
 use bursar_store::error::StoreError;
 use serde_json::json;
 use std::path::PathBuf;
@@ -41,14 +43,14 @@ pub fn backup(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             Err(error) => return Err(error.into()),
         };
         let detail = format!("up to record {}", manifest.record);
-        audit(
-            &call,
-            "backup.taken",
-            &path.display().to_string(),
-            None,
-            detail,
-        )
-        .await?;
+        let (shown, now) = (path.display().to_string(), call.edge.now());
+        let write = Administer {
+            keeps: vec![facts::backup_record(now)],
+            audit: vec![audit_line(&call, "backup.taken", &shown, None, detail)],
+            ..Administer::default()
+        };
+        call.edge.store.administer(write).await?;
+        facts::backed_up(now);
         let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
         Ok(Answer::json(&json!({
             "path": path, "record": manifest.record, "chainHead": format!("{}:{}", manifest.record, manifest.chain_head),
@@ -61,6 +63,7 @@ pub fn backup(call: Call) -> BoxFuture<Result<Answer, Problem>> {
 pub fn verify(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let report = verify::verify(&**call.whole_store()?, &call.edge.settings.domain).await?;
+        facts::verified(report.mismatches, call.edge.now());
         let shown = serde_json::to_value(&report).map_err(|error| {
             tracing::error!(%error, "a verification cannot be written");
             Problem::new(Code::Internal, "the report cannot be written")

@@ -4,7 +4,7 @@
 //! without one and keeps none again; only then is the key erased that opens what was written before. A
 //! key stays, and `complete` is false, while something still waits that could only be read with it:
 //! asking again after that has been applied erases it, so asking again ends. The tenant's people who belong to no
-//! other go with it.
+//! other go with it, and so do its accounts at an outside identity provider, by an effect of its own.
 //! Failure: 409 while a subscription lives; an order not applied in time is 503 and safe to repeat.
 //! Source: contract §3 "Billing".
 
@@ -16,7 +16,9 @@ use crate::http::server::BoxFuture;
 use crate::http::tenants::rows_of;
 use crate::identity::records::Actor;
 use crate::identity::tenants;
+use crate::provisioning::order_forgetting;
 use bursar_domain::aggregate::AggregateKey;
+use bursar_domain::decision::Lane;
 use bursar_domain::fact::Order;
 use bursar_domain::ids::{CustomerId, Scope, SessionId, TenantId};
 use bursar_domain::route::customer_subject;
@@ -30,7 +32,7 @@ use std::collections::BTreeSet;
 const HOLDERS: usize = 100;
 /// Subjects of one commit.
 const SUBJECTS: usize = 100;
-/// How often the holders are asked for: what a tenant's aggregates tell each other may make one anew.
+/// How often something is looked for: what a tenant's aggregates tell each other may make a holder anew.
 const ROUNDS: usize = 3;
 
 /// `POST /api/v1/tenants/{tenantId}/erase`.
@@ -54,10 +56,15 @@ pub fn erase(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             request_id: call.request_id.clone(),
         };
         let nobody_left = tenants::forget(&call.edge, &tenant, &by).await?;
+        let accounts = delete_accounts(&call, &tenant).await?;
         let kept = held(&call, &tenant, &subjects).await?;
         let free: Vec<Subject> = subjects.difference(&kept).cloned().collect();
         let awaited = call.edge.store.awaited(free.clone()).await?;
-        let is_complete = nobody_left && !truncated && kept.is_empty() && awaited.is_empty();
+        let is_complete = nobody_left
+            && accounts.is_some()
+            && !truncated
+            && kept.is_empty()
+            && awaited.is_empty();
         let free: Vec<Subject> = free.into_iter().filter(|s| !awaited.contains(s)).collect();
         let mut erased = 0;
         for some in free.chunks(SUBJECTS) {
@@ -74,9 +81,26 @@ pub fn erase(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         )
         .await?;
         Ok(Answer::json(&json!({
-            "tenantId": tenant, "erasedSubjects": erased, "complete": is_complete,
+            "tenantId": tenant, "erasedSubjects": erased,
+            "providerAccounts": accounts.unwrap_or_default(), "complete": is_complete,
         })))
     })
+}
+
+/// Orders that the tenant's accounts at an outside identity provider be deleted; answers how many. `None`: more were
+/// being made meanwhile.
+async fn delete_accounts(call: &Call, tenant: &TenantId) -> Result<Option<usize>, Problem> {
+    for _ in 0..ROUNDS {
+        let now = call.edge.now();
+        let ordered = order_forgetting(&call.edge.store, tenant, now).await?;
+        if let Some(count) = ordered {
+            if count > 0 {
+                call.edge.intake.hint(vec![Lane::Identity]);
+            }
+            return Ok(ordered);
+        }
+    }
+    Ok(None)
 }
 
 /// Whose personal data the tenant's is, and which aggregates must forget theirs for good whether they

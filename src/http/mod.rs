@@ -47,6 +47,7 @@ pub mod routes;
 pub mod schemas;
 pub mod server;
 pub mod service_keys;
+pub mod set_aside;
 pub mod tenant_store;
 pub mod tenants;
 pub mod texts;

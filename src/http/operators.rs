@@ -10,10 +10,10 @@ use crate::http::tenants::accepted;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::{EffectId, Lane};
 use bursar_domain::fact::Order;
-use bursar_domain::ids::SessionId;
+use bursar_domain::ids::{SessionId, TenantId};
 use bursar_domain::rows::RowKind;
 use bursar_store::api::{AuditEntry, EffectStatus, Revive, Revived};
-use bursar_store::query::{AuditQuery, OutboxQuery, OutboxView};
+use bursar_store::query::{AuditQuery, OutboxQuery, OutboxView, RowView};
 use serde_json::{Value, json};
 
 /// Words of the outbox's `status` filter.
@@ -149,35 +149,44 @@ pub fn circuits(call: Call) -> BoxFuture<Result<Answer, Problem>> {
 /// `POST /api/v1/unclaimed/{id}/claim`.
 pub fn claim(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
-        let id = call.path("id").to_owned();
         let tenant = call
             .fields
             .tenant("tenantId")
             .ok_or_else(Problem::not_found)?;
         tenant_row(&call, &tenant).await?;
-        let everyone = call.caller.reach(None);
-        let account = call.fields.text("account");
-        let row = visible_row(&call.edge, RowKind::Unclaimed, &id, account, &everyone).await?;
-        let session = SessionId::parse(&row.id).map_err(|_| Problem::not_found())?;
-        let order = Order::UnclaimedClaim {
-            tenant: tenant.clone(),
-        };
-        let to = AggregateKey::Session(row.scope.clone(), session);
-        let ids = vec![row.id.clone(), tenant.as_str().to_owned()];
-        accepted(&place(&call, &order, to, tenant.clone(), ids).await?)?;
-        let detail = String::new();
-        audit(
-            &call,
-            "unclaimed.claimed",
-            &id,
-            Some(tenant.clone()),
-            detail,
-        )
-        .await?;
+        let row = claimable(&call, call.path("id"), call.fields.text("account")).await?;
+        claim_row(&call, &row, &tenant).await?;
         Ok(Answer::json(
             &json!({"id": row.id, "tenantId": tenant, "claimed": true}),
         ))
     })
+}
+
+/// What waits to be claimed under this id, or was set aside and is nobody's still.
+/// # Errors: 404.
+pub async fn claimable(call: &Call, id: &str, account: Option<&str>) -> Result<RowView, Problem> {
+    let everyone = call.caller.reach(None);
+    match visible_row(&call.edge, RowKind::Unclaimed, id, account, &everyone).await {
+        Err(problem) if problem.code == Code::NotFound => {
+            let row = visible_row(&call.edge, RowKind::Session, id, account, &everyone).await?;
+            row.tenant.is_none().then_some(row).ok_or(problem)
+        }
+        other => other,
+    }
+}
+
+/// Gives it to a tenant that exists, with its line in the audit trail.
+/// # Errors: 409 if it is not for a person to say whose it is; 503.
+pub async fn claim_row(call: &Call, row: &RowView, tenant: &TenantId) -> Result<(), Problem> {
+    let session = SessionId::parse(&row.id).map_err(|_| Problem::not_found())?;
+    let order = Order::UnclaimedClaim {
+        tenant: tenant.clone(),
+    };
+    let to = AggregateKey::Session(row.scope.clone(), session);
+    let ids = vec![row.id.clone(), tenant.as_str().to_owned()];
+    accepted(&place(call, &order, to, tenant.clone(), ids).await?)?;
+    let owner = Some(tenant.clone());
+    audit(call, "unclaimed.claimed", &row.id, owner, String::new()).await
 }
 
 /// `POST /api/v1/circuits/{name}/reset`.

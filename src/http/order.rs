@@ -49,6 +49,20 @@ pub async fn place(
     place_under(&call.edge, id, order, to, tenant, object_ids).await
 }
 
+/// The same for something that may be nobody's; what the order says is sealed under `subject`.
+/// # Errors: 503.
+pub async fn place_on(
+    call: &Call,
+    order: &Order,
+    to: AggregateKey,
+    subject: Subject,
+    tenant: Option<TenantId>,
+    object_ids: Vec<String>,
+) -> Result<InputView, Problem> {
+    let id = order_id(call, &to);
+    sealed_under(&call.edge, id, order, to, subject, tenant, object_ids).await
+}
+
 /// The same under an id the caller made: a repeat under it is the same order.
 /// # Errors: 503.
 pub async fn place_under(
@@ -57,6 +71,19 @@ pub async fn place_under(
     order: &Order,
     to: AggregateKey,
     tenant: TenantId,
+    object_ids: Vec<String>,
+) -> Result<InputView, Problem> {
+    let subject = Subject(format!("tenant:{tenant}"));
+    sealed_under(edge, id, order, to, subject, Some(tenant), object_ids).await
+}
+
+async fn sealed_under(
+    edge: &Edge,
+    id: String,
+    order: &Order,
+    to: AggregateKey,
+    subject: Subject,
+    tenant: Option<TenantId>,
     object_ids: Vec<String>,
 ) -> Result<InputView, Problem> {
     let inbound = Inbound {
@@ -69,9 +96,9 @@ pub async fn place_under(
         object_ids,
         created_at: None,
         received_at: edge.now(),
-        subject: Subject(format!("tenant:{tenant}")),
+        subject,
         body: order.to_body(),
-        tenant: Some(tenant),
+        tenant,
     };
     let seq = match edge.intake.accept(inbound).await? {
         Accepted::New { seq, .. } | Accepted::Duplicate { seq, .. } => seq,

@@ -5,8 +5,8 @@
 //! change something is put back; the dedup key stays, so nothing is counted twice.
 //!
 //! Invariants: a dry run and the run after it use the same words for the same event; a replay never
-//! touches what still waits (received, parked) or what can no longer be read (erased, past
-//! retention): those are `skipped`.
+//! touches what has its turn still to come (received) or can no longer be read (erased, past
+//! retention): those are `skipped`. What is parked and would park again stays as it is.
 //! Not here: what other aggregates and re-reads make of it. A rehearsal carries no messages, so a
 //! line says what the event changes on its own object.
 //! Source: contract §3 "Operators".
@@ -154,6 +154,10 @@ async fn replay(
     )))
 }
 
+fn same_wait(a: &[LinkKey], b: &[LinkKey]) -> bool {
+    a.len() == b.len() && a.iter().all(|key| b.contains(key))
+}
+
 fn note(diff: &mut Vec<String>, view: &InputView, outcome: &str, reason: &str, changed: &str) {
     if diff.len() < DIFF_MAX {
         let mut line = json!({
@@ -185,7 +189,7 @@ impl<'a> Rehearsal<'a> {
     }
 
     async fn trial(&mut self, view: &InputView) -> Result<Trial, Problem> {
-        if matches!(view.status, InputStatus::Received | InputStatus::Parked) {
+        if view.status == InputStatus::Received {
             return Ok(Trial::Skip("it still waits to be applied"));
         }
         let Some(body) = self.call.whole_store()?.input_body(view.seq).await? else {
@@ -213,6 +217,9 @@ impl<'a> Rehearsal<'a> {
             }
             Fate::Pending { to, park } => {
                 if !park.is_empty() && self.linked(park).await?.is_empty() {
+                    if view.status == InputStatus::Parked && same_wait(park, &view.parked_on) {
+                        return Ok(Trial::Unchanged);
+                    }
                     let reason = format!("it would wait for {}", awaited(park));
                     return Ok(Trial::Park { fate, reason });
                 }

@@ -19,6 +19,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::route::{Auth, Call, Route, Verb};
 use crate::http::server::{BoxFuture, Peer, Service};
 use crate::http::{routes, webhook};
+use crate::telemetry::trace::Trace;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
@@ -27,6 +28,7 @@ use hyper::{HeaderMap, Method, Request, Response, Version};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// Every path with the rows that share it.
 pub struct Router {
@@ -86,11 +88,11 @@ impl Router {
         let started = Instant::now();
         metrics::gauge!("bursar_http_requests_in_flight").increment(1);
         let request_id = request_id(request.headers());
-        let served = self
-            .serve(peer, repeated_length, request, &request_id)
-            .await;
+        let trace = trace_of(request.headers());
+        let serving = self.serve(peer, repeated_length, request, &request_id);
+        let served = trace.scope(serving).await;
         metrics::gauge!("bursar_http_requests_in_flight").decrement(1);
-        observe(&served, &request_id, started);
+        observe(&served, &request_id, trace, started);
         with_request_id(served.answer, &request_id)
     }
     async fn serve(
@@ -115,7 +117,8 @@ impl Router {
             Err(problem) => return refused(NO_ROUTE, problem),
         };
         let (label, group) = (route.label, route.tag);
-        match self.handle(route, path, peer, request, request_id).await {
+        let handling = self.handle(route, path, peer, request, request_id);
+        match handling.instrument(span_of(route, request_id)).await {
             Ok(answer) => Served {
                 label,
                 group,
@@ -242,7 +245,12 @@ async fn to_its_end(
         let _under_way = under_way;
         work.await
     };
-    match tokio::spawn(counted).await {
+    let counted = counted.in_current_span();
+    let spawned = match Trace::present() {
+        Some(trace) => tokio::spawn(trace.scope(counted)),
+        None => tokio::spawn(counted),
+    };
+    match spawned.await {
         Ok(outcome) => outcome,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
@@ -446,7 +454,27 @@ fn with_request_id(answer: Answer, request_id: &str) -> Response<Full<Bytes>> {
     response
 }
 
-fn observe(served: &Served, request_id: &str, started: Instant) {
+fn trace_of(headers: &HeaderMap) -> Trace {
+    let given = headers.get("traceparent").and_then(|v| v.to_str().ok());
+    Trace::of_request(given)
+}
+
+/// What every line of a request says beside its own. Deliveries are many and write few lines, which name
+/// their event: they are spared its cost.
+fn span_of(route: &Route, request_id: &str) -> tracing::Span {
+    if route.auth == Auth::Stripe {
+        return tracing::Span::none();
+    }
+    let trace = Trace::present().map(tracing::field::display);
+    tracing::info_span!(
+        "request",
+        request.id = request_id,
+        trace.id = trace,
+        route = route.label
+    )
+}
+
+fn observe(served: &Served, request_id: &str, trace: Trace, started: Instant) {
     let (route, method) = (served.label, served.method);
     let status = served.answer.status.as_u16();
     let elapsed = started.elapsed();
@@ -463,6 +491,7 @@ fn observe(served: &Served, request_id: &str, started: Instant) {
     if status >= 500 {
         tracing::warn!(
             request.id = request_id,
+            trace.id = %trace,
             route,
             method,
             status,
@@ -472,6 +501,7 @@ fn observe(served: &Served, request_id: &str, started: Instant) {
     } else {
         tracing::debug!(
             request.id = request_id,
+            trace.id = %trace,
             route,
             method,
             status,

@@ -148,14 +148,12 @@ impl TenantStore {
         id: String,
         limit: usize,
     ) -> Result<Explained, StoreError> {
-        let mut found = self.read().explain(id, limit).await?;
-        found
-            .inputs
-            .retain(|view| reach.covers(view.tenant.as_ref()));
-        found
-            .lines
-            .retain(|line| reach.covers(line.entry.tenant.as_ref()));
-        Ok(found)
+        if reach.tenant().is_none() && !reach.is_everything() {
+            return Ok(Explained::default());
+        }
+        self.read()
+            .explain(id, reach.tenant().cloned(), limit)
+            .await
     }
 
     /// An order just taken in: the number is the store's own word, never a request's. # Errors: the store's.

@@ -1,7 +1,7 @@
 //! What nobody waits for: finishing sign-ups that were interrupted, and forgetting what counts for nothing.
 //!
 //! Runs at the start and hourly, a page of records at a time, so that it never stands in anybody's way. Forgotten are
-//! ended sessions, counters of log-ins, addresses nobody logged in from for 90 days, used and ended proofs, and, after
+//! ended sessions, counters of log-ins and of mails, addresses nobody logged in from for 90 days, used and ended proofs, and, after
 //! a week, sign-ups that were never confirmed: their address is free again, and nothing of it can be read.
 //! Failure: what cannot be done now is done in an hour; each record by itself, so that one stands in no other's way.
 
@@ -48,6 +48,11 @@ pub async fn sweep(edge: &Edge) -> Result<(), Problem> {
     })
     .await?;
     forget(edge, spaces::PROOF, |bytes| is_spent(bytes, now)).await?;
+    let mails = crate::mail::limits::SPACE;
+    forget(edge, mails, |bytes| {
+        crate::mail::limits::is_over(bytes, now)
+    })
+    .await?;
     end_sessions(edge, now).await?;
     forget_unverified(edge, now).await
 }

@@ -9,7 +9,7 @@
 //! Not here: what is an alert (reducers, actors), the mail's way (`mail`).
 //! Failure: a summary whose mail was given up joins the next one, a day later at the earliest.
 
-use crate::mail::catalogue::ALERTS;
+use crate::mail::catalogue::alert_words;
 use crate::mail::templates::{Context, one_line};
 use bursar_actors::clock::Clock;
 use bursar_actors::outbound::alert::LogAlerts;
@@ -90,14 +90,8 @@ impl Summary {
     /// Puts what a mail says into its context.
     pub fn tell(&self, brand: &str, context: &mut Context) {
         let total = self.total();
-        let titled = |code: &str| {
-            let known = ALERTS.iter().find(|(known, ..)| *known == code);
-            known.map_or((code.to_owned(), ""), |(_, title, advice)| {
-                ((*title).to_owned(), *advice)
-            })
-        };
         let headline = match (total, self.lines.first()) {
-            (1, Some(line)) => format!("{brand}: {}: {}", titled(&line.code).0, line.object),
+            (1, Some(line)) => format!("{brand}: {}: {}", alert_words(&line.code).0, line.object),
             _ => format!("{brand}: {total} alerts"),
         };
         let summary = match total {
@@ -109,7 +103,7 @@ impl Summary {
         let groups: Vec<Value> = self
             .counts
             .iter()
-            .map(|(code, count)| self.group(code, *count, titled(code)))
+            .map(|(code, count)| self.group(code, *count))
             .collect();
         context.insert(
             "headline".to_owned(),
@@ -119,7 +113,8 @@ impl Summary {
         context.insert("groups".to_owned(), Value::from(groups));
     }
 
-    fn group(&self, code: &str, count: u64, (title, advice): (String, &str)) -> Value {
+    fn group(&self, code: &str, count: u64) -> Value {
+        let (title, advice, part) = alert_words(code);
         let own = self.lines.iter().filter(|line| line.code == code);
         let lines: Vec<BTreeMap<&str, String>> = own
             .map(|line| {
@@ -136,6 +131,7 @@ impl Summary {
             ("code", Value::from(code)),
             ("title", Value::from(title)),
             ("advice", Value::from(advice)),
+            ("part", Value::from(part)),
             ("count", Value::from(count)),
             ("more", Value::from(more)),
             ("lines", Value::from(lines)),
@@ -349,6 +345,7 @@ impl Performer for Alerts {
                         after: Some(Duration::from_secs(1)),
                         error: format!("the store does not answer: {error}"),
                         counts: false,
+                        of_one: false,
                         told: None,
                     };
                 }

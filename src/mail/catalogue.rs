@@ -129,6 +129,13 @@ pub const MAILS: &[Spec] = &[
         must: &[ORDER],
         ..spec("order_failed", Leads::Nowhere)
     },
+    Spec {
+        must: &[
+            ("url", "app.example.com"),
+            ("reason", "it failed for five days"),
+        ],
+        ..spec("endpoint_disabled", Leads::Nowhere)
+    },
 ];
 
 /// The mail of this name.
@@ -136,38 +143,37 @@ pub fn find(name: &str) -> Option<&'static Spec> {
     MAILS.iter().find(|spec| spec.name == name)
 }
 
-/// What an alert of this code is called, and what to look at first. Others are called by their code.
+/// Alerts with words of their own, in `templates/alert_CODE`.
+const OWN_WORDS: &[(&str, &str)] = &[
+    ("dispute", "alert_dispute"),
+    ("dead_letter", "alert_dead_letter"),
+    ("mail_dead", "alert_mail_dead"),
+    ("circuit_open", "alert_circuit_open"),
+    ("reconcile_drift", "alert_reconcile_drift"),
+    ("webhooks_silent", "alert_webhooks_silent"),
+    ("endpoint_disabled", "alert_endpoint_disabled"),
+];
+
+/// Title, advice and part of the summary of an alert.
+pub fn alert_words(code: &str) -> (&str, &'static str, &'static str) {
+    let own = OWN_WORDS.iter().find(|(known, _)| *known == code);
+    let part = own.map_or("alert_other", |(_, part)| *part);
+    let known = ALERTS.iter().find(|(known, ..)| *known == code);
+    known.map_or((code, "", part), |(_, title, advice)| {
+        (*title, *advice, part)
+    })
+}
+
+/// What an alert of this code is called, and what to look at first where it has no words of its own. Others are called
+/// by their code.
 pub const ALERTS: &[(&str, &str, &str)] = &[
-    (
-        "dispute",
-        "Dispute",
-        "Answer it before its evidence is due: POST /api/v1/disputes/{id}/evidence.",
-    ),
-    (
-        "dead_letter",
-        "Dead letters",
-        "See why and replay: bursar replay --dead --dry-run.",
-    ),
-    (
-        "mail_dead",
-        "Mail given up",
-        "See why and send again: POST /api/v1/outbox/{id}/retry.",
-    ),
-    (
-        "circuit_open",
-        "Circuit open",
-        "The far side fails; what is due waits and is sent later. See GET /api/v1/circuits.",
-    ),
-    (
-        "reconcile_drift",
-        "Drift from Stripe",
-        "Look, then repair: bursar reconcile, bursar reconcile --repair.",
-    ),
-    (
-        "webhooks_silent",
-        "Webhooks are silent",
-        "Is the endpoint enabled at Stripe? bursar doctor looks.",
-    ),
+    ("dispute", "Dispute", ""),
+    ("dead_letter", "Dead letters", ""),
+    ("mail_dead", "Mail given up", ""),
+    ("circuit_open", "Circuit open", ""),
+    ("reconcile_drift", "Drift from Stripe", ""),
+    ("webhooks_silent", "Webhooks are silent", ""),
+    ("endpoint_disabled", "Notifications switched off", ""),
     (
         "webhook_endpoint",
         "Webhook endpoint",

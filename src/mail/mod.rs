@@ -326,7 +326,7 @@ impl Mailer {
             }
             let is_known = self
                 .send_one(effect, &job, to, &tag, &mut reached, &mut end)
-                .await;
+                .await?;
             if several && is_known {
                 reached.at = self.clock.now();
                 self.progress.remember(store, &effect.id, &reached).await?;
@@ -347,20 +347,21 @@ impl Mailer {
         tag: &str,
         reached: &mut Reached,
         end: &mut Ends,
-    ) -> bool {
+    ) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        match self.limits.admit(&job.template, to, now) {
+        let store = self.store.as_ref();
+        match self.limits.admit(store, &job.template, to, now).await? {
             Admitted::Yes => {}
             Admitted::Later(wait) => {
                 metrics::limited();
                 end.limited = Some(end.limited.map_or(wait, |other| other.min(wait)));
-                return false;
+                return Ok(false);
             }
             Admitted::Never => {
                 metrics::limited();
                 end.too_many = true;
                 reached.refused.insert(tag.to_owned());
-                return true;
+                return Ok(true);
             }
         }
         let letter = Letter {
@@ -370,11 +371,17 @@ impl Mailer {
             message_id: format!("<{}.{tag}@{}>", effect.id.0, self.domain),
             at: now,
         };
-        match self.transport.send(&letter).await {
+        let sent = self.transport.send(&letter).await;
+        let sent_at = sent.is_ok().then_some(now);
+        let counted = self.limits.ended(store, &job.template, to, sent_at).await;
+        if let Err(error) = counted {
+            // What the server took is not sent again for a count.
+            tracing::warn!(%error, "a mail that was sent is not counted");
+        }
+        match sent {
             Ok(()) => {
                 metrics::sent(&job.template);
                 reached.sent.insert(tag.to_owned());
-                return true;
             }
             Err(SendError::Refused(why)) => {
                 metrics::refused();
@@ -385,8 +392,7 @@ impl Mailer {
             Err(SendError::Deferred(why)) => end.deferred = Some(why),
             Err(SendError::Unreachable { why, after }) => end.away = Some((why, after)),
         }
-        self.limits.give_back(&job.template, to, now);
-        reached.refused.contains(tag)
+        Ok(reached.sent.contains(tag) || reached.refused.contains(tag))
     }
 }
 
@@ -407,6 +413,7 @@ impl Ends {
             after,
             error,
             counts,
+            of_one: false,
             told: None,
         };
         if self.held {
@@ -415,8 +422,14 @@ impl Ends {
         if let Some((why, after)) = self.away {
             return retry(why, after, true);
         }
-        if let Some(why) = self.deferred {
-            return retry(why, None, true);
+        if let Some(error) = self.deferred {
+            return Outcome::Retry {
+                after: None,
+                error,
+                counts: true,
+                of_one: true,
+                told: None,
+            };
         }
         if let Some(wait) = self.limited {
             let most = limits::ORDINARY_MAX;
@@ -450,6 +463,7 @@ fn later(error: String) -> Outcome {
         after: Some(Duration::from_secs(1)),
         error,
         counts: false,
+        of_one: false,
         told: None,
     }
 }

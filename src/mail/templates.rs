@@ -9,7 +9,7 @@
 //! Failure: own files that do not render are named with file and line, all at once.
 //! Source: minijinja's syntax documentation.
 
-use crate::mail::catalogue::{ALERTS, MAILS, Spec};
+use crate::mail::catalogue::{ALERTS, MAILS, Spec, alert_words};
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, State, UndefinedBehavior};
 use std::collections::BTreeMap;
@@ -35,6 +35,22 @@ const BUILT_IN: &[(&str, &str)] = texts![
     "footer.txt",
     "alerts.txt",
     "alerts.html",
+    "alert_dispute.txt",
+    "alert_dispute.html",
+    "alert_dead_letter.txt",
+    "alert_dead_letter.html",
+    "alert_mail_dead.txt",
+    "alert_mail_dead.html",
+    "alert_circuit_open.txt",
+    "alert_circuit_open.html",
+    "alert_reconcile_drift.txt",
+    "alert_reconcile_drift.html",
+    "alert_webhooks_silent.txt",
+    "alert_webhooks_silent.html",
+    "alert_endpoint_disabled.txt",
+    "alert_endpoint_disabled.html",
+    "alert_other.txt",
+    "alert_other.html",
     "verification.txt",
     "verification.html",
     "invitation.txt",
@@ -77,6 +93,8 @@ const BUILT_IN: &[(&str, &str)] = texts![
     "order_done.html",
     "order_failed.txt",
     "order_failed.html",
+    "endpoint_disabled.txt",
+    "endpoint_disabled.html",
 ];
 
 /// What a mail says.
@@ -362,29 +380,36 @@ pub fn sample(spec: &Spec, whole: bool) -> Context {
     context
 }
 
+/// A summary with an alert of every kind, and one that nobody here knows.
 fn sample_alerts() -> Context {
     let mut context = MAILS
         .first()
         .map(|spec| sample(spec, true))
         .unwrap_or_default();
-    let (code, title, advice) = ALERTS[0];
+    let known = ALERTS.iter().map(|(code, ..)| *code);
+    let groups: Vec<Value> = known.chain(["unheard_of"]).map(sample_alert).collect();
+    context.insert("headline".to_owned(), Value::from("2 alerts"));
+    context.insert("summary".to_owned(), Value::from("2 alerts."));
+    context.insert("groups".to_owned(), Value::from(groups));
+    context
+}
+
+fn sample_alert(code: &str) -> Value {
     let line = BTreeMap::from([
         ("at", "2026-11-25 10:00"),
         ("object", "du_1"),
         ("text", "opened"),
     ]);
-    let group = BTreeMap::from([
+    let (title, advice, part) = alert_words(code);
+    Value::from(BTreeMap::from([
         ("code", Value::from(code)),
         ("title", Value::from(title)),
         ("advice", Value::from(advice)),
+        ("part", Value::from(part)),
         ("count", Value::from(2)),
         ("more", Value::from(1)),
         ("lines", Value::from(vec![line])),
-    ]);
-    context.insert("headline".to_owned(), Value::from("2 alerts"));
-    context.insert("summary".to_owned(), Value::from("2 alerts."));
-    context.insert("groups".to_owned(), Value::from(vec![group]));
-    context
+    ]))
 }
 
 #[cfg(test)]
@@ -457,6 +482,62 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn every_kind_of_alert_has_words_of_its_own_that_say_what_to_check_first() {
+        let templates = built_in();
+        let mut said = BTreeMap::new();
+        for (code, advice, first) in [
+            ("dispute", "", "by when the evidence is due"),
+            ("dead_letter", "", "status=dead"),
+            ("mail_dead", "", "what the mail server said"),
+            ("circuit_open", "", "/api/v1/circuits"),
+            ("reconcile_drift", "", "which objects and fields"),
+            ("webhooks_silent", "", "is the endpoint enabled at Stripe"),
+            ("endpoint_disabled", "", "what it answered"),
+            (
+                "refund_failed",
+                "refund another way",
+                "The money is back at Stripe",
+            ),
+            ("unheard_of", "", "bursar explain"),
+        ] {
+            let mut context = sample_alerts();
+            context.insert("groups".to_owned(), Value::from(vec![sample_alert(code)]));
+            let mail = templates.render("alerts", context).unwrap();
+            for text in [
+                &mail.text,
+                &mail.html.replace("<code>", "").replace("</code>", ""),
+            ] {
+                let (_, check) = text
+                    .split_once("Check first:")
+                    .unwrap_or_else(|| panic!("{code}: {text}"));
+                assert!(
+                    check.contains(first) && check.contains(advice),
+                    "{code}: {text}"
+                );
+                assert!(
+                    !text.contains("{{") && !text.contains("{%"),
+                    "{code}: {text}"
+                );
+                assert!(
+                    text.contains("du_1") && text.contains("and 1 more"),
+                    "{text}"
+                );
+            }
+            said.insert(code, mail.text.replace(code, ""));
+        }
+        let distinct: std::collections::BTreeSet<_> = said.values().collect();
+        assert_eq!(distinct.len(), said.len());
+        for (code, _, advice) in ALERTS {
+            let has_part = alert_words(code).2 != "alert_other";
+            assert!(
+                has_part != !advice.is_empty(),
+                "{code}: words of its own, or advice"
+            );
+        }
+        println!("alert_kinds={}", said.len());
     }
 
     #[test]

@@ -62,6 +62,7 @@ impl Performer for Announcer {
                     after: Some(error.retry_after()),
                     error: error.to_string(),
                     counts: false,
+                    of_one: false,
                     told: None,
                 },
             }

@@ -5,6 +5,7 @@
 //! Not here: when, and what follows from it.
 
 use super::guard::{Guard, GuardedNames, Lookup, Refused, SystemNames};
+use crate::telemetry::trace::Trace;
 use bursar_actors::ports::PortFuture;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, redirect, retry};
@@ -110,6 +111,7 @@ impl Network {
             .0
             .post(post.url)
             .header("content-type", "application/json")
+            .header("traceparent", Trace::of(&post.id).header())
             .header("webhook-id", post.id)
             .header("webhook-timestamp", post.timestamp_seconds)
             .header("webhook-signature", post.signature)

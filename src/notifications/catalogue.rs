@@ -2,12 +2,16 @@
 //!
 //! Invariants: no label of a tenant, endpoint or address; every series exists from the start.
 
+use bursar_domain::ids::Timestamp;
+use bursar_domain::notification::Disable;
 use bursar_store::metrics::{Buckets, Metric, MetricKind};
 
 const TOLD: &str = "bursar_notifications_total";
 const DELIVERIES: &str = "bursar_notification_deliveries_total";
 const DURATION: &str = "bursar_notification_delivery_duration_seconds";
 const PENDING: &str = "bursar_notifications_pending";
+const DISABLED: &str = "bursar_notification_endpoints_disabled_total";
+const FAILING_SINCE: &str = "bursar_notification_failing_since_timestamp_seconds";
 const ENDPOINTS: &str = "bursar_notification_endpoints";
 
 /// The metrics.
@@ -42,6 +46,18 @@ pub const CATALOGUE: &[Metric] = &[
         labels: &[("state", &["enabled", "disabled"])],
         help: "Endpoints for notifications.",
     },
+    Metric {
+        name: DISABLED,
+        kind: MetricKind::Counter,
+        labels: &[("reason", &["gone", "failing"])],
+        help: "Endpoints given up: their receiver answered 410, or took nothing for three days.",
+    },
+    Metric {
+        name: FAILING_SINCE,
+        kind: MetricKind::Gauge,
+        labels: &[],
+        help: "Since when the enabled endpoint that has failed the longest took nothing, 0 if none fails.",
+    },
 ];
 
 pub(super) fn told(count: usize) {
@@ -51,6 +67,17 @@ pub(super) fn told(count: usize) {
 pub(super) fn attempt(outcome: &'static str, latency_ms: u64) {
     metrics::counter!(DELIVERIES, "outcome" => outcome).increment(1);
     metrics::histogram!(DURATION).record(std::time::Duration::from_millis(latency_ms));
+}
+
+/// An endpoint was given up.
+pub(super) fn disabled(why: Disable) {
+    metrics::counter!(DISABLED, "reason" => why.as_str()).increment(1);
+}
+
+/// Since when the one that has failed the longest takes nothing.
+pub(super) fn failing_since(since: Option<Timestamp>) {
+    let seconds = since.map_or(0, |at| u32::try_from(at.seconds()).unwrap_or(0));
+    metrics::gauge!(FAILING_SINCE).set(seconds);
 }
 
 pub(super) fn standing(pending: u64, enabled: usize, disabled: usize) {

@@ -139,7 +139,12 @@ impl Notifications {
                     tries += 1;
                     tokio::time::sleep(BETWEEN_TRIES).await;
                 }
-                end => return end,
+                end => {
+                    if let (Ok(()), Some(why)) = (&end, ended) {
+                        catalogue::disabled(why);
+                    }
+                    return end;
+                }
             }
         }
     }

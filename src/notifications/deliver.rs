@@ -83,6 +83,7 @@ impl Notifications {
             let (enabled, disabled) = self.registry.counts();
             let pending = self.lines().pending;
             catalogue::standing(pending, enabled, disabled);
+            catalogue::failing_since(self.registry.failing_since());
         }
     }
 

@@ -117,6 +117,13 @@ impl Registry {
         (known.len() - disabled, disabled)
     }
 
+    /// Since when the enabled one that has failed the longest took nothing.
+    pub(super) fn failing_since(&self) -> Option<Timestamp> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let enabled = known.values().filter(|one| one.disabled.is_none());
+        enabled.filter_map(|one| one.failing_since).min()
+    }
+
     /// Whether another endpoint fits beside those of this tenant, or of the installation.
     pub fn has_room(&self, tenant: Option<&TenantId>) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);

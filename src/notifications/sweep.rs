@@ -24,7 +24,7 @@ impl Notifications {
     /// One run.
     pub(super) async fn sweep(&self) {
         let swept = async {
-            self.sweep_feed().await?;
+            self.sweep_feed(LINES_MAX).await?;
             self.sweep_by_endpoint(QUEUE).await?;
             self.sweep_by_endpoint(FAILED).await
         };
@@ -33,9 +33,9 @@ impl Notifications {
         }
     }
 
-    async fn sweep_feed(&self) -> Result<(), StoreError> {
+    async fn sweep_feed(&self, lines_max: u64) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let keep_from = self.last_number().await?.saturating_sub(LINES_MAX);
+        let keep_from = self.last_number().await?.saturating_sub(lines_max);
         for _ in 0..PAGES_MAX {
             let page = self.store.kept_all(FEED, None, PAGE).await?;
             let mut keeps: Vec<Keep> = Vec::new();
@@ -131,5 +131,77 @@ impl Notifications {
             ..Administer::default()
         };
         self.store.administer(write).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::feed::FeedQuery;
+    use super::super::records::{LAST, LAST_KEY, put};
+    use super::*;
+    use bursar_actors::clock::{Clock, SystemClock};
+    use bursar_domain::ids::TenantId;
+    use bursar_store::MemStore;
+    use std::sync::Arc;
+
+    /// A feed of so many lines of one tenant, all from now.
+    async fn feed_of(lines: u64) -> Arc<Notifications> {
+        let store = MemStore::new().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let outbound = bursar_config::Outbound {
+            endpoint: None,
+            allow_private: false,
+        };
+        let opened = Notifications::open(Arc::clone(&store), Arc::clone(&clock), &outbound);
+        let notifications = opened.await.unwrap();
+        let tenant = TenantId::parse("acme").unwrap();
+        let mut keeps = vec![put(LAST, LAST_KEY.to_owned(), &lines)];
+        for number in 1..=lines {
+            let entry = FeedEntry {
+                id: format!("ntf_{number}"),
+                kind: "tenant.created".to_owned(),
+                tenant: tenant.clone(),
+                at: clock.now(),
+            };
+            keeps.push(put(FEED, number_key(number), &entry));
+            keeps.push(put(NUMBERS, entry.id.clone(), &number));
+            let body = put(BODIES, number_key(number), &"{}");
+            keeps.push(sealed(body, subject(&tenant)));
+        }
+        notifications.remove(keeps).await.unwrap();
+        notifications
+    }
+
+    #[tokio::test]
+    async fn of_a_feed_beyond_its_bound_the_oldest_go_with_all_that_hangs_on_them() {
+        // Several commits of a page each.
+        let (lines, most) = (1_000_u64, 300_u64);
+        let notifications = feed_of(lines).await;
+        notifications.sweep_feed(most).await.unwrap();
+        for space in [FEED, BODIES, NUMBERS] {
+            let left = notifications.store.kept_all(space, None, 2_000).await;
+            let left = left.unwrap();
+            assert_eq!(left.len() as u64, most, "{space}");
+        }
+        let query = |after| FeedQuery {
+            after,
+            limit: 1,
+            ..FeedQuery::default()
+        };
+        let page = notifications.feed(&query(5)).await.unwrap();
+        assert_eq!(page.last, lines - most + 1, "the oldest that is left");
+        assert!(page.has_gap, "whoever stood before it is told");
+        let page = notifications.feed(&query(lines - most)).await.unwrap();
+        assert!(!page.has_gap);
+        assert_eq!(notifications.feed_number("ntf_1").await.unwrap(), None);
+        // Within its bound nothing goes, and the bound that ships is the documented one.
+        notifications.sweep_feed(LINES_MAX).await.unwrap();
+        let left = notifications
+            .store
+            .kept_all(FEED, None, 2_000)
+            .await
+            .unwrap();
+        assert_eq!((left.len() as u64, LINES_MAX), (most, 100_000));
+        println!("feed lines={lines} bound={most} left={}", left.len());
     }
 }

@@ -62,6 +62,9 @@ impl Performer for Invitations {
                 Ok(Effect::Access(_)) => {
                     skipped("accounts here stay; the licence is asked each time")
                 }
+                Ok(Effect::Forget(_)) => failed(
+                    "another provider made these accounts, which is not set up any more: delete them there".to_owned(),
+                ),
                 Ok(_) => failed(format!("{} is not for this lane", effect.kind)),
                 Err(error) => failed(format!("not an effect of this version: {error}")),
             }

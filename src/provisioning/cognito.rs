@@ -1,11 +1,11 @@
-//! Amazon Cognito: users of a pool, made, let in and kept out by its API.
+//! Amazon Cognito: users of a pool, made, let in, kept out and deleted by its API.
 //!
 //! Invariants: one request at a time per effect, signed by AWS's own crate; the answer's message is never kept, since it
 //! may repeat the address; a user that exists is as good as one that was made.
 //! Not here: what is done with it (`super`).
 //! Failure: `Refused`, by the error's type.
 //! Source: Amazon Cognito user pools API reference: `AdminCreateUser`, `AdminDisableUser`, `AdminEnableUser`,
-//! "Common errors"; AWS JSON 1.1 protocol.
+//! `AdminDeleteUser`, "Common errors"; AWS JSON 1.1 protocol.
 
 use super::{IdentityProvider, Made, Refused};
 use aws_credential_types::Credentials;
@@ -219,6 +219,13 @@ impl IdentityProvider for CognitoPool {
             "AdminDisableUser"
         };
         Box::pin(async move { self.ask(operation, &self.user(account)).await.map(drop) })
+    }
+
+    fn delete<'a>(&'a self, account: &'a str) -> PortFuture<'a, Result<(), Refused>> {
+        Box::pin(async move {
+            let user = self.user(account);
+            self.ask("AdminDeleteUser", &user).await.map(drop)
+        })
     }
 }
 

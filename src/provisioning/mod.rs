@@ -4,7 +4,8 @@
 //!
 //! Invariants: an account is made once per checkout that was paid, and asking again is harmless; whether people get in
 //! follows from the tenant's licence as it is when the effect is performed, so the order of effects does not matter;
-//! addresses are kept sealed under the tenant's subject and appear in no note.
+//! addresses are kept sealed under the tenant's subject and appear in no note; of an erased tenant the accounts are
+//! deleted, and what names them is kept until they are.
 //! Not here: who may do what in Bursar (`identity`), when an account is due (`domain::session`, `domain::tenant`).
 //! Failure: what may pass is put off by the lane; what is refused for good fails the effect with the provider's word.
 
@@ -12,19 +13,25 @@ pub mod built_in;
 #[cfg(feature = "cognito")]
 pub mod cognito;
 
+use crate::http::tenant_store::TenantStore;
 use bursar_actors::clock::Clock;
 use bursar_actors::ports::{Outcome, Performer, PortFuture};
 use bursar_domain::aggregate::AggregateKey;
-use bursar_domain::effect::{Access, Effect, Provision};
-use bursar_domain::ids::{Scope, TenantId};
+use bursar_domain::effect::{Access, Effect, Forget, Provision};
+use bursar_domain::ids::{Scope, TenantId, Timestamp};
 use bursar_domain::rows::{RowKind, Subject};
 use bursar_store::api::{Administer, AuditEntry, DueEffect, Keep, Store};
+use bursar_store::error::StoreError;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where is kept which account belongs to which tenant: by tenant, the account's name.
+/// Where is kept which accounts belong to which tenant: by tenant, their names, one a line.
 const SPACE: &str = "provisioned";
+/// Accounts of one tenant: one for each address that paid. The oldest is no longer told of the licence.
+const ACCOUNTS_MAX: usize = 50;
+/// Tries to write which accounts there are while others do.
+const ROUNDS: usize = 8;
 
 /// Why a provider did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +82,8 @@ pub trait IdentityProvider: Send + Sync + 'static {
         account: &'a str,
         enabled: bool,
     ) -> PortFuture<'a, Result<(), Refused>>;
+    /// Deletes an account.
+    fn delete<'a>(&'a self, account: &'a str) -> PortFuture<'a, Result<(), Refused>>;
 }
 
 /// Performs the effects of `Lane::Identity` with an outside provider.
@@ -118,26 +127,17 @@ impl Provisioner {
             Made::New(account) => (account, "account.provisioned"),
             Made::Known(account) => (account, "account.found"),
         };
-        let write = Administer {
-            keeps: vec![Keep {
-                space: SPACE,
-                key: tenant.to_string(),
-                value: Some(account.clone().into_bytes()),
-                subject: Some(subject(tenant)),
-            }],
-            audit: vec![AuditEntry {
-                at: self.clock.now(),
-                actor: "system".to_owned(),
-                action: action.to_owned(),
-                object_id: order.session.to_string(),
-                tenant: Some(tenant.clone()),
-                request_id: effect.id.0.clone(),
-                detail: self.provider.name().to_owned(),
-            }],
-            ..Administer::default()
+        let line = AuditEntry {
+            at: self.clock.now(),
+            actor: "system".to_owned(),
+            action: action.to_owned(),
+            object_id: order.session.to_string(),
+            tenant: Some(tenant.clone()),
+            request_id: effect.id.0.clone(),
+            detail: self.provider.name().to_owned(),
         };
-        match self.store.administer(write).await {
-            Ok(_) => done(match made {
+        match self.remember(tenant, account, line).await {
+            Ok(()) => done(match made {
                 Made::New(_) => "an account was made",
                 Made::Known(_) => "the address had an account",
             }),
@@ -145,9 +145,38 @@ impl Provisioner {
         }
     }
 
+    /// Writes down that an account is a tenant's.
+    async fn remember(
+        &self,
+        tenant: &TenantId,
+        account: &str,
+        line: AuditEntry,
+    ) -> Result<(), StoreError> {
+        for _ in 0..ROUNDS {
+            let before = self.store.kept(SPACE, tenant.to_string()).await?;
+            let mut names = before.as_deref().map(names).unwrap_or_default();
+            names.retain(|name| name != account);
+            names.push(account.to_owned());
+            let first = names.len().saturating_sub(ACCOUNTS_MAX);
+            let mut write = Administer {
+                keeps: vec![Keep {
+                    value: Some(names[first..].join("\n").into_bytes()),
+                    ..gone(tenant)
+                }],
+                audit: vec![line.clone()],
+                ..Administer::default()
+            };
+            guard(&mut write, tenant, before);
+            if self.store.administer(write).await? {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Busy)
+    }
+
     async fn access(&self, order: Access) -> Outcome {
-        let account = match self.store.kept(SPACE, order.tenant.to_string()).await {
-            Ok(Some(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+        let accounts = match self.store.kept(SPACE, order.tenant.to_string()).await {
+            Ok(Some(bytes)) => names(&bytes),
             Ok(None) => return skipped("no account was made for this tenant"),
             Err(error) => return later(error.to_string(), Some(error.retry_after())),
         };
@@ -156,10 +185,51 @@ impl Provisioner {
             Err(outcome) => return outcome,
         };
         let enabled = row["license"]["state"] != "revoked";
-        match self.provider.set_enabled(&account, enabled).await {
-            Ok(()) if enabled => done("the account may sign in"),
-            Ok(()) => done("the account may not sign in"),
-            Err(refused) => outcome_of(refused),
+        let mut told = 0;
+        for account in &accounts {
+            match self.provider.set_enabled(account, enabled).await {
+                Ok(()) => told += 1,
+                Err(Refused::Unknown) => {}
+                // All of them again: telling one twice is harmless.
+                Err(refused) => return outcome_of(refused),
+            }
+        }
+        match (told, enabled) {
+            (0, _) => outcome_of(Refused::Unknown),
+            (_, true) => done("the account may sign in"),
+            (_, false) => done("the account may not sign in"),
+        }
+    }
+
+    async fn forget(&self, order: Forget, effect: &DueEffect) -> Outcome {
+        for account in &order.accounts {
+            match self.provider.delete(account).await {
+                Ok(()) | Err(Refused::Unknown) => {}
+                Err(refused) => return outcome_of(refused),
+            }
+        }
+        let (store, now) = (self.store.as_ref(), self.clock.now());
+        let line = AuditEntry {
+            at: now,
+            actor: "system".to_owned(),
+            action: "account.deleted".to_owned(),
+            object_id: order.tenant.to_string(),
+            tenant: Some(order.tenant.clone()),
+            request_id: effect.id.0.clone(),
+            detail: format!("{} at {}", order.accounts.len(), self.provider.name()),
+        };
+        let write = Administer {
+            audit: vec![line],
+            ..Administer::default()
+        };
+        let written = async {
+            store.administer(write).await?;
+            // Last: without the key nothing names them any more.
+            store.erase(vec![forgotten(&order.tenant)], now).await
+        };
+        match written.await {
+            Ok(_) => done("the accounts were deleted"),
+            Err(error) => later(error.to_string(), Some(error.retry_after())),
         }
     }
 }
@@ -171,6 +241,7 @@ impl Performer for Provisioner {
             match Effect::from_payload(payload) {
                 Ok(Effect::Provision(order)) => self.provision(order, &effect).await,
                 Ok(Effect::Access(order)) => self.access(order).await,
+                Ok(Effect::Forget(order)) => self.forget(order, &effect).await,
                 Ok(_) => failed(format!("{} is not for this lane", effect.kind)),
                 Err(error) => failed(format!("not an effect of this version: {error}")),
             }
@@ -181,6 +252,64 @@ impl Performer for Provisioner {
 /// Under whose key a tenant's own records are sealed.
 fn subject(tenant: &TenantId) -> Subject {
     Subject(AggregateKey::Tenant(tenant.clone()).to_string())
+}
+
+/// Under whose key it is sealed which accounts are to be deleted.
+fn forgotten(tenant: &TenantId) -> Subject {
+    Subject(format!("forgotten:{tenant}"))
+}
+
+fn names(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().map(str::to_owned).collect()
+}
+
+fn gone(tenant: &TenantId) -> Keep {
+    Keep {
+        space: SPACE,
+        key: tenant.to_string(),
+        value: None,
+        subject: Some(subject(tenant)),
+    }
+}
+
+fn guard(write: &mut Administer, tenant: &TenantId, before: Option<Vec<u8>>) {
+    let key = tenant.to_string();
+    match before {
+        Some(bytes) => write.must_be_unchanged.push((SPACE, key, bytes)),
+        None => write.must_be_absent.push((SPACE, key)),
+    }
+}
+
+/// Orders that the accounts of a tenant be deleted where they are kept, and forgets whose they are; answers how many
+/// there are. `None`: somebody changed that meanwhile; ask again.
+///
+/// # Errors
+/// The store's.
+pub async fn order_forgetting(
+    store: &TenantStore,
+    tenant: &TenantId,
+    now: Timestamp,
+) -> Result<Option<usize>, StoreError> {
+    let Some(before) = store.kept(SPACE, tenant.to_string()).await? else {
+        return Ok(Some(0));
+    };
+    let accounts = names(&before);
+    let count = accounts.len();
+    let of = AggregateKey::Tenant(tenant.clone());
+    let order = Effect::Forget(Forget {
+        tenant: tenant.clone(),
+        accounts,
+    });
+    let fact = format!("erased at {}", now.0);
+    let intent = order.intent(&of, &fact, now, Some(forgotten(tenant)));
+    let mut write = Administer {
+        keeps: vec![gone(tenant)],
+        effects: vec![(of, intent)],
+        ..Administer::default()
+    };
+    guard(&mut write, tenant, Some(before));
+    Ok(store.administer(write).await?.then_some(count))
 }
 
 async fn tenant_value(store: &dyn Store, tenant: &TenantId) -> Result<Value, Outcome> {
@@ -204,6 +333,7 @@ fn outcome_of(refused: Refused) -> Outcome {
             after: Some(KEY_WAIT),
             error: reason,
             counts: false,
+            of_one: false,
             told: None,
         },
         Refused::Never { reason } => failed(reason),
@@ -216,6 +346,7 @@ fn later(error: String, after: Option<Duration>) -> Outcome {
         after,
         error,
         counts: true,
+        of_one: false,
         told: None,
     }
 }
@@ -277,6 +408,11 @@ mod tests {
                 .push(format!("{account} {enabled}"));
             Box::pin(std::future::ready(Ok(())))
         }
+        fn delete<'a>(&'a self, account: &'a str) -> PortFuture<'a, Result<(), Refused>> {
+            self.asked.lock().unwrap().push(format!("delete {account}"));
+            let refused = self.refuses.lock().unwrap().take();
+            Box::pin(std::future::ready(refused.map_or(Ok(()), Err)))
+        }
     }
 
     fn due(effect: &Effect) -> DueEffect {
@@ -335,5 +471,44 @@ mod tests {
                 "name of a@example.com true"
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn every_account_of_an_erased_tenant_is_deleted_and_named_until_it_is() {
+        let told = Arc::new(Told::default());
+        let store = bursar_store::MemStore::new().unwrap();
+        let clock = Arc::new(SystemClock::new());
+        let lane = Provisioner::new(told.clone(), Arc::clone(&store), clock);
+        let tenant = TenantId::parse("acme").unwrap();
+        // Two addresses paid, one of them twice.
+        for address in ["a@example.com", "b@example.com", "a@example.com"] {
+            let made = lane.perform(due(&provision(Some(address)))).await;
+            assert!(matches!(made, Outcome::Done { .. }), "{made:?}");
+        }
+        let handlers = TenantStore::new(Arc::clone(&store));
+        let now = Timestamp(5);
+        let ordered = order_forgetting(&handlers, &tenant, now).await.unwrap();
+        assert_eq!(ordered, Some(2));
+        let again = order_forgetting(&handlers, &tenant, now).await.unwrap();
+        assert_eq!(again, Some(0), "nothing is known any more");
+        // The tenant's key goes at once, and the provider is away.
+        store.erase(vec![subject(&tenant)], now).await.unwrap();
+        let look = async || {
+            let due = store.due_effects(Lane::Identity, now, 10).await.unwrap();
+            due.into_iter().next().unwrap()
+        };
+        *told.refuses.lock().unwrap() = Some(Refused::Later {
+            reason: "away".into(),
+            after: None,
+        });
+        let refused = lane.perform(look().await).await;
+        assert!(matches!(refused, Outcome::Retry { counts: true, .. }));
+        let done = lane.perform(look().await).await;
+        assert!(matches!(done, Outcome::Done { .. }), "{done:?}");
+        let asked = told.asked.lock().unwrap().clone();
+        let names = ["name of b@example.com", "name of a@example.com"];
+        let deleted = |n: usize| format!("delete {}", names[n]);
+        assert_eq!(asked[3..], [deleted(0), deleted(0), deleted(1)]);
+        assert_eq!(look().await.payload, None, "nothing names them any more");
     }
 }

@@ -8,6 +8,7 @@
 use crate::stripe::client::{
     ClientError, Unread, bounded, client, date_unix, error_word, request_id, retry_after,
 };
+use crate::telemetry::trace::Trace;
 use bursar_actors::ports::{PortFuture, ReadAnswer, ReadError, StripeRead};
 use bursar_domain::ids::Scope;
 use reqwest::{Client, Response};
@@ -42,6 +43,9 @@ impl ReadClient {
         let mut request = self.client.get(format!("{}{path}", self.base));
         if let Some(account) = &scope.0 {
             request = request.header("stripe-account", account.as_str());
+        }
+        if let Some(trace) = Trace::present() {
+            request = request.header("traceparent", trace.header());
         }
         let response = request.send().await.map_err(|error| failed(&error))?;
         bursar_domain::step!("KW11");

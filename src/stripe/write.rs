@@ -14,6 +14,7 @@ use crate::stripe::client::{
     word,
 };
 use crate::stripe::form;
+use crate::telemetry::trace::Trace;
 use bursar_actors::ports::{CallAnswer, CallEnd, NO_ANSWER_IN_TIME, PortFuture, StripeWrite};
 use bursar_domain::stripe_call::{Method, StripeCall};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
@@ -64,6 +65,9 @@ impl WriteClient {
                 Request::new(reqwest::Method::DELETE, url)
             }
         };
+        if let Ok(trace) = HeaderValue::from_str(&Trace::of(key).header()) {
+            request.headers_mut().insert("traceparent", trace);
+        }
         let key = HeaderValue::from_str(key).map_err(|_| "the idempotency key fits no header")?;
         request.headers_mut().insert("idempotency-key", key);
         if let Some(account) = &call.scope.0 {

@@ -155,10 +155,12 @@ pub fn every_catalogue() -> impl Iterator<Item = &'static Metric> {
     bursar_store::metrics::CATALOGUE
         .iter()
         .chain(bursar_actors::metrics::CATALOGUE)
+        .chain(bursar_actors::metrics::business::CATALOGUE)
         .chain(bursar_actors::metrics::commands::CATALOGUE)
         .chain(bursar_actors::metrics::stripe::CATALOGUE)
         .chain(crate::notifications::catalogue::CATALOGUE)
         .chain(CATALOGUE)
+        .chain(super::facts::CATALOGUE)
         .chain(crate::mail::CATALOGUE)
 }
 

@@ -1,5 +1,7 @@
-//! What the process says about itself: logs and metrics.
+//! What the process says about itself: logs, metrics and traces.
 
 pub mod catalogue;
 pub mod exporter;
+pub mod facts;
 pub mod log;
+pub mod trace;

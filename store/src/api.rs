@@ -424,8 +424,9 @@ pub trait Store: Send + Sync + 'static {
     fn input_body(&self, seq: u64) -> Fut<'_, Option<Vec<u8>>>;
     /// A page of inputs, newest first.
     fn inputs(&self, query: InputQuery) -> Fut<'_, Page<InputView>>;
-    /// Every input and timeline line that names this id, oldest first, at most `limit` of each.
-    fn explain(&self, id: String, limit: usize) -> Fut<'_, Explained>;
+    /// Every input and timeline line that names this id, oldest first, at most `limit` of each; with a tenant, those
+    /// known to be that tenant's, and nothing is cut off for what others have under the id.
+    fn explain(&self, id: String, of: Option<TenantId>, limit: usize) -> Fut<'_, Explained>;
     /// A page of the outbox, newest first.
     fn outbox(&self, query: OutboxQuery) -> Fut<'_, Page<OutboxView>>;
     /// A page of the audit trail, newest first.

@@ -324,6 +324,8 @@ pub struct Stats {
     pub dead: u64,
     /// Pending effects per lane.
     pub outbox: Vec<(Lane, u64)>,
+    /// When the oldest pending effect of a lane was decided, among those due next; lanes without one are left out.
+    pub outbox_oldest: Vec<(Lane, Timestamp)>,
     /// Rows per list and status.
     pub rows: Vec<(RowKind, String, u64)>,
     /// Commits waiting.

@@ -18,15 +18,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed call is a failed test")]
 
+#[path = "../child/mod.rs"]
+mod child;
 mod orders;
 #[cfg(feature = "mutants")]
 mod poison;
-mod server;
 #[cfg(feature = "mutants")]
 mod steps;
 mod stopping;
 
-use server::{Server, Settings};
+use child::{Server, Settings};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -92,9 +93,9 @@ async fn sender(
         } else {
             fresh
         };
-        let created = server::unix_now();
+        let created = child::unix_now();
         let body = charge_succeeded(n);
-        let signature = bursar::stripe::signature::sign(server::WEBHOOK_SECRET, &body, created);
+        let signature = bursar::stripe::signature::sign(child::WEBHOOK_SECRET, &body, created);
         let sent = client
             .post(&url)
             .header("stripe-signature", signature)

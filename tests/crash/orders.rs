@@ -7,7 +7,7 @@
 //!
 //! `BURSAR_ORDER_FAULTS=all` tries every fault; by default the four that part what happened from what was heard.
 
-use crate::server::{ADMIN_KEY, Server, Settings, WEBHOOK_SECRET};
+use crate::child::{ADMIN_KEY, Server, Settings, WEBHOOK_SECRET};
 use bursar_sandbox::{FaultKind, Sandbox, SandboxConfig, SeedPlan};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

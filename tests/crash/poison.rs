@@ -10,7 +10,7 @@
 //!
 //! Noise is the machine's and passes; a neighbour that starves others does so in every attempt.
 
-use super::server::{self, Server, Settings, WEBHOOK_SECRET};
+use super::child::{self, Server, Settings, WEBHOOK_SECRET};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -113,7 +113,7 @@ impl Town {
 
     /// Sends an event that must be taken.
     async fn send(&self, body: Vec<u8>) {
-        let signature = bursar::stripe::signature::sign(WEBHOOK_SECRET, &body, server::unix_now());
+        let signature = bursar::stripe::signature::sign(WEBHOOK_SECRET, &body, child::unix_now());
         let sent = self
             .client
             .post(format!("{}/webhook", self.server.url()))

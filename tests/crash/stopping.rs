@@ -1,6 +1,6 @@
 //! SIGTERM on the real binary, with clients that do not let go.
 
-use crate::server::{Server, Settings};
+use crate::child::{Server, Settings};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;

@@ -1,5 +1,8 @@
 //! A whole service on a port of its own, over a store in memory or another, and a client that sends bytes.
 
+pub(crate) use crate::catalogue::wire::Reply;
+use crate::catalogue::wire::{raw, send};
+use crate::watched::Watched;
 use bursar::adapters::{EdgeHealth, EdgeIntake, EdgeStripe};
 use bursar::http::auth::AdminAccess;
 use bursar::http::edge::{Billing, Edge, EdgeSettings, Intake, IntakeError, Ports};
@@ -28,11 +31,11 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 pub(crate) const ADMIN_KEY: &str = "operator-key-of-at-least-32-characters";
+const JWT_SECRET: &str = "a-secret-of-tests-that-has-32-bytes-or-more";
 pub(crate) const SECRET: &str = "whsec_present";
 pub(crate) const OLD_SECRET: &str = "whsec_before";
 /// 2025-05-12T10:00:00Z, when the corpus of events begins.
@@ -169,6 +172,7 @@ pub(crate) struct App {
     pub(crate) stripe: Arc<EmptyStripe>,
     pub(crate) server: Server<Router>,
     stop: watch::Sender<bool>,
+    _watched: Watched,
     pub(crate) serving: tokio::task::JoinHandle<()>,
     pub(crate) tree: Tree,
 }
@@ -221,6 +225,14 @@ impl App {
         signup: Signup,
         connect_onboarding: bursar_config::ConnectOnboarding,
     ) -> Self {
+        let watched = Watched::over(
+            &[
+                ("the operator's key", ADMIN_KEY),
+                ("the webhook secret", SECRET),
+                ("the token secret", JWT_SECRET),
+            ],
+            None,
+        );
         let clock = Arc::new(TestClock::at(Timestamp::from_seconds(START_SECONDS)));
         let settings = Arc::new(Settings {
             catalogue: catalogue(),
@@ -278,9 +290,7 @@ impl App {
                 ..billing()
             },
             identity: bursar::identity::Settings {
-                jwt_secret: "a-secret-of-tests-that-has-32-bytes-or-more"
-                    .to_owned()
-                    .into(),
+                jwt_secret: JWT_SECRET.to_owned().into(),
                 jwt_secret_previous: None,
                 signup,
             },
@@ -304,6 +314,7 @@ impl App {
             stripe,
             server,
             stop,
+            _watched: watched,
             serving,
             tree,
         }
@@ -316,16 +327,7 @@ impl App {
     }
     /// Sends bytes and reads whatever comes until the server closes.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> String {
-        let mut stream = self.connect().await;
-        // The server may refuse and close while it is still being written to.
-        let _ = stream.write_all(bytes).await;
-        let mut answer = Vec::new();
-        let reading = stream.read_to_end(&mut answer);
-        let ended = tokio::time::timeout(Duration::from_secs(30), reading).await;
-        let asked = String::from_utf8_lossy(bytes);
-        let asked = asked.lines().next().unwrap_or_default();
-        assert!(ended.is_ok(), "the connection stays open: {asked}");
-        String::from_utf8_lossy(&answer).into_owned()
+        raw(self.address, bytes).await
     }
     /// A request with these header lines.
     pub(crate) async fn send(
@@ -334,17 +336,7 @@ impl App {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Reply {
-        let mut bytes = format!("{request_line} HTTP/1.1\r\nHost: bursar.test\r\n");
-        for (name, value) in headers {
-            bytes.push_str(&format!("{name}: {value}\r\n"));
-        }
-        if !body.is_empty() {
-            bytes.push_str(&format!("Content-Length: {}\r\n", body.len()));
-        }
-        bytes.push_str("Connection: close\r\n\r\n");
-        let mut bytes = bytes.into_bytes();
-        bytes.extend_from_slice(body);
-        Reply::parse(&self.raw(&bytes).await)
+        send(self.address, request_line, headers, body).await
     }
     /// A request of the operator's, with a JSON body if it is not empty.
     pub(crate) async fn operator(&self, request_line: &str, json: &str) -> Reply {
@@ -381,51 +373,5 @@ impl App {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("inputs stay pending");
-    }
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: String,
-}
-
-impl Reply {
-    pub(crate) fn parse(text: &str) -> Self {
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
-        let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1));
-        let headers = lines
-            .filter_map(|line| line.split_once(':'))
-            .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
-            .collect();
-        Self {
-            status: status.and_then(|s| s.parse().ok()).unwrap_or(0),
-            headers,
-            body: body.to_owned(),
-        }
-    }
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.as_str())
-    }
-    pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
-    }
-    pub(crate) fn code(&self) -> String {
-        self.json()["code"].as_str().unwrap_or("").to_owned()
-    }
-    /// Every refusal of ours is a problem document that names its request.
-    pub(crate) fn is_problem(&self, status: u16) {
-        assert_eq!(self.status, status, "{self:?}");
-        assert_eq!(
-            self.header("content-type"),
-            Some("application/problem+json")
-        );
-        let json = self.json();
-        assert_eq!(json["status"], status);
-        assert_eq!(json["requestId"].as_str(), self.header("x-request-id"));
-        assert!(self.header("server").is_none());
     }
 }

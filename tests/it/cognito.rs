@@ -1,5 +1,5 @@
 //! Accounts at a double of Amazon Cognito nobody here wrote (moto): made by a payment, kept out by a revoked
-//! licence, let in again by the next payment. `tests/outside/cognito/run.sh` starts the double.
+//! licence, let in again by the next payment, deleted with the tenant. `tests/outside/cognito/run.sh` starts the double.
 
 use crate::stage::{Bursar, Stage};
 use bursar_config::{BaseUrl, Cognito, IdentityProvider};
@@ -121,7 +121,7 @@ async fn who_pays_gets_an_account_and_who_stops_is_kept_out() {
     done(&bursar, "access", 1).await;
     assert_eq!(double.user("acme@example.com").await["Enabled"], false);
 
-    stage.buys("acme", "pro").await;
+    let pro = stage.buys("acme", "pro").await;
     stage.delivered().await;
     bursar.settle().await;
     done(&bursar, "access", 2).await;
@@ -130,5 +130,18 @@ async fn who_pays_gets_an_account_and_who_stops_is_kept_out() {
     assert_eq!(double.users().await, 1);
     let outbox = bursar.get("/api/v1/outbox?limit=100").await.ok().unwrap();
     assert!(!outbox.to_string().contains("acme@example.com"), "{outbox}");
-    println!("ran cognito: users=1 disabled=1 enabled_again=1");
+
+    // Erased: the user is deleted there too, after a cancellation that kept it out.
+    let subscription = pro["subscription"].as_str().unwrap();
+    stage
+        .delete(&format!("/v1/subscriptions/{subscription}"))
+        .await;
+    stage.delivered().await;
+    bursar.settle().await;
+    let erased = bursar.post("/api/v1/tenants/acme/erase", &json!({})).await;
+    let erased = erased.ok().unwrap();
+    assert_eq!(erased["providerAccounts"], 1, "{erased}");
+    done(&bursar, "forget", 1).await;
+    assert_eq!(double.users().await, 0);
+    println!("ran cognito: users=1 disabled=1 enabled_again=1 deleted=1");
 }

@@ -8,8 +8,12 @@ mod api;
 mod app;
 mod authz;
 mod backup;
-mod bad_input;
 mod calls;
+#[path = "../child/canaries.rs"]
+mod canaries;
+#[path = "../catalogue/mod.rs"]
+mod catalogue;
+mod clock_steps;
 #[cfg(feature = "cognito")]
 mod cognito;
 mod erasure;
@@ -24,7 +28,9 @@ mod people;
 mod reconcile;
 mod replays;
 mod retention;
+mod set_aside;
 mod stage;
 mod story;
 mod tenants;
+mod watched;
 mod webhook;

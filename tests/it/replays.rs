@@ -2,6 +2,8 @@
 
 use crate::app::App;
 use crate::story::{play, scenario};
+use bursar_domain::ids::{CustomerId, Scope};
+use bursar_domain::link::LinkKey;
 use bursar_store::api::{Fate, Inbound};
 use serde_json::{Value, json};
 
@@ -194,4 +196,62 @@ async fn a_replay_of_more_events_than_one_request_looks_at_goes_on_with_its_curs
     app.settle().await;
     let left = app.operator(REPLAY, r#"{"status":"dead"}"#).await.json();
     assert_eq!(left["matched"], 0, "{left}");
+}
+
+/// A parked delivery: as when the configuration of then named another reference than that of now.
+async fn parked(app: &App, event: &Value, on: LinkKey) {
+    let body = event.to_string().into_bytes();
+    let now = app.edge.now();
+    let routed = bursar_domain::route(&body, &app.edge.settings.domain, now);
+    let bursar_domain::route::Fate::Pending { to, .. } = routed.fate else {
+        panic!("it is for somebody");
+    };
+    let inbound = Inbound {
+        source: routed.source,
+        kind: routed.kind,
+        fate: Fate::Pending { to, park: vec![on] },
+        object_ids: routed.objects,
+        created_at: routed.created_at,
+        received_at: now,
+        subject: routed.subject,
+        body,
+        tenant: None,
+    };
+    app.store.accept(vec![inbound]).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_parked_goes_on_by_a_replay_only_if_nothing_holds_it_any_more() {
+    let app = App::start().await;
+    play(&app, "new_subscription_checkout").await;
+    let customer = CustomerId::parse("cus_nobodys").unwrap();
+    let on = LinkKey::Customer(Scope::PLATFORM, customer);
+    let update = "customer.subscription.updated";
+    parked(&app, &later("evt_held", update, 1, "past_due"), on).await;
+    let mut stranger = later("evt_stranger", update, 1, "past_due");
+    stranger["data"]["object"]["metadata"] = json!({});
+    stranger["data"]["object"]["id"] = "sub_nobodys".into();
+    stranger["data"]["object"]["customer"] = "cus_nobodys".into();
+    app.deliver(stranger.to_string().as_bytes()).await;
+    app.settle().await;
+    let list = "GET /api/v1/webhook-events?status=parked";
+    let waiting = app.operator(list, "").await.json();
+    assert_eq!(waiting["data"].as_array().unwrap().len(), 2, "{waiting}");
+    let filter = r#"{"status":"parked","dryRun":true}"#;
+    let dry = app.operator(REPLAY, filter).await.json();
+    let counts = ["matched", "replayed", "unchanged"].map(|name| dry[name].clone());
+    assert_eq!(counts, [json!(2), json!(1), json!(1)], "{dry}");
+    assert_eq!(dry["diff"][0]["id"], "evt_held");
+    app.operator(REPLAY, r#"{"status":"parked"}"#).await;
+    app.settle().await;
+    let waiting = app.operator(list, "").await.json();
+    let ids: Vec<&Value> = waiting["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| &e["id"])
+        .collect();
+    assert_eq!(ids, ["evt_stranger"]);
+    let subscription = app.operator("GET /api/v1/subscriptions", "").await.json();
+    assert_eq!(subscription["data"][0]["status"], "past_due");
 }

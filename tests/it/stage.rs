@@ -1,6 +1,7 @@
 //! The whole service beside the sandbox, on one clock that stands until it is moved: any number of
 //! Bursars over real stores, any of which may hear what the sandbox tells.
 
+use crate::watched::Watched;
 use bursar::app::{App, AppError};
 use bursar::control::{Answer, Control};
 use bursar::stripe::signature::sign;
@@ -47,6 +48,21 @@ fn metrics_page() -> Exporter {
     Exporter::new(handle.clone(), None)
 }
 
+/// What a Bursar was given may be read nowhere in what it logs and stores.
+fn watched(config: &Config, data: &std::path::Path) -> Watched {
+    let mut secrets = vec![
+        (
+            "the operator's key",
+            config.access.admin_key.expose_secret(),
+        ),
+        ("the token secret", config.access.jwt_secret.expose_secret()),
+        ("Stripe's key", config.stripe.api_key.expose_secret()),
+    ];
+    let webhooks = config.stripe.webhook_secrets.0.iter();
+    secrets.extend(webhooks.map(|secret| ("a webhook secret", secret.expose_secret())));
+    Watched::over(&secrets, Some(data.to_owned()))
+}
+
 /// The sandbox and its clock.
 pub(crate) struct Stage {
     pub(crate) sandbox: Sandbox,
@@ -61,6 +77,7 @@ pub(crate) struct Bursar {
     pub(crate) config: Config,
     pub(crate) public: SocketAddr,
     control: tokio::sync::Mutex<Control>,
+    _watched: Watched,
     dir: tempfile::TempDir,
 }
 
@@ -166,9 +183,10 @@ impl Stage {
         let control = Control::over(app.connect()).await.unwrap();
         Bursar {
             app,
-            config,
             public: addresses.public,
             control: tokio::sync::Mutex::new(control),
+            _watched: watched(&config, dir.path()),
+            config,
             dir,
         }
     }

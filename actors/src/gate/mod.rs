@@ -366,6 +366,11 @@ impl Pass {
         self.shared.clock.uptime().saturating_sub(self.begun)
     }
 
+    /// The answer bore this date, unix seconds: how far the clocks are apart is worth knowing.
+    pub fn heard_at(&self, date_unix: i64) {
+        metrics::stripe::clock_skew(date_unix, self.shared.clock.now());
+    }
+
     /// The request ended.
     pub fn end(mut self, end: FarSide) {
         self.is_open = false;

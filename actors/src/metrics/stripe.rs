@@ -2,6 +2,7 @@
 
 use super::metric;
 use crate::breaker::Circuit;
+use bursar_domain::ids::Timestamp;
 use bursar_domain::stripe_call::Operation;
 use bursar_store::metrics::{Buckets, Label, Metric, MetricKind};
 use std::time::Duration;
@@ -102,6 +103,12 @@ pub const CATALOGUE: &[Metric] = &[
         &[STRIPE_LANE],
         "Requests on the platform's account a lane may begin at once.",
     ),
+    metric(
+        "bursar_clock_skew_seconds",
+        MetricKind::Gauge,
+        &[],
+        "How far Stripe's clock is before ours, by the Date of its last answer; negative: behind.",
+    ),
 ];
 
 pub(crate) fn circuit_state(circuit: &'static str, present: Circuit) {
@@ -145,4 +152,14 @@ pub fn stripe_retry(operation: &'static str, reason: &'static str) {
         "operation" => operation, "reason" => reason
     )
     .increment(1);
+}
+
+/// Stripe's clock by the `Date` of an answer, and ours. Zero: it gave none.
+pub(crate) fn clock_skew(date_unix: i64, now: Timestamp) {
+    if date_unix > 0 {
+        let seconds = date_unix.saturating_sub(now.seconds());
+        let bounded = seconds.clamp(i64::from(i32::MIN), i64::from(i32::MAX));
+        let seconds = i32::try_from(bounded).unwrap_or(0);
+        metrics::gauge!("bursar_clock_skew_seconds").set(f64::from(seconds));
+    }
 }

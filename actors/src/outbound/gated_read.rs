@@ -44,6 +44,9 @@ impl GatedRead {
         };
         let answer = self.stripe.get(scope, path).await;
         metrics::stripe_request(OPERATION, word(&answer), pass.took());
+        if let Ok(answer) = &answer {
+            pass.heard_at(answer.date_unix);
+        }
         pass.end(FarSide::of_read(&answer));
         answer
     }

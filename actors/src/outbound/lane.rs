@@ -418,6 +418,7 @@ async fn perform(
         after: None,
         error,
         counts: true,
+        of_one: false,
         told: None,
     };
     (retry, far_side)
@@ -428,11 +429,12 @@ fn shown_by(outcome: &Outcome) -> Option<Shown> {
         Outcome::Done { .. } | Outcome::Failed { .. } => Some(Ok(())),
         Outcome::Retry {
             counts: true,
+            of_one: false,
             error,
             ..
         } => Some(Err(error.clone())),
-        // Our own key or a limit of ours says nothing about the far side.
-        Outcome::Retry { counts: false, .. } | Outcome::Skipped { .. } => None,
+        // Our own key, a limit of ours, or one full mailbox says nothing about the far side.
+        Outcome::Retry { .. } | Outcome::Skipped { .. } => None,
     }
 }
 
@@ -480,6 +482,7 @@ async fn conclude(
             error,
             counts,
             told,
+            ..
         } => {
             if let Some(told) = told {
                 tell(env, effect, *told).await;

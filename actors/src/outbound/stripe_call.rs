@@ -219,6 +219,9 @@ impl StripeCalls {
         let word = word_of(&end);
         metrics::stripe_request(operation, word, pass.took());
         let reason = reason_of(&end);
+        if let CallEnd::Answer(answer) = &end {
+            pass.heard_at(answer.date_unix);
+        }
         pass.end(FarSide::from(&end));
         let outcome = self.ended(&effect, &call, end);
         if matches!(outcome, Outcome::Retry { .. }) {
@@ -329,6 +332,7 @@ impl StripeCalls {
             after,
             error,
             counts,
+            of_one: false,
             told: None,
         }
     }
@@ -353,6 +357,7 @@ impl StripeCalls {
             after,
             error: reason,
             counts: true,
+            of_one: false,
             told: Some(Box::new(told)),
         }
     }

@@ -201,6 +201,7 @@ fn means(outcome: Outcome) -> Means {
             counts,
             told,
             error,
+            of_one: _,
         } => {
             assert!(!error.is_empty());
             if let Some(told) = &told {

@@ -114,6 +114,7 @@ impl StripeReads {
                     after: None,
                     error,
                     counts: true,
+                    of_one: false,
                     told: None,
                 },
             },
@@ -141,6 +142,7 @@ fn on_error(error: &ReadError) -> Outcome {
                 after: Some(*retry_after),
                 error: text,
                 counts: false,
+                of_one: false,
                 told: None,
             };
         }
@@ -155,6 +157,7 @@ fn on_error(error: &ReadError) -> Outcome {
         after,
         error: text,
         counts,
+        of_one: false,
         told: None,
     }
 }

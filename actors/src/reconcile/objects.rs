@@ -166,7 +166,7 @@ impl Run {
             let links = env.store.links(found.park.clone()).await?;
             if links.iter().all(Option::is_none) {
                 // Waits for its owner, as what told of it does, if anything did.
-                let told = env.store.explain(found.id.clone(), NAMED_MAX).await?;
+                let told = env.store.explain(found.id.clone(), None, NAMED_MAX).await?;
                 let of_it = |input: &InputView| input.to.as_ref() == Some(&found.to);
                 let is_known = told.truncated || told.inputs.iter().any(of_it);
                 return Ok(if is_known {

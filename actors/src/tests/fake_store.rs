@@ -3,7 +3,7 @@
 
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::{EffectId, EffectIntent, Lane};
-use bursar_domain::ids::{Scope, Timestamp};
+use bursar_domain::ids::{Scope, TenantId, Timestamp};
 use bursar_domain::input::{InputSource, StoredInput};
 use bursar_domain::link::{LinkKey, LinkTarget};
 use bursar_domain::rows::{RowKind, Subject};
@@ -514,7 +514,7 @@ impl Store for FakeStore {
     fn inputs(&self, _: InputQuery) -> Fut<'_, Page<InputView>> {
         unasked()
     }
-    fn explain(&self, _: String, _: usize) -> Fut<'_, Explained> {
+    fn explain(&self, _: String, _: Option<TenantId>, _: usize) -> Fut<'_, Explained> {
         unasked()
     }
     fn outbox(&self, _: OutboxQuery) -> Fut<'_, Page<OutboxView>> {

@@ -135,6 +135,7 @@ impl Performer for Caller {
             after: (!self.wait.is_zero()).then_some(self.wait),
             error: "not now".into(),
             counts: self.wait.is_zero(),
+            of_one: false,
             told: None,
         }))
     }

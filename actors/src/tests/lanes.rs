@@ -185,7 +185,7 @@ async fn an_effect_nobody_performs_is_skipped_and_says_so() {
     }
 }
 
-/// Panics, hangs, or counts how many run at once.
+/// Panics, hangs, fails for one or for all, or counts how many run at once.
 struct Odd {
     how: &'static str,
     running: AtomicUsize,
@@ -203,6 +203,15 @@ impl Performer for Odd {
                 _ => tokio::time::sleep(Duration::from_secs(3)).await,
             }
             self.running.fetch_sub(1, Ordering::SeqCst);
+            if ["full", "away"].contains(&self.how) {
+                return Outcome::Retry {
+                    after: None,
+                    error: "451".into(),
+                    counts: true,
+                    of_one: self.how == "full",
+                    told: None,
+                };
+            }
             Outcome::Done {
                 note: String::new(),
                 result: None,
@@ -232,6 +241,23 @@ async fn a_performer_that_panics_or_hangs_uses_up_attempts_and_leaves_the_lane_a
         assert_eq!((status, attempts), (EffectStatus::Dead, 5), "{how}");
         assert!(note.contains(said), "{how}: {note}");
         assert_eq!(*world.tree.exit().borrow(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_one_recipient_opens_no_circuit_and_what_is_wrong_with_the_server_does()
+{
+    for (how, opened) in [("full", Circuit::Closed), ("away", Circuit::Open)] {
+        let (mut world, _) = odd(how).await;
+        for n in 0..30 {
+            world.send(&payment(n), "effect mail").await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let mut all = world.tree.circuits().all().into_iter();
+        let mail = all.find(|circuit| circuit.name == "mail").unwrap();
+        assert_eq!(mail.state, opened, "{how}");
+        let state = world.store.state();
+        assert!(state.effects.values().any(|effect| effect.attempts > 0));
     }
 }
 

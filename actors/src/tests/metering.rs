@@ -3,7 +3,7 @@
 use super::world::{World, payment};
 use crate::Core;
 use crate::limits::Limits;
-use crate::metrics::{CATALOGUE, commands, register, stripe};
+use crate::metrics::{CATALOGUE, business, commands, register, stripe};
 use crate::ports::ReadError;
 use bursar_store::metrics::MetricKind;
 use metrics_util::MetricKind as Recorded;
@@ -44,6 +44,8 @@ async fn what_a_busy_tree_records_is_what_the_catalogue_declares() {
     crate::metrics::missed_event("invoice.paid");
     crate::metrics::reconcile_repair("event");
     commands::ended("refund", "succeeded");
+    // This reducer tells nobody of money.
+    business::count_one_of_each();
 
     let mut recorded = BTreeSet::new();
     for (key, ..) in snapshotter.snapshot().into_vec() {
@@ -51,6 +53,7 @@ async fn what_a_busy_tree_records_is_what_the_catalogue_declares() {
         let name = key.name().to_owned();
         let mut all = CATALOGUE
             .iter()
+            .chain(business::CATALOGUE)
             .chain(commands::CATALOGUE)
             .chain(stripe::CATALOGUE);
         let metric = all.find(|metric| metric.name == name);
@@ -71,6 +74,7 @@ async fn what_a_busy_tree_records_is_what_the_catalogue_declares() {
     }
     let declared = CATALOGUE
         .iter()
+        .chain(business::CATALOGUE)
         .chain(commands::CATALOGUE)
         .chain(stripe::CATALOGUE);
     let declared: BTreeSet<_> = declared.map(|m| m.name.to_owned()).collect();

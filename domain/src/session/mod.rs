@@ -74,6 +74,9 @@ pub(crate) struct SessionState {
     /// A tenant named outside the grammar.
     is_misnamed: bool,
     is_erased: bool,
+    /// An operator set it aside. Left out while it is not so: older snapshots keep their bytes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_dismissed: bool,
     /// Derived: what it bought.
     purchase: Purchase,
 }
@@ -136,6 +139,11 @@ impl SessionState {
 
     /// Whether it waits for a person to say whose it is.
     fn is_unclaimed(&self) -> bool {
+        self.is_ownerless() && !self.is_dismissed
+    }
+
+    /// Whether only a person can say whose it is, also after it was set aside.
+    fn is_ownerless(&self) -> bool {
         self.completed_at.is_some()
             && self.owner.tenant.is_none()
             && (self.is_misnamed || self.is_visitors())
@@ -403,7 +411,7 @@ impl Reducer for SessionState {
                 outcome
             }
             Fact::Order(Order::UnclaimedClaim { tenant }) => {
-                if !self.is_unclaimed() {
+                if !self.is_ownerless() {
                     return Outcome::ignored(id.as_str(), "not unclaimed");
                 }
                 self.owner.claim(Claim {
@@ -413,6 +421,13 @@ impl Reducer for SessionState {
                     tenant: tenant.clone(),
                 });
                 Outcome::applied(id.as_str()).saying("claimed by an operator")
+            }
+            Fact::Order(Order::UnclaimedDismiss { reason }) => {
+                if !self.is_unclaimed() {
+                    return Outcome::ignored(id.as_str(), "not unclaimed");
+                }
+                self.is_dismissed = true;
+                Outcome::applied(id.as_str()).saying(format!("set aside by an operator: {reason}"))
             }
             Fact::Order(Order::Erase {}) => {
                 self.is_erased = true;
@@ -475,7 +490,7 @@ impl Reducer for SessionState {
         }
         let tenant = self.owner.tenant.clone();
         let link = LinkKey::Session(scope.clone(), id.clone());
-        if tenant.is_some() || !self.is_unclaimed() {
+        if tenant.is_some() || !self.is_ownerless() {
             projection.links.insert(link, LinkTarget { tenant });
         }
         if *scope == Scope::PLATFORM {

@@ -108,6 +108,7 @@ impl TenantState {
                 Outcome::applied(id.as_str()).saying("personal fields erased")
             }
             Order::UnclaimedClaim { .. }
+            | Order::UnclaimedDismiss { .. }
             | Order::CommandBegin(_)
             | Order::CommandAgain {}
             | Order::CommandUnsure { .. } => refused("not for a tenant"),

@@ -15,3 +15,4 @@ mod revocation;
 mod sealing;
 mod shapes;
 mod tenants;
+mod unclaimed;

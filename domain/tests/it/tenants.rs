@@ -46,7 +46,7 @@ pub(crate) fn row(world: &World, tenant: &str) -> Value {
         .unwrap_or_else(|| panic!("no {tenant}"))
 }
 
-fn bought(id: &str, tenant: &str, quantity: u64) -> Value {
+pub(crate) fn bought(id: &str, tenant: &str, quantity: u64) -> Value {
     with(
         session(id, T0, "payment", None, Some(tenant)),
         json!({"metadata": {"plan_id": "credits-10", "command_id": "cmd_1",

@@ -92,10 +92,10 @@ async fn demo(args: &DemoArgs) -> Result<Exit, CliError> {
     let sandbox = start_sandbox(args, &shared).await?;
     let receiver = Receiver::start().await?;
     let config = configuration(args, &sandbox, &receiver, data_dir)?;
+    let page = metrics_page(&config)?;
     let mut app = App::start(&config, Arc::new(DemoClock::new(shared)))
         .await
         .map_err(explain_start)?;
-    let page = metrics_page(&config)?;
     let addresses = app.listen(&config, page).await.map_err(explain_start)?;
     let secrets = config
         .stripe
@@ -117,7 +117,8 @@ async fn demo(args: &DemoArgs) -> Result<Exit, CliError> {
         operator_key: config.access.admin_key.expose_secret().to_owned(),
         sandbox: sandbox.base_url().to_owned(),
     };
-    let world = World::new(access).map_err(|failure| CliError::new(Exit::Internal, failure.0))?;
+    let world = World::new(access, sandbox.control())
+        .map_err(|failure| CliError::new(Exit::Internal, failure.0))?;
     let results = play::play(world, &sandbox.control(), &receiver, &login).await?;
     let good = results.iter().all(|result| result.wrong.is_empty());
     print(&table::render(&results))?;

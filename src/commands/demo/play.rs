@@ -70,6 +70,7 @@ pub(super) async fn play(
         if wrong.is_empty() {
             wrong = world.await_expected(&(step.expect)(&world)).await;
         }
+        wrong.extend(delivered.iter().filter_map(refused));
         wrong.extend(told.settle(&world, receiver).await);
         for line in receiver.take_lines() {
             writeln!(std::io::stdout(), "{line}")?;
@@ -169,6 +170,12 @@ impl Told {
             && waiting.is_ok_and(|page| page["data"].as_array().is_some_and(Vec::is_empty))
             && receiver.genuine() >= self.count
     }
+}
+
+/// A delivery that was not taken is wrong, even if it comes again.
+fn refused(delivery: &Delivery) -> Option<String> {
+    let (id, status) = (&delivery.event_id, delivery.status);
+    (status != 200).then(|| format!("{id} was answered {status}"))
 }
 
 /// `--> type  event  [200]  what it changed`.

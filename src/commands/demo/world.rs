@@ -4,6 +4,7 @@
 //! Invariants: what is ordered is noted, to be printed; an order whose outcome is not known is none that worked.
 //! Failure: [`Failure`] says which call answered what; the step it belongs to is then wrong.
 
+use bursar_sandbox::Control;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,7 @@ pub(super) struct Access {
 /// What the story knows between its steps.
 pub(super) struct World {
     access: Access,
+    sandbox: Control,
     client: reqwest::Client,
     subscription: String,
     credit_payment: String,
@@ -81,7 +83,7 @@ impl World {
     ///
     /// # Errors
     /// The HTTP client cannot be built.
-    pub(super) fn new(access: Access) -> Result<Self, Failure> {
+    pub(super) fn new(access: Access, sandbox: Control) -> Result<Self, Failure> {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(60))
             .redirect(reqwest::redirect::Policy::none())
@@ -89,6 +91,7 @@ impl World {
         let none = String::new();
         Ok(Self {
             access,
+            sandbox,
             client,
             subscription: none.clone(),
             credit_payment: none.clone(),
@@ -225,7 +228,12 @@ impl World {
         &self.credit_payment
     }
 
+    /// Moves the clock, once all is delivered: what is under way was signed before, and would come a month late.
     pub(super) async fn advance(&self, seconds: i64) -> Result<(), Failure> {
+        let started = Instant::now();
+        while self.sandbox.unsent_deliveries() > 0 && started.elapsed() < SETTLE_WAIT {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
         self.control("/control/clock/advance", &json!({"seconds": seconds}))
             .await
             .map(drop)

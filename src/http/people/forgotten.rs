@@ -4,14 +4,14 @@
 //! and proves the address, since the link was sent there.
 
 use super::pages::{self, Form, answered, hidden, password};
-use super::signup::put_proof;
-use super::{ROUNDS, actor, address, admit, commit, contended, place, secret};
+use super::signup::{put_proof, send_proof};
+use super::{ROUNDS, address, admit, commit, contended, place, secret};
 use crate::http::answer::Answer;
 use crate::http::problem::{Code, Problem};
 use crate::http::route::Call;
 use crate::http::server::BoxFuture;
 use crate::identity::accounts::{self, Account};
-use crate::identity::proofs::{self, Proof, Purpose, RESET_MINUTES, read_token};
+use crate::identity::proofs::{self, Proof, Purpose, RESET_MINUTES, Sent, read_token};
 use crate::identity::records::{Actor, Commit, Read, mail_to, spaces};
 use crate::identity::{UserId, limits, passwords, sessions};
 use hyper::StatusCode;
@@ -53,29 +53,15 @@ async fn reset_link(
     user: &UserId,
     account: &Read<Account>,
 ) -> Result<Commit, Problem> {
-    let (store, now) = (call.edge.store.as_ref(), call.edge.now());
-    let before = proofs::find(store, user, Purpose::Reset).await?;
-    let last = before.as_ref().map(|b| &b.value);
-    let keys = &call.edge.identity.keys;
-    let Some((proof, sent)) = proofs::renewed(keys, user, Purpose::Reset, last, now)? else {
-        return Ok(limits::decoy(Commit::default(), user.as_str(), now)?);
+    let write = |sent: &Sent| {
+        let base = call.edge.settings.app_base_url.trim_end_matches('/');
+        let link = format!("{base}{RESET_PATH}?token={}", sent.token.expose_secret());
+        let minutes = RESET_MINUTES.to_string();
+        let params = [("link", link.as_str()), ("minutes", minutes.as_str())];
+        mail_to("password_reset", None, &account.value.email, &params)
     };
-    let base = call.edge.settings.app_base_url.trim_end_matches('/');
-    let link = format!("{base}{RESET_PATH}?token={}", sent.token.expose_secret());
-    let minutes = RESET_MINUTES.to_string();
-    let params = [("link", link.as_str()), ("minutes", minutes.as_str())];
-    let mail = mail_to("password_reset", None, &account.value.email, &params);
-    let line = actor(call).did("user.reset_sent", user.as_str(), None, now, String::new());
-    let commit = put_proof(
-        Commit::default(),
-        user,
-        Purpose::Reset,
-        before.as_ref(),
-        &proof,
-    )?;
-    Ok(commit
-        .mail(mail, &proof.link_sha256, now, user.subject())
-        .audit(line))
+    let (purpose, did) = (Purpose::Reset, "user.reset_sent");
+    send_proof(call, Commit::default(), user, purpose, did, write).await
 }
 
 /// `GET /password/reset`.

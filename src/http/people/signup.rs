@@ -171,6 +171,30 @@ pub(super) fn put_proof(
     })
 }
 
+/// Makes a proof anew and mails it, with its audit line, on top of a commit. Who had as many as they may have in an
+/// hour gets none, and nothing else of the commit is done: asked for so soon, it is a commit that nobody reads.
+pub(super) async fn send_proof(
+    call: &Call,
+    commit: Commit,
+    user: &UserId,
+    purpose: Purpose,
+    did: &'static str,
+    write: impl Fn(&Sent) -> Mail,
+) -> Result<Commit, Problem> {
+    let (store, now) = (call.edge.store.as_ref(), call.edge.now());
+    let before = proofs::find(store, user, purpose).await?;
+    let last = before.as_ref().map(|b| &b.value);
+    let keys = &call.edge.identity.keys;
+    let Some((proof, sent)) = proofs::renewed(keys, user, purpose, last, now)? else {
+        return Ok(limits::decoy(Commit::default(), user.as_str(), now)?);
+    };
+    let line = actor(call).did(did, user.as_str(), None, now, String::new());
+    let commit = put_proof(commit, user, purpose, before.as_ref(), &proof)?;
+    Ok(commit
+        .mail(write(&sent), &proof.link_sha256, now, user.subject())
+        .audit(line))
+}
+
 /// Sends a new proof to an account that waits for one; a sign-up also changes what it waits with.
 async fn renewed(
     call: &Call,
@@ -178,13 +202,6 @@ async fn renewed(
     account: &Read<Account>,
     wanted: Option<&Wanted>,
 ) -> Result<Commit, Problem> {
-    let (store, now) = (call.edge.store.as_ref(), call.edge.now());
-    let before = proofs::find(store, user, Purpose::Verification).await?;
-    let last = before.as_ref().map(|b| &b.value);
-    let keys = &call.edge.identity.keys;
-    let Some((proof, sent)) = proofs::renewed(keys, user, Purpose::Verification, last, now)? else {
-        return Ok(limits::decoy(Commit::default(), user.as_str(), now)?);
-    };
     let mut changed = account.value.clone();
     if let Some(wanted) = wanted {
         changed.password = Some(wanted.password.clone());
@@ -196,46 +213,16 @@ async fn renewed(
     }
     let (id, whose) = (user.as_str(), Some(user.subject()));
     let commit = Commit::default().replace(spaces::ACCOUNT, id, &account.bytes, &changed, whose)?;
-    let line = actor(call).did("user.verification_sent", id, None, now, String::new());
-    Ok(
-        put_proof(commit, user, Purpose::Verification, before.as_ref(), &proof)?
-            .mail(
-                mail(call, &changed.email, &sent),
-                &proof.link_sha256,
-                now,
-                user.subject(),
-            )
-            .audit(line),
-    )
+    let (purpose, did) = (Purpose::Verification, "user.verification_sent");
+    let write = |sent: &Sent| mail(call, &changed.email, sent);
+    send_proof(call, commit, user, purpose, did, write).await
 }
 
 /// Tells the owner of a known address that somebody signed up with it.
 async fn known(call: &Call, user: &UserId, account: &Read<Account>) -> Result<Commit, Problem> {
-    let (store, now) = (call.edge.store.as_ref(), call.edge.now());
-    let before = proofs::find(store, user, Purpose::Notice).await?;
-    let last = before.as_ref().map(|b| &b.value);
-    let keys = &call.edge.identity.keys;
-    let Some((proof, _)) = proofs::renewed(keys, user, Purpose::Notice, last, now)? else {
-        return Ok(limits::decoy(Commit::default(), user.as_str(), now)?);
-    };
-    let mail = mail_to("signup_known", None, &account.value.email, &[]);
-    let commit = put_proof(
-        Commit::default(),
-        user,
-        Purpose::Notice,
-        before.as_ref(),
-        &proof,
-    )?;
-    let line = actor(call).did(
-        "user.signup_of_known",
-        user.as_str(),
-        None,
-        now,
-        String::new(),
-    );
-    Ok(commit
-        .mail(mail, &proof.link_sha256, now, user.subject())
-        .audit(line))
+    let write = |_: &Sent| mail_to("signup_known", None, &account.value.email, &[]);
+    let (purpose, did) = (Purpose::Notice, "user.signup_of_known");
+    send_proof(call, Commit::default(), user, purpose, did, write).await
 }
 
 /// `POST /api/v1/verification/resend`.

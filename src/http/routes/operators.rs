@@ -5,9 +5,10 @@ use super::{
 };
 use crate::http::problem::Code;
 use crate::http::route::{Auth, Holds, Kind, Param, Route, Verb, optional, required};
+use crate::http::set_aside::{SESSIONS_MAX, WAITING_WORDS};
 use crate::http::webhook_events::STATUS_WORDS;
 use crate::http::{
-    history, operators, reads, reconcile, replays, service_keys, webhook_events, words,
+    history, operators, reads, reconcile, replays, service_keys, set_aside, webhook_events, words,
 };
 
 const EVENT_STATUS: Param = status(STATUS_WORDS);
@@ -123,6 +124,33 @@ pub(super) const ROWS: &[Route] = &[
         )
     },
     Route {
+        tag: "webhook events",
+        summary: "Sets dead or parked deliveries aside, by filter",
+        description: "At most 1,000 at a time, in order of receipt; while `hasMore`, give \
+                      `nextCursor` as `cursor` with the same filter for the next ones. Each has its line in the audit trail.",
+        params: &[
+            required("status", Kind::Choice(WAITING_WORDS), "Which of the two."),
+            required(
+                "reason",
+                Kind::Text(500),
+                "Why, for whoever reads it later.",
+            ),
+            TENANT,
+            TYPES,
+            RECEIVED_AFTER,
+            RECEIVED_BEFORE,
+            DRY_RUN,
+            CURSOR,
+        ],
+        holds: Holds::One("Settled"),
+        ..post(
+            "/api/v1/webhook-events/dismiss",
+            "webhook_events_dismiss_filtered",
+            Auth::Operator,
+            set_aside::dismiss_events,
+        )
+    },
+    Route {
         tag: "unclaimed",
         summary: "Lists what waits for a tenant",
         params: &[
@@ -151,6 +179,52 @@ pub(super) const ROWS: &[Route] = &[
             "unclaimed_claim",
             Auth::Operator,
             operators::claim,
+        )
+    },
+    Route {
+        tag: "unclaimed",
+        summary: "Gives several of what waits to one tenant",
+        description: "What is not unclaimed is skipped, and said.",
+        params: &[
+            required("ids", Kind::Texts(SESSIONS_MAX), "Their ids."),
+            required("tenantId", Kind::Tenant, "Whose they are."),
+            ACCOUNT,
+            DRY_RUN,
+        ],
+        holds: Holds::One("Settled"),
+        codes: &[Code::NotFound, Code::NotAppliedYet],
+        ..post(
+            "/api/v1/unclaimed/claim",
+            "unclaimed_claim_many",
+            Auth::Operator,
+            set_aside::claim_many,
+        )
+    },
+    Route {
+        tag: "unclaimed",
+        summary: "Sets aside what nobody will claim",
+        description: "It leaves the list; its payment stays in the books, and it can still be claimed. At most 100 at a \
+                      time: those of `ids`, else those of the time named, with `cursor` for the next ones.",
+        params: &[
+            optional("ids", Kind::Texts(SESSIONS_MAX), "Their ids."),
+            required(
+                "reason",
+                Kind::Text(500),
+                "Why, for whoever reads it later.",
+            ),
+            CREATED_AFTER,
+            CREATED_BEFORE,
+            ACCOUNT,
+            DRY_RUN,
+            CURSOR,
+        ],
+        holds: Holds::One("Settled"),
+        codes: &[Code::NotAppliedYet],
+        ..post(
+            "/api/v1/unclaimed/dismiss",
+            "unclaimed_dismiss",
+            Auth::Operator,
+            set_aside::dismiss_unclaimed,
         )
     },
     Route {

@@ -197,6 +197,10 @@ pub(super) const SCHEMAS: &[Schema] = &[
             has("tenantId", Shape::Text),
             has("erasedSubjects", Shape::Integer),
             said(
+                has("providerAccounts", Shape::Integer),
+                "Accounts at the identity provider that are being deleted: `GET /api/v1/outbox` shows how that ends (`forget`).",
+            ),
+            said(
                 has("complete", Shape::Boolean),
                 "False: there was more; ask again.",
             ),

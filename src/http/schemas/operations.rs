@@ -79,6 +79,34 @@ pub(super) const SCHEMAS: &[Schema] = &[
         ],
     ),
     schema(
+        "Settled",
+        "What became of many things that waited, or would become of them.",
+        &[
+            has("matched", Shape::Integer),
+            has("done", Shape::Integer),
+            has("skipped", Shape::Integer),
+            has("dryRun", Shape::Boolean),
+            has("hasMore", Shape::Boolean),
+            said(
+                may("nextCursor", Shape::Text),
+                "Goes on after the last one of this answer, with the same filter.",
+            ),
+            said(
+                has("items", Shape::Many("SettledItem")),
+                "At most 200 of them; the counts are of all.",
+            ),
+        ],
+    ),
+    schema(
+        "SettledItem",
+        "One of them.",
+        &[
+            has("id", Shape::Text),
+            has("outcome", Shape::Word(&["done", "skipped"])),
+            has("reason", Shape::Text),
+        ],
+    ),
+    schema(
         "Claimed",
         "Something that found its tenant.",
         &[

@@ -269,7 +269,7 @@ fn a_store_whose_first_records_were_dropped_is_the_same_and_says_what_is_out_of_
         let view = store.input_by_seq(gone).await.unwrap().unwrap();
         assert!(view.body_dropped && view.status == InputStatus::Applied);
         assert_eq!(store.input_body(gone).await.unwrap(), None);
-        let found = store.explain("evt_first".into(), 10).await.unwrap();
+        let found = store.explain("evt_first".into(), None, 10).await.unwrap();
         assert!(found.inputs[0].body_dropped);
         // It cannot be applied again from nothing.
         let fate = Fate::Pending {

@@ -5,8 +5,7 @@ use crate::api::{Fate, InputStatus, Store};
 use crate::error::StoreError;
 use crate::query::{InputQuery, LedgerQuery, RowQuery, TimelineOf, TimelineQuery};
 use bursar_domain::decision::{Decision, LedgerAccount, Movement};
-use bursar_domain::ids::Scope;
-use bursar_domain::ids::Timestamp;
+use bursar_domain::ids::{Scope, TenantId, Timestamp};
 use bursar_domain::rows::{RowKind, RowWrite, Subject};
 
 pub(crate) async fn the_ledger_and_its_balances_move_together(store: &dyn Store) {
@@ -487,7 +486,7 @@ pub(crate) async fn explain_finds_inputs_and_lines(store: &dyn Store) {
         ("evt_2", 1, 0),
         ("ch_", 0, 0),
     ] {
-        let found = store.explain(id.to_owned(), 10).await.unwrap();
+        let found = store.explain(id.to_owned(), None, 10).await.unwrap();
         assert_eq!(
             (found.inputs.len(), found.lines.len()),
             (inputs, lines),
@@ -495,8 +494,33 @@ pub(crate) async fn explain_finds_inputs_and_lines(store: &dyn Store) {
         );
         assert!(!found.truncated);
     }
-    let cut = store.explain("ch_1".to_owned(), 1).await.unwrap();
+    let cut = store.explain("ch_1".to_owned(), None, 1).await.unwrap();
     assert_eq!((cut.inputs.len(), cut.truncated), (1, true));
+    // An id that tenants share: what others have under it cuts nothing off, and is not hinted at.
+    for n in 0..3 {
+        for tenant in ["acme", "other"] {
+            let mut about = line(&format!("{tenant} {n}"), n);
+            about.ids = vec!["price_shared".to_owned()];
+            about.tenant = Some(TenantId::parse(tenant).unwrap());
+            let what = Decision {
+                timeline: vec![about],
+                ..decision()
+            };
+            let (event, payment) = (format!("evt_{tenant}_{n}"), format!("payment:/pi_{tenant}"));
+            decide(store, &event, &payment, what).await;
+        }
+    }
+    let acme = TenantId::parse("acme").unwrap();
+    for (limit, seen, truncated) in [(3, 3, false), (2, 2, true)] {
+        let own = store.explain("price_shared".to_owned(), Some(acme.clone()), limit);
+        let own = own.await.unwrap();
+        assert_eq!((own.lines.len(), own.truncated), (seen, truncated));
+        assert!(
+            own.lines
+                .iter()
+                .all(|line| line.entry.tenant.as_ref() == Some(&acme))
+        );
+    }
     // Of one second, the order they were done in; Stripe's clock knows no parts of one.
     let about = |summary: &str, seconds, ms| {
         let mut entry = line(summary, seconds);
@@ -513,7 +537,7 @@ pub(crate) async fn explain_finds_inputs_and_lines(store: &dyn Store) {
         ..decision()
     };
     decide(store, "evt_3", "payment:/pi_2", what).await;
-    let found = store.explain("pi_2".to_owned(), 10).await.unwrap();
+    let found = store.explain("pi_2".to_owned(), None, 10).await.unwrap();
     let told: Vec<&str> = found
         .lines
         .iter()
@@ -589,5 +613,10 @@ pub(crate) async fn figures_count_what_is_there(store: &dyn Store) {
         .iter()
         .find(|(lane, _)| lane.as_str() == "mail");
     assert_eq!(mail.map(|(_, count)| *count), Some(1));
+    let oldest = stats
+        .outbox_oldest
+        .iter()
+        .map(|(lane, at)| (lane.as_str(), *at));
+    assert_eq!(oldest.collect::<Vec<_>>(), [("mail", NOW)]);
     assert_eq!((stats.blob_files, stats.intake_refused), (0, false));
 }

@@ -17,7 +17,7 @@ use crate::query::{
 };
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::{Decision, Disposition, EffectId, Lane};
-use bursar_domain::ids::{Scope, Timestamp};
+use bursar_domain::ids::{Scope, TenantId, Timestamp};
 use bursar_domain::input::{InputSource, StoredInput};
 use bursar_domain::link::{LinkKey, LinkTarget};
 use bursar_domain::money::Currency;
@@ -322,8 +322,8 @@ impl Store for Engine {
     fn inputs(&self, query: InputQuery) -> Fut<'_, Page<InputView>> {
         Box::pin(self.scan(move |shared| inputs::inputs(shared, &query)))
     }
-    fn explain(&self, id: String, limit: usize) -> Fut<'_, Explained> {
-        Box::pin(self.scan(move |shared| inputs::explain(shared, &id, limit)))
+    fn explain(&self, id: String, of: Option<TenantId>, limit: usize) -> Fut<'_, Explained> {
+        Box::pin(self.scan(move |shared| inputs::explain(shared, &id, of.as_ref(), limit)))
     }
     fn outbox(&self, query: OutboxQuery) -> Fut<'_, Page<OutboxView>> {
         Box::pin(self.scan(move |shared| books::outbox(shared, &query)))

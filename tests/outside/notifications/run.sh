@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Proves notifications by verifiers nobody here wrote: the official Standard Webhooks packages of PyPI and npm
 # verify every one of a busy hour, also while a secret is replaced, and refuse what was altered; and the two
-# applications of examples/ sell a plan, hear of it and open their feature.
+# applications of examples/ sell a plan, hear of it and open their feature, beside a service and beside `bursar demo`.
 #   run.sh [BINARY]     default: target/debug/bursar, then target/release/bursar
 # Packages are installed by name into a temporary folder (BURSAR_OUTSIDE_DIR keeps it for the next run).
 # Exits 1 when a part fails. With CI=true a skip is a failure.
@@ -44,4 +44,22 @@ timeout "$((PART_SECONDS_MAX * 2))" "$dir/standardwebhooks-py/bin/python" "$here
   "$sandbox" "$address" "$secret" "$admin" "$root/examples/python/app.py" "$dir/standardwebhooks-js" "$work" ||
   { fail "notifications"; tail -n 20 "$work/bursar.log.err"; }
 stop
+
+# The same two applications against the newcomer's first minute, once its story is told.
+demo_part() {
+  serve "webhooks in" "$work/demo.log" "$bin" demo --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --sandbox-listen 127.0.0.1:0
+  local bursar=$address stripe key
+  for _ in $(seq 1 600); do
+    grep -q "It stays up" "$work/demo.log" && break
+    kill -0 "${started[-1]}" 2>/dev/null || break
+    sleep 0.1
+  done
+  stripe=$(sed -nE 's|.*sandbox +(http://127\.0\.0\.1:[0-9]+).*|\1|p' "$work/demo.log" | head -n 1)
+  key=$(sed -nE 's|.*operator key +([^ ]+) .*|\1|p' "$work/demo.log" | head -n 1)
+  timeout "$PART_SECONDS_MAX" "$dir/standardwebhooks-py/bin/python" "$here/drive.py" \
+    "$stripe" "$bursar" demo "$key" "$root/examples/python/app.py" "$dir/standardwebhooks-js" "$work" ||
+    { fail "examples at the demo"; tail -n 30 "$work/demo.log" "$work/demo.log.err"; }
+  stop
+}
+demo_part
 exit "$failed"

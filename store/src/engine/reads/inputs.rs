@@ -11,6 +11,9 @@ use crate::shapes::InputRow;
 use bursar_domain::ids::{Scope, TenantId};
 use bursar_domain::input::InputSource;
 
+/// Pages of [`SCAN_MAX`] index rows looked through for what one tenant may see of an id that many share.
+const EXPLAIN_PAGES_MAX: usize = 100;
+
 fn view(shared: &Shared, seq: u64, row: InputRow) -> InputView {
     InputView {
         body_dropped: row.body.len > 0 && row.record < shared.records.first(),
@@ -162,30 +165,61 @@ fn all_inputs(shared: &Shared, query: &InputQuery) -> Result<Page<InputView>, St
     Ok(out)
 }
 
+/// What is named under a prefix and is wanted, in order, so much at most; whether there is more of it.
+fn named<T>(
+    shared: &Shared,
+    prefix: &[u8],
+    limit: usize,
+    wanted: impl Fn(&[u8]) -> Result<Option<T>, StoreError>,
+) -> Result<(Vec<T>, bool), StoreError> {
+    let (mut low, high) = (prefix.to_vec(), end_of(prefix));
+    let mut out = Vec::new();
+    for _ in 0..EXPLAIN_PAGES_MAX {
+        let page = first(shared.kv.as_ref(), &low, &high, SCAN_MAX)?;
+        for (key, _) in &page {
+            if let Some(one) = wanted(key)? {
+                if out.len() == limit {
+                    return Ok((out, true));
+                }
+                out.push(one);
+            }
+        }
+        match page.into_iter().next_back() {
+            Some((last, _)) if low != last => {
+                low = last;
+                low.push(0);
+            }
+            _ => return Ok((out, false)),
+        }
+    }
+    Ok((out, true))
+}
+
 pub(in crate::engine) fn explain(
     shared: &Shared,
     id: &str,
+    of: Option<&TenantId>,
     limit: usize,
 ) -> Result<Explained, StoreError> {
     let limit = limit.min(SCAN_MAX);
-    let mut out = Explained::default();
-    let named = Key::new(keys::NAMED).text(id).done();
-    let found = first(shared.kv.as_ref(), &named, &end_of(&named), limit + 1)?;
-    out.truncated |= found.len() > limit;
-    for (key, _) in found.iter().take(limit) {
-        out.inputs.extend(by_seq(shared, number_of(key)?)?);
-    }
-    let lines = keys::line_index(keys::LINE_ID, id).done();
-    let found = first(shared.kv.as_ref(), &lines, &end_of(&lines), limit + 1)?;
-    out.truncated |= found.len() > limit;
-    let mut lines = Vec::new();
-    for (key, _) in found.iter().take(limit) {
+    let covers = |tenant: Option<&TenantId>| of.is_none() || tenant == of;
+    let prefix = Key::new(keys::NAMED).text(id).done();
+    let (inputs, more_inputs) = named(shared, &prefix, limit, |key| {
+        let view = by_seq(shared, number_of(key)?)?;
+        Ok(view.filter(|view| covers(view.tenant.as_ref())))
+    })?;
+    let prefix = keys::line_index(keys::LINE_ID, id).done();
+    let (mut lines, more_lines) = named(shared, &prefix, limit, |key| {
         let number = number_of(key)?;
-        let found = super::books::line(shared, key)?;
-        lines.extend(found.map(|line| (line.entry.at.seconds(), number, line)));
-    }
+        let line = super::books::line(shared, key)?;
+        let line = line.filter(|line| covers(line.entry.tenant.as_ref()));
+        Ok(line.map(|line| (line.entry.at.seconds(), number, line)))
+    })?;
     // Stripe's clock tells seconds and ours milliseconds: within a second, as it was done.
     lines.sort_by_key(|(second, number, _)| (*second, *number));
-    out.lines = lines.into_iter().map(|(_, _, line)| line).collect();
-    Ok(out)
+    Ok(Explained {
+        inputs,
+        lines: lines.into_iter().map(|(_, _, line)| line).collect(),
+        truncated: more_inputs || more_lines,
+    })
 }

@@ -9,14 +9,19 @@ use crate::keys::{self, Fields};
 use crate::kv::{end_of, first};
 use crate::query::{JournalAudit, Stats, VerifyItem, VerifyStep};
 use crate::record::{ApplyRecord, Entry, StepRecord, decode};
-use crate::shapes::{InputRow, StoredRow, unpack};
+use crate::shapes::{EffectRow, InputRow, StoredRow, unpack};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Lane;
+use bursar_domain::ids::Timestamp;
 use bursar_domain::input::StoredInput;
 use bursar_domain::rows::RowKind;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+
+/// Effects of a lane that are looked at for the oldest.
+const OLDEST_AMONG: usize = 64;
 
 /// Most applies of one answer.
 const APPLIED_MAX: usize = 256;
@@ -221,6 +226,7 @@ pub(in crate::engine) fn stats(shared: &Shared) -> Result<Stats, StoreError> {
         parked: counters.parked,
         dead: counters.dead,
         outbox: outbox.map(|(lane, n)| (lane, n.unwrap_or(0))).collect(),
+        outbox_oldest: oldest_effects(shared, &counters.outbox)?,
         rows: rows.collect(),
         queue_depth: shared.queue.len() as u64,
         disk_bytes: shared.disk_bytes(),
@@ -230,6 +236,35 @@ pub(in crate::engine) fn stats(shared: &Shared) -> Result<Stats, StoreError> {
         intake_refused: shared.refuses(Wants::Delivery),
         rebuilding: false,
     })
+}
+
+/// When the oldest effect of each lane was decided, among the next that are due or will be: what is tried
+/// again stands behind what was decided later, so the first alone says little.
+fn oldest_effects(
+    shared: &Shared,
+    pending: &BTreeMap<u8, u64>,
+) -> Result<Vec<(Lane, Timestamp)>, StoreError> {
+    let mut all = Vec::new();
+    for lane in Lane::ALL {
+        if pending.get(&(lane as u8)).is_none_or(|count| *count == 0) {
+            continue;
+        }
+        let low = keys::Key::new(keys::DUE_EFFECT).byte(lane as u8).done();
+        let mut oldest = None;
+        for (key, _) in first(shared.kv.as_ref(), &low, &end_of(&low), OLDEST_AMONG)? {
+            let mut fields = Fields::of(&key);
+            let _ = (fields.byte(), fields.time());
+            let Some(id) = fields.text() else { continue };
+            let row: Option<EffectRow> = get(shared, &keys::effect(&id))?;
+            let decided_at = row.map(|row| row.decided_at);
+            oldest = match (oldest, decided_at) {
+                (Some(one), Some(other)) => Some(std::cmp::min(one, other)),
+                (one, other) => one.or(other),
+            };
+        }
+        all.extend(oldest.map(|at| (lane, at)));
+    }
+    Ok(all)
 }
 
 fn oldest_pending(shared: &Shared) -> Result<Option<bursar_domain::ids::Timestamp>, StoreError> {
