@@ -101,7 +101,7 @@ impl Settings {
         self.may_panic = true;
         self.env("SEEDED_BUG", id)
     }
-    /// This build's binary, whichever is measured otherwise.
+    /// This build's binary: one that is measured otherwise has no numbered steps.
     #[cfg(feature = "mutants")]
     pub(crate) fn own_binary(mut self) -> Self {
         self.binary = env!("CARGO_BIN_EXE_bursar").into();
@@ -110,8 +110,8 @@ impl Settings {
     /// This build's binary, which ends itself at this pass of a numbered step.
     #[cfg(feature = "mutants")]
     pub(crate) fn crash_at(self, point: &str, pass: u64) -> Self {
-        self.own_binary()
-            .env("BURSAR_CRASH_AT", &format!("{point}:{pass}"))
+        let at = format!("{point}:{pass}");
+        self.own_binary().env("BURSAR_CRASH_AT", &at)
     }
     /// With a Stripe that is there, and a catalogue of its prices.
     pub(crate) fn stripe(self, base: &str, plans: &str) -> Self {

@@ -9,11 +9,12 @@ use super::{
     CHARGED_MINOR, Rng, SENDERS, TENANTS, env_number, sender, settle_and_count, stripe_balance,
 };
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Points that deliveries pass; of the start, those that are passed once there is something to start from.
+/// Points that deliveries pass; and one of the start, once there is something to start from.
 const POINTS: [&str; 12] = [
     "KW0", "KW1", "KW2", "KW3", "KW4", "KW5", "KW6", "KW7", "KW8", "KW9", "KC5", "KS1",
 ];
@@ -48,15 +49,19 @@ async fn walk(mut rng: Rng) {
         for point in POINTS {
             let most = if point == "KS1" { 3 } else { 60 };
             let pass = 1 + rng.below(most);
-            let settings = Settings::in_folder(folder.path()).crash_at(point, pass);
-            if load_until_it_ends(&settings, &next, &acked, &mut rng).await {
+            let settings = settings.clone().crash_at(point, pass);
+            let has_ended = match point {
+                "KS1" => ends_at_the_start(&settings),
+                _ => load_until_it_ends(&settings, &next, &acked, &mut rng).await,
+            };
+            if has_ended {
                 ends += 1;
             } else {
                 println!("{point}:{pass} was not reached");
             }
         }
     }
-    let mut server = Server::start(&Settings::in_folder(folder.path()).own_binary());
+    let mut server = Server::start(&settings);
     server.wait_ready().await;
     let acked = acked.lock().unwrap().clone();
     let (lost, stored) = settle_and_count(&server, &acked, next.load(Ordering::Relaxed)).await;
@@ -77,6 +82,26 @@ async fn walk(mut rng: Rng) {
     assert_eq!(server.terminate(), Some(0), "a clean stop after it all");
 }
 
+/// Starts a process that must end before it serves; says whether it did.
+fn ends_at_the_start(settings: &Settings) -> bool {
+    let mut command = settings.command();
+    command
+        .arg("serve")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().expect("the binary starts");
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        if child.try_wait().expect("it can be asked").is_some() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().expect("the child runs");
+    child.wait().expect("the child ends");
+    false
+}
+
 /// Sends events until the process has ended itself; says whether it did.
 async fn load_until_it_ends(
     settings: &Settings,
@@ -84,10 +109,7 @@ async fn load_until_it_ends(
     acked: &Arc<Mutex<BTreeSet<u64>>>,
     rng: &mut Rng,
 ) -> bool {
-    // At a point of the start there is no banner.
-    let Some(mut server) = Server::try_start(settings) else {
-        return true;
-    };
+    let mut server = Server::start(settings);
     let stop = Arc::new(AtomicBool::new(false));
     let client = reqwest::Client::builder()
         .timeout(Duration::from_secs(5))

@@ -7,6 +7,7 @@
 
 mod orders;
 mod power;
+#[allow(dead_code, unused_imports, reason = "its figures are for tests/sim")]
 #[path = "../sim/run/mod.rs"]
 mod run;
 mod tree;

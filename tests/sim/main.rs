@@ -12,6 +12,11 @@ use run::{Counts, Outcome, points, run};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// How often a point must be passed at least.
+const HITS_MIN: u64 = 50;
+/// From how many seeds on that is asked for.
+const SEEDS_THAT_REACH_ALL: u64 = 100;
+
 fn env_number(name: &str, default: u64) -> u64 {
     let text = std::env::var(name).ok();
     text.map_or(default, |text| text.parse().expect("a number"))
@@ -91,13 +96,18 @@ fn a_simulated_day_ends_well_wherever_processes_end() {
         }
     });
     let sums = sums.into_inner().unwrap();
+    let (mut hit, mut min_hits, mut min_ends) = (0, u64::MAX, u64::MAX);
     for point in points() {
-        let (passes, ends) = sums.counts.get(point).copied().unwrap_or_default();
-        println!("point {point} passes={passes} ends={ends}");
+        let (hits, ends) = sums.counts.get(point).copied().unwrap_or_default();
+        println!("point {point} hits={hits} ends={ends}");
+        hit += u64::from(hits >= HITS_MIN);
+        (min_hits, min_ends) = (min_hits.min(hits), min_ends.min(ends));
     }
     let failed = failed.into_inner().unwrap();
+    let all = points().count() as u64;
     println!(
-        "sim seeds={seeds} virtual_hours={} crashes={} events={} answers={} violations={}",
+        "sim seeds={seeds} first_seed={first} virtual_hours={} crashes={} points={hit}/{all} min_hits={min_hits} min_ends={min_ends} \
+         events={} answers={} violations={}",
         sums.virtual_ms / 3_600_000,
         sums.ends,
         sums.events,
@@ -105,6 +115,10 @@ fn a_simulated_day_ends_well_wherever_processes_end() {
         failed.len()
     );
     assert!(failed.is_empty(), "seeds {failed:?}");
+    assert!(
+        seeds < SEEDS_THAT_REACH_ALL || hit == all && min_ends > 0,
+        "a point was hit fewer than {HITS_MIN} times, or no process ended there"
+    );
 }
 
 #[test]

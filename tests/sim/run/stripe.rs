@@ -183,7 +183,8 @@ impl SimStripe {
                 tokio::time::sleep(within).await;
                 return unknown(NO_ANSWER_IN_TIME);
             }
-            Luck::KeptError => {
+            // What was refused was not executed; its key may well be followed by another.
+            Luck::KeptError if answer.status == 200 => {
                 return CallEnd::Unknown {
                     reason: "the server answered 500".to_owned(),
                     should_retry: Some(false),

@@ -49,6 +49,7 @@ pub(crate) struct Ordered {
 }
 
 pub(crate) struct World {
+    pub(crate) seed: u64,
     pub(crate) dice: Streams,
     pub(crate) time: Arc<Time>,
     pub(crate) disk: SimVfs,
@@ -81,6 +82,7 @@ impl World {
             ..SandboxConfig::default()
         });
         Arc::new(Self {
+            seed,
             dice: Streams::new(seed),
             time,
             disk: SimVfs::new(),
