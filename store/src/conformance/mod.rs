@@ -9,6 +9,7 @@ mod backup;
 mod checkpoints;
 mod crash;
 mod disk;
+mod figures;
 mod random;
 mod views;
 mod work;
@@ -62,6 +63,9 @@ macro_rules! store_suite {
                 past_decisions_can_be_made_again,
                 racing_applies_of_one_version_have_one_winner,
             }
+            figures::{
+                figures_count_what_is_there,
+            }
             views::{
                 the_ledger_and_its_balances_move_together,
                 rows_are_listed_newest_first_and_follow_their_tenant,
@@ -73,7 +77,6 @@ macro_rules! store_suite {
                 inputs_are_listed_newest_first_by_status_kind_tenant_and_time,
                 explain_finds_inputs_and_lines,
                 the_digest_ignores_the_order_of_commits,
-                figures_count_what_is_there,
             }
             work::{
                 effects_happen_once_and_end_once,
