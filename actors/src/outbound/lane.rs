@@ -239,7 +239,9 @@ impl Actor for LaneActor {
         }
         while state.tasks.try_join_next().is_some() {}
         state.show_circuit(false);
-        if !(is_end && state.is_well_filled()) {
+        // Each look reads what is in hand again. Further ends, hints and ticks come.
+        let enough = state.args.env.limits.tasks_enough(state.args.lane);
+        if !is_end || state.in_hand.len() <= enough {
             state.begin_due().await;
         }
         if state.draining && state.in_hand.is_empty() {
@@ -254,18 +256,6 @@ impl Actor for LaneActor {
 impl LaneState {
     fn show_circuit(&mut self, by_hand: bool) {
         self.circuit.show(self.args.lane, &self.args.env, by_hand);
-    }
-
-    /// Whether enough is in the making that the end of one is no reason to look for more: each look reads all
-    /// that is in hand again. Further ends, hints and ticks come.
-    fn is_well_filled(&self) -> bool {
-        let most = self.args.env.limits.tasks_of(self.args.lane);
-        // What works on this machine alone gains nothing from a full house.
-        let enough = match self.args.lane {
-            Lane::Notify => most / 2,
-            _ => most * 3 / 4,
-        };
-        self.in_hand.len() > enough
     }
 
     async fn begin_due(&mut self) {
