@@ -9,6 +9,7 @@ mod backup;
 mod checkpoints;
 mod crash;
 mod disk;
+mod explain;
 mod random;
 mod views;
 mod work;
@@ -62,6 +63,7 @@ macro_rules! store_suite {
                 past_decisions_can_be_made_again,
                 racing_applies_of_one_version_have_one_winner,
             }
+            explain::{explain_finds_inputs_and_lines}
             views::{
                 the_ledger_and_its_balances_move_together,
                 rows_are_listed_newest_first_and_follow_their_tenant,
@@ -71,7 +73,6 @@ macro_rules! store_suite {
                 timelines_are_read_oldest_first_by_tenant_payment_and_id,
                 pages_hold_everything_once,
                 inputs_are_listed_newest_first_by_status_kind_tenant_and_time,
-                explain_finds_inputs_and_lines,
                 the_digest_ignores_the_order_of_commits,
                 figures_count_what_is_there,
             }
