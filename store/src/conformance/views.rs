@@ -5,7 +5,7 @@ use crate::api::{Fate, InputStatus, Store};
 use crate::error::StoreError;
 use crate::query::{InputQuery, LedgerQuery, RowQuery, TimelineOf, TimelineQuery};
 use bursar_domain::decision::{Decision, LedgerAccount, Movement};
-use bursar_domain::ids::{Scope, Timestamp};
+use bursar_domain::ids::Scope;
 use bursar_domain::rows::{RowKind, RowWrite, Subject};
 
 pub(crate) async fn the_ledger_and_its_balances_move_together(store: &dyn Store) {
