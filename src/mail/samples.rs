@@ -117,7 +117,7 @@ mod tests {
         for (code, _, advice) in ALERTS {
             let has_part = alert_words(code).2 != "alert_other";
             assert!(
-                has_part != !advice.is_empty(),
+                has_part == advice.is_empty(),
                 "{code}: words of its own, or advice"
             );
         }

@@ -9,6 +9,7 @@ mod backup;
 mod checkpoints;
 mod crash;
 mod disk;
+mod explain;
 mod figures;
 mod random;
 mod views;
@@ -66,6 +67,7 @@ macro_rules! store_suite {
             figures::{
                 figures_count_what_is_there,
             }
+            explain::{explain_finds_inputs_and_lines}
             views::{
                 the_ledger_and_its_balances_move_together,
                 rows_are_listed_newest_first_and_follow_their_tenant,
@@ -75,7 +77,6 @@ macro_rules! store_suite {
                 timelines_are_read_oldest_first_by_tenant_payment_and_id,
                 pages_hold_everything_once,
                 inputs_are_listed_newest_first_by_status_kind_tenant_and_time,
-                explain_finds_inputs_and_lines,
                 the_digest_ignores_the_order_of_commits,
             }
             work::{
