@@ -10,15 +10,20 @@
 //!
 //! `orders` kills it around calls to a Stripe that fails in every way the sandbox knows.
 //!
+//! `damage` changes its files while it is not looking; `recover` mends what `damage` broke.
+//!
 //! `poison` (feature `mutants`) measures what a tenant whose events panic costs its neighbours.
 //!
 //! `BURSAR_KILLS` sets the rounds (5), `BURSAR_BIN` the binary (this build's), `BURSAR_SEED` the seed.
 
 #![allow(clippy::unwrap_used, reason = "a failed call is a failed test")]
 
+mod damage;
+mod filled;
 mod orders;
 #[cfg(feature = "mutants")]
 mod poison;
+mod recover;
 mod server;
 mod stopping;
 
