@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use crate::bench::BenchArgs;
 use crate::commands::{
     admin::AdminArgs, backup::BackupArgs, backup::RestoreArgs, demo::DemoArgs, doctor::DoctorArgs,
-    explain::ExplainArgs, export::ExportArgs, reconcile::ReconcileArgs, replay::ReplayArgs,
-    sandbox::SandboxArgs, tail::EventsArgs, trigger::TriggerArgs, verify::VerifyArgs,
+    explain::ExplainArgs, export::ExportArgs, reconcile::ReconcileArgs, recover::RecoverArgs,
+    replay::ReplayArgs, sandbox::SandboxArgs, tail::EventsArgs, trigger::TriggerArgs,
+    verify::VerifyArgs,
 };
 use bursar_config::{LoadArgs, Override};
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -78,6 +79,8 @@ pub enum Command {
     Backup(BackupArgs),
     /// Make a store of a backup.
     Restore(RestoreArgs),
+    /// Mend a damaged store: say what is lost, and get it from a backup and from Stripe.
+    Recover(RecoverArgs),
     /// Print ledger, payments, subscriptions or the audit trail, for accounting.
     Export(ExportArgs),
     /// Manage tenants and keys.

@@ -71,6 +71,7 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Export(args) => commands::export::run(&args, &global, &mut out),
         Command::Backup(args) => commands::backup::run_backup(&args, &global, &mut out),
         Command::Restore(args) => commands::backup::run_restore(&args, &global, &mut out),
+        Command::Recover(args) => commands::recover::run(&args, &global, &mut out),
         Command::Verify(args) => commands::verify::run(&args, &global, &mut out),
         Command::Admin(args) => commands::admin::run(&args, &global, &mut out),
         Command::Trigger(args) => commands::trigger::run(&args, &global, &mut out),

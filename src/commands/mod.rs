@@ -9,6 +9,7 @@ pub mod explain;
 pub mod export;
 pub mod reach;
 pub mod reconcile;
+pub mod recover;
 pub mod replay;
 pub mod sandbox;
 pub mod serve;

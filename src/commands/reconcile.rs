@@ -74,7 +74,11 @@ fn order(args: &ReconcileArgs) -> Result<Value, CliError> {
 }
 
 /// Runs until there is no more, and answers the sum of all reports.
-async fn to_the_end(bursar: &mut Reached, order: &Value, quiet: bool) -> Result<Value, CliError> {
+pub(super) async fn to_the_end(
+    bursar: &mut Reached,
+    order: &Value,
+    quiet: bool,
+) -> Result<Value, CliError> {
     let mut sum = Value::Null;
     loop {
         let mut report = bursar.post("/api/v1/reconcile", order).await?;

@@ -130,9 +130,9 @@ pub fn explain_start(error: AppError) -> CliError {
     match error {
         AppError::Store(StoreError::Locked { pid }) => CliError::new(Exit::CannotCreate, chain)
             .or_try(format!("stop process {pid}, or give another --data-dir")),
-        AppError::Store(StoreError::Damaged { .. } | StoreError::Incompatible(_)) => {
-            CliError::new(Exit::Data, chain)
-        }
+        AppError::Store(StoreError::Damaged { .. }) => CliError::new(Exit::Data, chain)
+            .or_try("bursar recover: it says what is lost and what can be had again"),
+        AppError::Store(StoreError::Incompatible(_)) => CliError::new(Exit::Data, chain),
         AppError::Store(_) => CliError::new(Exit::Io, chain),
         AppError::Listen { .. } => CliError::new(Exit::Unavailable, chain)
             .or_try("use --listen 127.0.0.1:0 for any free port"),

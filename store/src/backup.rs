@@ -342,11 +342,8 @@ pub async fn restore(
         )));
     }
     let state_digest = store.state_digest().await?;
-    let mut held_back = Vec::new();
-    for lane in TOLD_BEFORE {
-        let held = hold_back(store.as_ref(), lane, now).await?;
-        held_back.extend((held > 0).then_some((lane, held)));
-    }
+    let note = "it was due when the backup was taken that this store was restored from";
+    let held_back = hold_all_back(store.as_ref(), note, now).await?;
     store.close().await?;
     Ok(Restored {
         manifest,
@@ -355,8 +352,27 @@ pub async fn restore(
     })
 }
 
+/// Settles what others were told of already as skipped; how much of each lane.
+pub(crate) async fn hold_all_back(
+    store: &dyn Store,
+    note: &str,
+    now: Timestamp,
+) -> Result<Vec<(Lane, u64)>, StoreError> {
+    let mut held_back = Vec::new();
+    for lane in TOLD_BEFORE {
+        let held = hold_back(store, lane, note, now).await?;
+        held_back.extend((held > 0).then_some((lane, held)));
+    }
+    Ok(held_back)
+}
+
 /// Settles every effect of a lane as skipped.
-async fn hold_back(store: &dyn Store, lane: Lane, now: Timestamp) -> Result<u64, StoreError> {
+async fn hold_back(
+    store: &dyn Store,
+    lane: Lane,
+    note: &str,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
     let mut held = 0;
     loop {
         let due = store
@@ -369,8 +385,7 @@ async fn hold_back(store: &dyn Store, lane: Lane, now: Timestamp) -> Result<u64,
             let settle = Settle {
                 id: effect.id,
                 status: EffectStatus::Skipped,
-                note: "it was due when the backup was taken that this store was restored from"
-                    .to_owned(),
+                note: note.to_owned(),
                 at: now,
                 result: None,
             };

@@ -29,6 +29,7 @@ pub mod metrics;
 mod open;
 pub mod query;
 mod record;
+pub mod recover;
 mod shapes;
 #[cfg(feature = "crashpoints")]
 #[doc(hidden)]

@@ -10,6 +10,8 @@
 //!
 //! `orders` kills it around calls to a Stripe that fails in every way the sandbox knows.
 //!
+//! `damage` changes its files while it is not looking; `recover` mends what `damage` broke.
+//!
 //! `poison` (feature `mutants`) measures what a tenant whose events panic costs its neighbours.
 //!
 //! `steps` (feature `mutants`) ends it at the numbered steps of the simulation.
@@ -20,9 +22,12 @@
 
 #[path = "../child/mod.rs"]
 mod child;
+mod damage;
+mod filled;
 mod orders;
 #[cfg(feature = "mutants")]
 mod poison;
+mod recover;
 #[cfg(feature = "mutants")]
 mod steps;
 mod stopping;

@@ -51,7 +51,29 @@ pub(crate) fn is_journal_file(name: &str) -> bool {
     name == MARK_FILE || segment_number(name).is_some() || checkpoint_number(name).is_some()
 }
 
+/// Whether a file of a journal holds only what comes after a record, or was never finished.
+pub(crate) fn comes_after(name: &str, last_segment: u64, last_record: u64) -> bool {
+    segment_number(name).is_some_and(|number| number > last_segment)
+        || checkpoint_number(name).is_some_and(|record| record > last_record)
+}
+
+/// Whether a name is a segment's.
+pub(crate) fn is_segment(name: &str) -> bool {
+    segment_number(name).is_some()
+}
+
+/// The name of a segment's file.
+pub(crate) fn segment_file(number: u64) -> String {
+    segment_name(number)
+}
+
 impl Cut {
+    /// How many bytes of a segment are in the cut, if it is in it.
+    pub(crate) fn end_of(&self, name: &str) -> Option<u64> {
+        let one = self.files.iter().find(|one| one.name == name)?;
+        segment_number(name).map(|_| one.bytes)
+    }
+
     /// Looks at a journal, open or not.
     ///
     /// # Errors

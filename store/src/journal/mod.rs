@@ -71,6 +71,7 @@ mod read;
 mod recover;
 mod retain;
 mod scan;
+pub(crate) mod survey;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -96,6 +96,10 @@ pub(super) struct Names {
 }
 
 impl Names {
+    pub(super) fn segments(&self) -> &BTreeSet<u64> {
+        &self.segments
+    }
+
     pub(super) fn read(vfs: &dyn Vfs, dir: &Path) -> Result<Self, JournalError> {
         let mut names = Self::default();
         for name in vfs.list(dir).map_err(io_error("listing", dir))? {
@@ -184,7 +188,7 @@ pub(super) fn inspect(
 }
 
 /// The installation a segment says it belongs to, when nobody told us ours.
-fn stated_installation(
+pub(super) fn stated_installation(
     vfs: &dyn Vfs,
     dir: &Path,
     segment: u64,

@@ -213,6 +213,36 @@ impl SegmentFile {
         Ok(knows)
     }
 
+    /// Finds the first place in a range where a group's header can be believed by itself.
+    pub(super) fn next_header(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> Result<Option<(u64, GroupHeader)>, JournalError> {
+        let mut at = from;
+        while at + GROUP_HEADER_BYTES as u64 <= to {
+            let end = to.min(at + CHUNK_BYTES as u64);
+            let mut found = None;
+            self.chunks(at, end, 0, |at, chunk| {
+                for (i, window) in chunk.windows(GROUP_HEADER_BYTES).enumerate().step_by(ALIGN) {
+                    if found.is_some() {
+                        return;
+                    }
+                    let raw = window.try_into().expect("a window has the size asked for");
+                    let here = at + i as u64;
+                    let header = GroupHeader::decode(raw, self.place(here));
+                    found = header.ok().map(|header| (here, header));
+                }
+            })?;
+            if found.is_some() || end == to {
+                return Ok(found);
+            }
+            // The last places looked at had no whole header in this piece.
+            at = (end - GROUP_HEADER_BYTES as u64 + 1).next_multiple_of(ALIGN as u64);
+        }
+        Ok(None)
+    }
+
     /// Calls `see` with pieces of a range, each repeating the last `overlap` bytes of the one before.
     fn chunks(
         &self,

@@ -63,7 +63,7 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     /// Any I/O error.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Creates a directory (mode 0700) with its missing parents; one that exists is fine.
+    /// Creates a directory (mode 0700) with its missing parents, names durable; one that exists is fine.
     ///
     /// # Errors
     /// Any I/O error, also when the name is not a directory.

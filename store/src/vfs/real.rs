@@ -81,12 +81,37 @@ impl Vfs for RealVfs {
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)
+        let missing: Vec<&Path> = dir
+            .ancestors()
+            .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+            .collect();
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        for folder in &missing {
+            sync_name(folder)?;
+        }
+        if missing.is_empty() {
+            // Whoever made it may have been killed before its name was durable. A name that was given to us in a
+            // folder we may not read is somebody else's work.
+            match sync_name(dir) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                other => return other,
+            }
+        }
+        Ok(())
     }
 
     fn free_space(&self, dir: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(dir)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+/// Makes a folder's own name durable: without it, all that is synced in it is lost with its name.
+fn sync_name(dir: &Path) -> io::Result<()> {
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        Some(_) => File::open(".")?.sync_all(),
+        None => Ok(()),
     }
 }
 
