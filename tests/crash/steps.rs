@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Points that deliveries pass; and one of the start, once there is something to start from.
-const POINTS: [&str; 12] = [
-    "KW0", "KW1", "KW2", "KW3", "KW4", "KW5", "KW6", "KW7", "KW8", "KW9", "KC5", "KS1",
+const POINTS: [&str; 11] = [
+    "KW0", "KW1", "KW2", "KW3", "KW4", "KW5", "KW6", "KW7", "KW8", "KW9", "KS1",
 ];
 /// How long a point may take to be reached.
 const PATIENCE: Duration = Duration::from_secs(60);
