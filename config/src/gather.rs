@@ -457,7 +457,8 @@ fn unknown_variables(env: &dyn Env, problems: &mut Problems, warnings: &mut Vec<
     for name in names.iter().filter(|name| !known.contains(name)) {
         let near = keys::nearest(name, known.iter().map(String::as_str));
         if name.starts_with("BURSAR_") {
-            if FOREIGN_VARIABLES.contains(&name.as_str()) || is_service_link(name, env) {
+            let is_step = cfg!(feature = "crashpoints") && name == "BURSAR_CRASH_AT";
+            if FOREIGN_VARIABLES.contains(&name.as_str()) || is_step || is_service_link(name, env) {
                 continue;
             }
             let text = near.map_or_else(

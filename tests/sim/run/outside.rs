@@ -320,7 +320,7 @@ impl Outside {
             .with("patience", |dice| dice.within(1_000, 20_000));
         let order = &mut self.orders[n];
         order.attempts += 1;
-        let Some(reply) = reply.filter(|reply| is_final(reply)) else {
+        let Some(reply) = reply.filter(is_final) else {
             self.at(now + wait, Item::Order(n));
             return;
         };
