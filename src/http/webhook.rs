@@ -46,7 +46,9 @@ pub fn receive(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         let (delivery, now) = check(&call)?;
         position_matched(delivery.genuine);
         let answer = store(&call.edge, call.body.clone(), delivery.routed, now).await?;
-        metrics::histogram!("bursar_webhook_ack_duration_seconds").record(started.elapsed());
+        let took = started.elapsed();
+        metrics::histogram!("bursar_webhook_ack_duration_seconds").record(took);
+        call.edge.pulse.acknowledged(now, took);
         Ok(answer)
     })
 }
