@@ -10,6 +10,8 @@
 
 use crate::adapters::{EdgeHealth, EdgeIntake, EdgeStripe};
 use crate::background::Background;
+use crate::commands::doctor::Doctor;
+use crate::console::pulse;
 use crate::endpoint_watch::EndpointWatch;
 use crate::http::auth::AdminAccess;
 use crate::http::edge::{Billing, Edge, EdgeSettings, Ports};
@@ -165,6 +167,19 @@ impl App {
         if !config.is_tool {
             bind_mode(store.as_ref(), config.stripe.mode.is_live()).await?;
         }
+        Self::over(store, opened, config, clock).await
+    }
+
+    /// The same over a store that is open.
+    ///
+    /// # Errors
+    /// An actor does not start, or the HTTP client cannot be built.
+    pub async fn over(
+        store: Arc<dyn Store>,
+        opened: OpenReport,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, AppError> {
         let api = &config.stripe;
         let base = api.api_base.to_string();
         let read =
@@ -283,6 +298,11 @@ impl App {
         ));
         tokio::spawn(forget_hourly(Arc::downgrade(&edge)));
         tokio::spawn(sweep_hourly(Arc::downgrade(&edge)));
+        if !config.is_tool {
+            tokio::spawn(pulse::watch(Arc::downgrade(&edge)));
+            // Set once, here: nobody else has seen the edge yet.
+            let _ = edge.checklist.set(Arc::new(Doctor::new(config.clone())));
+        }
         let router = Arc::new(Router::new(Arc::clone(&edge)));
         let (stop, gate) = (watch::Sender::new(false), tree.gate());
         let mut listeners = Vec::new();

@@ -6,6 +6,7 @@ pub mod background;
 pub mod bench;
 pub mod cli;
 pub mod commands;
+pub mod console;
 pub mod control;
 pub mod endpoint_watch;
 pub mod http;

@@ -23,7 +23,7 @@ const VERBS: [(&str, &str); 8] = [
 ];
 
 /// A sentence of a timeline as people say it.
-pub(super) fn reworded(summary: &str) -> String {
+pub(crate) fn reworded(summary: &str) -> String {
     let mut text = summary.to_owned();
     for (status, said) in VERBS {
         text = text.replace(&format!(" is {status}"), &format!(" {said}"));
@@ -65,7 +65,7 @@ fn at(object: &Value, field: &str, before: &str) -> String {
 }
 
 /// The present state of an object of this list of the API.
-pub(super) fn present(list: &str, object: &Value) -> String {
+pub(crate) fn present(list: &str, object: &Value) -> String {
     let (id, owner) = (word(object, "id"), owner(object));
     match list {
         "payments" => {

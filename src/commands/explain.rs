@@ -59,7 +59,7 @@ pub fn run(
 }
 
 /// Where an object of this id may be found, likeliest first.
-fn lists_of(id: &str) -> Vec<&'static str> {
+pub(crate) fn lists_of(id: &str) -> Vec<&'static str> {
     const LISTS: [(&str, &str); 12] = [
         ("pi_", "payments"),
         ("ch_", "payments"),
@@ -131,7 +131,7 @@ fn word<'a>(value: &'a Value, field: &str) -> &'a str {
 }
 
 /// Whether a line tells of something applied that changed nothing anybody sees, or of a repetition.
-fn is_nothing(line: &Value) -> bool {
+pub(crate) fn is_nothing(line: &Value) -> bool {
     let changed = line["changed"].as_array().map_or(&[][..], Vec::as_slice);
     let summary = word(line, "summary");
     match word(line, "disposition") {
@@ -170,7 +170,7 @@ fn entry(line: &Value, all: bool) -> String {
 
 /// Whether a change is worth a line: not one of a list, not what a new thing began with (its
 /// sentence names it), not one of two objects' fields of one name, not a copy within its tenant.
-fn is_told(change: &Value, changed: &[Value]) -> bool {
+pub(crate) fn is_told(change: &Value, changed: &[Value]) -> bool {
     let field = word(change, "field");
     let is_whole = |value: &Value| value.is_array() || value.is_object();
     let named = |name: &str| changed.iter().filter(|c| c["field"] == name).count();

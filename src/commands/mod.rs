@@ -1,7 +1,7 @@
 //! The commands' work, one module each. `cli` parses and dispatches; here is what is done.
 
 pub mod admin;
-mod answer;
+pub(crate) mod answer;
 pub mod backup;
 pub mod demo;
 pub mod doctor;

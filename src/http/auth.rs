@@ -10,8 +10,8 @@ mod authenticate;
 mod cookie;
 mod reach;
 
-pub use authenticate::authenticate;
-pub use cookie::csrf_token;
+pub use authenticate::{authenticate, operator_by_key, visitor};
+pub use cookie::{csrf_token, form_token, from_own_page, session_of};
 pub use reach::Reach;
 
 use crate::http::problem::Problem;

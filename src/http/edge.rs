@@ -2,6 +2,7 @@
 //!
 //! Invariants: nothing here is state worth keeping; what must survive is in the store.
 
+use crate::console::pulse::Pulse;
 use crate::http::attempts::Attempts;
 use crate::http::auth::AdminAccess;
 use crate::http::budget::Budget;
@@ -27,7 +28,7 @@ use bursar_domain::settings::Settings;
 use bursar_domain::stripe_call::StripeCall;
 use bursar_store::api::{Accepted, Inbound, Store};
 use bursar_store::error::StoreError;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -117,6 +118,12 @@ pub trait Stripe: Send + Sync + 'static {
     fn preview(&self, call: StripeCall) -> BoxFuture<Result<CallEnd, Duration>>;
 }
 
+/// The doctor: looks at the set-up and says what to do, as `bursar doctor --json` prints it.
+pub trait Checklist: Send + Sync + 'static {
+    /// Every line; bounded in time.
+    fn look(&self) -> BoxFuture<serde_json::Value>;
+}
+
 /// What orders to Stripe follow.
 #[derive(Clone, Debug)]
 pub struct Billing {
@@ -182,6 +189,10 @@ pub struct Edge {
     pub attempts: Attempts,
     /// How fast each caller orders.
     pub pace: Pace,
+    /// What the console shows of the last hour.
+    pub pulse: Pulse,
+    /// Looks at the whole set-up, where there is a configuration to look at.
+    pub checklist: OnceLock<Arc<dyn Checklist>>,
     /// Memory for bodies.
     pub bodies: Budget,
     /// Places for long polls.
@@ -242,6 +253,8 @@ impl Edge {
                 settings.limits.orders_per_second,
             ),
             identity: Identity::new(&settings.identity, &settings.app_base_url),
+            pulse: Pulse::default(),
+            checklist: OnceLock::new(),
             bodies: Budget::new(settings.limits.bodies_bytes_max),
             waiters: Budget::new(settings.limits.waiters_max),
             draining: watch::Sender::new(false),

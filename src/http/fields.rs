@@ -170,6 +170,8 @@ impl Reading<'_> {
             // So does an empty text, which is the query's only word for it.
             Given::Json(Value::String(text)) if self.clears(param.kind, &text) => Ok(text.into()),
             Given::Text("") if self.clears(param.kind, "") => Ok("".into()),
+            // A browser sends every field of a form: one that was left empty was not given.
+            Given::Text("") if self.route.is_page() => return,
             Given::Json(value) => from_json(param.kind, value),
             Given::Text(text) => from_text(param.kind, text),
         };

@@ -84,6 +84,14 @@ pub fn health(call: Call) -> BoxFuture<Result<Answer, Problem>> {
 /// `GET /`: where everything is.
 pub fn discovery(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
+        let accepts = call
+            .headers
+            .get("accept")
+            .and_then(|value| value.to_str().ok());
+        if accepts.is_some_and(|accepts| accepts.contains("text/html")) {
+            let answer = Answer::empty(StatusCode::SEE_OTHER);
+            return Ok(answer.with("location", "/console").with("vary", "accept"));
+        }
         Ok(Answer::json(&json!({
             "name": "bursar", "version": call.edge.settings.version,
             "openapi": "/openapi.json", "docs": "/docs", "health": "/health",

@@ -26,6 +26,7 @@ pub mod fields;
 pub mod health;
 pub mod history;
 pub mod idempotency;
+pub mod inner;
 pub mod keys;
 pub mod limits;
 pub mod line_items;

@@ -93,6 +93,7 @@ pub fn security_words(route: &Route) -> String {
             role.as_str()
         ),
         Auth::Person => "a person, signed in".to_owned(),
+        Auth::Console(_) => "whoever is signed in to the console".to_owned(),
     }
 }
 
@@ -330,6 +331,7 @@ fn operation(route: &Route, path: &str) -> Value {
             ]),
             Auth::PersonOf(_) => json!([{"bearer": []}, {"accessToken": []}, {"cookie": []}]),
             Auth::Person => json!([{"accessToken": []}, {"cookie": []}]),
+            Auth::Console(_) => json!([{"cookie": []}]),
         },
     });
     if route.auth == Auth::Stripe {

@@ -146,6 +146,33 @@ pub fn circuits(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     })
 }
 
+/// How much of what there is, by status. # Errors: 403 for anybody but the operator, the store's.
+pub async fn figures(call: &Call) -> Result<Value, Problem> {
+    const SHOWN: [(RowKind, &str); 6] = [
+        (RowKind::Tenant, "tenants"),
+        (RowKind::Subscription, "subscriptions"),
+        (RowKind::Payment, "payments"),
+        (RowKind::Refund, "refunds"),
+        (RowKind::Dispute, "disputes"),
+        (RowKind::Invoice, "invoices"),
+    ];
+    let stats = call.whole_store()?.stats().await?;
+    let kinds = SHOWN.iter().map(|(kind, list)| {
+        let own = stats
+            .rows
+            .iter()
+            .filter(|(of, _, count)| of == kind && *count > 0);
+        let counts: Vec<Value> = own
+            .map(|(_, status, count)| json!({"status": status, "count": count}))
+            .collect();
+        json!({"list": list, "counts": counts})
+    });
+    Ok(json!({
+        "kinds": kinds.collect::<Vec<_>>(), "inputs": stats.inputs, "pending": stats.pending,
+        "outbox": stats.outbox.iter().map(|(_, count)| count).sum::<u64>(),
+    }))
+}
+
 /// `POST /api/v1/unclaimed/{id}/claim`.
 pub fn claim(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {

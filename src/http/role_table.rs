@@ -2,20 +2,34 @@
 //!
 //! Invariants: a route whose right changes, or a new one, changes the file in the same commit or the test fails.
 
+use crate::console;
 use crate::http::route::Auth;
 use crate::http::route::Route;
-use crate::http::routes::every_route;
+use crate::http::routes::{every_route, labelled};
 
 /// The lines of the table.
 pub fn lines() -> Vec<String> {
-    let ours = every_route().filter(|route| route.auth.is_ours());
+    let every = every_route().chain(console::ROWS);
+    let ours = every.filter(|route| route.auth.is_ours());
     let mut lines: Vec<String> = ours.map(line).collect();
     lines.sort();
     lines
 }
 
+/// The right a row asks for: a page's is the one of the route it stands for, and no key opens a page.
+fn right(auth: Auth) -> Auth {
+    match auth {
+        Auth::Console(of) if !of.is_empty() => match labelled(of).auth {
+            Auth::Tenant(_, role) => Auth::Tenant(&[], role),
+            auth => auth,
+        },
+        auth => auth,
+    }
+}
+
 fn line(route: &Route) -> String {
-    let (role, scopes) = match route.auth {
+    let (role, scopes) = match right(route.auth) {
+        Auth::Console(_) => ("any session".to_owned(), &[][..]),
         Auth::Tenant(scopes, role) => (role.as_str().to_owned(), scopes),
         Auth::PersonOf(role) => (format!("{}, no key", role.as_str()), &[][..]),
         Auth::Person => ("oneself, in any".to_owned(), &[][..]),

@@ -56,6 +56,9 @@ pub enum Auth {
     Person,
     /// The operator alone.
     Operator,
+    /// A page of the console: a session in a cookie, and the right of the route of this label, which the page shows
+    /// or orders; without a label nothing but a session.
+    Console(&'static str),
 }
 
 impl Auth {
@@ -151,6 +154,9 @@ pub enum Holds {
     Nothing,
 }
 
+/// The group of the console's rows.
+pub const CONSOLE_TAG: &str = "console";
+
 /// A handler.
 pub type Handler = fn(Call) -> BoxFuture<Result<Answer, Problem>>;
 
@@ -190,6 +196,10 @@ pub struct Route {
 }
 
 impl Route {
+    /// A page for people, or what its forms are sent to: refused by a page as well.
+    pub fn is_page(&self) -> bool {
+        self.tag == CONSOLE_TAG
+    }
     /// Takes `Idempotency-Key`.
     pub fn is_idempotent(&self) -> bool {
         let holds_secret = self.params.iter().any(|param| param.kind == Kind::Secret);

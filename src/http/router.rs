@@ -8,6 +8,7 @@
 //! `X-Request-Id`; every refusal is a problem.
 //! Source: RFC 9110 (methods, `Allow`), RFC 9112 (framing); reliability catalogue, rows BH.
 
+use crate::console;
 use crate::http::answer::Answer;
 use crate::http::auth::{self, Caller, Principal};
 use crate::http::body;
@@ -20,11 +21,13 @@ use crate::http::route::{Auth, Call, Route, Verb};
 use crate::http::server::{BoxFuture, Peer, Service};
 use crate::http::{routes, webhook};
 use crate::telemetry::trace::Trace;
+use bursar_domain::ids::TenantId;
 use bursar_store::metrics::kept::{Kept, KeptBy};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, Version};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -123,6 +126,7 @@ impl Router {
             Err(problem) => return refused(NO_ROUTE, problem),
         };
         let (label, group) = (route.label, route.tag);
+        let way = console::Way::of(&request);
         let handling = self.handle(route, path, peer, request, request_id);
         match handling.instrument(span_of(route, request_id)).await {
             Ok(answer) => Served {
@@ -130,6 +134,12 @@ impl Router {
                 group,
                 method,
                 answer,
+            },
+            Err(problem) if route.is_page() => Served {
+                label,
+                group,
+                method,
+                answer: console::refusal(&self.edge, route, &way, &problem, request_id),
             },
             Err(problem) => refused((label, group), problem),
         }
@@ -175,7 +185,7 @@ impl Router {
             | Auth::PersonOf(_)
             | Auth::Person => {
                 let caller = auth::authenticate(&self.edge, route, &parts.headers, peer).await?;
-                authorize(route, &caller)?;
+                authorize(route.auth, &caller)?;
                 let selected = match &caller.bound {
                     // Whatever the request names: a bound caller acts in its own tenant.
                     Some(bound) => Some(bound.tenant.clone()),
@@ -184,6 +194,7 @@ impl Router {
                 };
                 (caller, selected)
             }
+            Auth::Console(of) => self.visitor(route, of, &parts, peer).await?,
         };
         let idempotency_key = if route.is_idempotent() {
             idempotency::key_of(&parts.headers)?
@@ -229,16 +240,58 @@ impl Router {
             request_id: request_id.to_owned(),
             idempotency_key,
         };
-        agree_on_tenant(&call)?;
-        paced(&call)?;
-        if route.is_idempotent() {
-            return to_its_end(&self.edge, idempotency::run(call)).await;
+        if matches!(route.auth, Auth::Console(_)) {
+            if route.verb != Verb::Get {
+                auth::form_token(&self.edge, &call.headers, call.fields.text("csrf"))?;
+            }
+            return (route.handler)(call).await;
         }
-        if matches!(route.verb, Verb::Patch | Verb::Delete) {
-            return to_its_end(&self.edge, (route.handler)(call)).await;
-        }
-        (route.handler)(call).await
+        carry_out(call).await
     }
+    /// Who looks at a page, with the right of the route it stands for, and in which tenant.
+    async fn visitor(
+        &self,
+        route: &Route,
+        of: &str,
+        parts: &Parts,
+        peer: Peer,
+    ) -> Result<(Caller, Option<TenantId>), Problem> {
+        let right = match of {
+            "" => Auth::Public,
+            of => routes::labelled(of).auth,
+        };
+        let named = named_in(parts.uri.query())?;
+        let asks = (route.verb, right);
+        let caller = auth::visitor(&self.edge, asks, &parts.headers, named.clone(), peer).await?;
+        authorize(right, &caller)?;
+        let bound = caller.bound.as_ref().map(|bound| bound.tenant.clone());
+        // A person is in a tenant of theirs or in none, whatever is named.
+        let named = named.filter(|_| caller.is_operator());
+        Ok((caller, bound.or(named)))
+    }
+}
+
+/// The tenant a page's address names. # Errors: 404 for what is no tenant's id.
+fn named_in(query: Option<&str>) -> Result<Option<TenantId>, Problem> {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or("").as_bytes());
+    let named = pairs.find(|(name, value)| name == "tenantId" && !value.is_empty());
+    named
+        .map(|(_, value)| TenantId::parse(&value).map_err(|_| Problem::not_found()))
+        .transpose()
+}
+
+/// What every route's request goes through once it is read, whoever asked: the router, or a page of the console.
+pub(super) async fn carry_out(call: Call) -> Result<Answer, Problem> {
+    agree_on_tenant(&call)?;
+    paced(&call)?;
+    let (edge, route) = (Arc::clone(&call.edge), call.route);
+    if route.is_idempotent() {
+        return to_its_end(&edge, idempotency::run(call)).await;
+    }
+    if matches!(route.verb, Verb::Patch | Verb::Delete) {
+        return to_its_end(&edge, (route.handler)(call)).await;
+    }
+    (route.handler)(call).await
 }
 
 /// Runs what was ordered to its end even if the client goes away in between.
@@ -290,7 +343,7 @@ impl Service for Router {
     }
 }
 
-fn anonymous() -> Caller {
+pub(super) fn anonymous() -> Caller {
     Caller {
         principal: Principal::Anonymous,
         scopes: Vec::new(),
@@ -298,8 +351,8 @@ fn anonymous() -> Caller {
     }
 }
 
-fn authorize(route: &Route, caller: &Caller) -> Result<(), Problem> {
-    let (allowed, needed) = match route.auth {
+pub(super) fn authorize(auth: Auth, caller: &Caller) -> Result<(), Problem> {
+    let (allowed, needed) = match auth {
         Auth::Scopes(scopes) => {
             let names: Vec<&str> = scopes.iter().map(|s| s.as_str()).collect();
             (caller.may(scopes), names.join(" or "))
@@ -320,6 +373,8 @@ fn authorize(route: &Route, caller: &Caller) -> Result<(), Problem> {
         Auth::Person => (caller.is_person(), "a person's session".to_owned()),
         Auth::Operator => (caller.is_operator(), "the operator's key".to_owned()),
         Auth::Public | Auth::Stripe => (true, String::new()),
+        // A page's right is that of the route it stands for.
+        Auth::Console(_) => (false, String::new()),
     };
     if allowed {
         return Ok(());

@@ -57,8 +57,10 @@ pub fn receive(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         position_matched(delivery.genuine);
         bursar_domain::step!("KW3");
         let answer = store(&call.edge, call.body.clone(), delivery.routed, now).await?;
+        let took = started.elapsed();
         let find = || metrics::histogram!("bursar_webhook_ack_duration_seconds");
-        ACKNOWLEDGED.with(find, |took| took.record(started.elapsed()));
+        ACKNOWLEDGED.with(find, |histogram| histogram.record(took));
+        call.edge.pulse.acknowledged(now, took);
         Ok(answer)
     })
 }

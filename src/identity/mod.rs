@@ -12,6 +12,7 @@ pub mod addresses;
 pub mod invitations;
 pub mod limits;
 pub mod members;
+pub mod operators;
 pub mod passwords;
 pub mod proofs;
 pub mod records;

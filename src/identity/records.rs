@@ -28,6 +28,8 @@ pub mod spaces {
     pub const SESSION: &str = "user_session";
     /// `<user>/<session>`: nothing.
     pub const SESSION_OF: &str = "user_session_of";
+    /// `<session>`: [`crate::identity::operators::Session`].
+    pub const OPERATOR_SESSION: &str = "operator_session";
     /// `<invitation>`: [`crate::identity::invitations::Invitation`], sealed.
     pub const INVITATION: &str = "invitation";
     /// `<tenant>/<invitation>`: nothing.

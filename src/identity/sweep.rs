@@ -12,7 +12,7 @@ use crate::identity::accounts::{self, Account};
 use crate::identity::proofs::{self, Proof, Purpose};
 use crate::identity::records::{Actor, Commit, Read, spaces};
 use crate::identity::sessions::{self, Session};
-use crate::identity::{UserId, limits};
+use crate::identity::{UserId, limits, operators};
 use bursar_domain::ids::Timestamp;
 use bursar_store::error::StoreError;
 use std::sync::Weak;
@@ -54,6 +54,10 @@ pub async fn sweep(edge: &Edge) -> Result<(), Problem> {
     })
     .await?;
     end_sessions(edge, now).await?;
+    forget(edge, spaces::OPERATOR_SESSION, |bytes| {
+        operators::is_over(bytes, now)
+    })
+    .await?;
     forget_unverified(edge, now).await
 }
 

@@ -6,6 +6,7 @@
 
 use crate::endpoint_watch::METRIC;
 use crate::http::openapi::answers_of;
+use crate::http::route::CONSOLE_TAG;
 use crate::http::router::METHOD_WORDS;
 use crate::http::routes::every_route;
 use bursar_store::metrics::{Buckets, Label, Metric, MetricKind};
@@ -229,6 +230,18 @@ fn register_routes() {
         for status in [400, 404, 405] {
             let mut labels = labels.clone();
             labels.push(("code", status.to_string()));
+            touch(&REQUESTS, labels);
+        }
+    }
+    // The console's pages share one label.
+    for method in ["GET", "POST"] {
+        touch(&DURATIONS, grouped(CONSOLE_TAG, method));
+        for status in [200, 303, 400, 401, 403, 404, 409, 422, 429, 502, 503] {
+            let labels = vec![
+                ("route", CONSOLE_TAG.to_owned()),
+                ("method", method.to_owned()),
+                ("code", status.to_string()),
+            ];
             touch(&REQUESTS, labels);
         }
     }

@@ -235,6 +235,7 @@ fn print_banner(
     };
     print(&format!(
         "Bursar {}  demo\n\
+         \x20 console       http://{}/console      sign in with the login or the operator key\n\
          \x20 webhooks in   http://{}/webhook\n\
          \x20 API           http://{}/docs\n\
          \x20 operator key  {}      (this run only)\n\
@@ -245,6 +246,7 @@ fn print_banner(
          \x20 metrics       http://{}/metrics\n\
          \x20 data          {data}\n\n",
         env!("CARGO_PKG_VERSION"),
+        addresses.public,
         addresses.public,
         addresses.public,
         config.access.admin_key.expose_secret(),
@@ -264,7 +266,9 @@ fn print_stay(config: &Config, login: &Login, addresses: Addresses) -> std::io::
         std::env::args().next().as_deref(),
     );
     print(&format!(
-        "\n  It stays up; stop it with Ctrl-C. Look around:\n\
+        "\n  It stays up; stop it with Ctrl-C. In the console sell a plan, see it paid, refund it:\n\
+         \x20   http://{public}/console      {email} / {password}\n\
+         \x20 or look around:\n\
          \x20   curl -H 'Authorization: Bearer {key}' http://{public}/api/v1/tenants/acme\n\
          \x20   curl -H 'Authorization: Bearer {key}' http://{public}/api/v1/tenants/acme/timeline\n\
          \x20   curl -d '{{\"email\":\"{email}\",\"password\":\"{password}\"}}' -H 'Content-Type: application/json' http://{public}/api/v1/login\n\

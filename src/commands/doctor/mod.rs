@@ -14,9 +14,13 @@ mod server;
 mod stripe;
 
 use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
+use crate::http::edge::Checklist;
+use crate::http::server::BoxFuture;
 use bursar_config::{Config, ProcessEnv, load};
 use finding::Findings;
+use serde_json::Value;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest wait for one answer of Bursar's or of the public address.
@@ -63,7 +67,7 @@ pub fn run(args: &DoctorArgs, global: &GlobalArgs, out: &mut impl Write) -> Resu
                 found.warn("configuration", warning, "see `bursar check-config`");
             }
             super::reach::block_on(async {
-                look(args, &loaded.config, &mut found).await?;
+                look(args, "--no-event was given", &loaded.config, &mut found).await?;
                 Ok(Exit::Success)
             })?;
         }
@@ -91,7 +95,43 @@ fn written(args: &DoctorArgs, found: &Findings, out: &mut impl Write) -> Result<
     Ok(found.exit())
 }
 
-async fn look(args: &DoctorArgs, config: &Config, found: &mut Findings) -> Result<(), CliError> {
+/// The doctor within the process it looks at: for the console.
+pub(crate) struct Doctor(Arc<Config>);
+
+impl Doctor {
+    /// Over the configuration of the process.
+    pub(crate) fn new(config: Config) -> Self {
+        Self(Arc::new(config))
+    }
+}
+
+impl Checklist for Doctor {
+    fn look(&self) -> BoxFuture<Value> {
+        let config = Arc::clone(&self.0);
+        Box::pin(async move {
+            let args = DoctorArgs {
+                quick: false,
+                json: true,
+                no_event: true,
+                mail_to: None,
+                config: ConfigArgs::default(),
+            };
+            let mut found = Findings::default();
+            let quiet = "from here no test event is sent; `bursar doctor` sends one";
+            if let Err(error) = look(&args, quiet, &config, &mut found).await {
+                found.fail("doctor", error.message, "run `bursar doctor`");
+            }
+            found.json()
+        })
+    }
+}
+
+async fn look(
+    args: &DoctorArgs,
+    no_event: &str,
+    config: &Config,
+    found: &mut Findings,
+) -> Result<(), CliError> {
     disk::look(config, found);
     mail::look(config, args.mail_to.as_deref(), found).await;
     let http = reqwest::Client::builder()
@@ -103,7 +143,7 @@ async fn look(args: &DoctorArgs, config: &Config, found: &mut Findings) -> Resul
     stripe::look(config, server.has_merchants, found).await?;
     server.arrivals(found).await;
     if args.no_event {
-        found.skip("public address", "--no-event was given");
+        found.skip("public address", no_event);
     } else {
         event::send(config, &http, &mut server, found).await;
     }

@@ -13,10 +13,11 @@ use crate::http::api_keys;
 use crate::http::edge::Edge;
 use crate::http::keys::Presented;
 use crate::http::problem::{Code, Problem};
-use crate::http::route::{Auth, Route};
+use crate::http::route::{Auth, Route, Verb};
 use crate::http::server::Peer;
 use crate::http::service_keys;
 use crate::identity::{UserId, accounts, members, tokens};
+use bursar_domain::ids::TenantId;
 use hyper::{HeaderMap, header};
 
 /// The credential of a request, if it carries one. # Errors: several that differ, or unreadable.
@@ -82,7 +83,7 @@ pub async fn authenticate(
     in_a_tenant(edge, route.auth, headers, caller).await
 }
 
-const fn operator() -> Caller {
+pub(super) const fn operator() -> Caller {
     Caller {
         principal: Principal::Operator,
         scopes: Vec::new(),
@@ -168,6 +169,47 @@ async fn agree(edge: &Edge, caller: &Caller, session: &str) -> Result<(), Proble
     }
 }
 
+/// Finds out who looks at a page of the console, or sends one of its forms: a session in a cookie and nothing else. A
+/// person acts in the tenant that is named, else in their default one.
+/// # Errors: 400 where several tenants are meant, 401, 403, 404 for a tenant that is not a person's, 503.
+pub async fn visitor(
+    edge: &Edge,
+    (verb, right): (Verb, Auth),
+    headers: &HeaderMap,
+    named: Option<TenantId>,
+    peer: Peer,
+) -> Result<Caller, Problem> {
+    let Some(session) = cookie::value(edge, headers)? else {
+        let detail = "sign in first";
+        return Err(Problem::new(Code::Unauthenticated, detail));
+    };
+    let caller = cookie::visitor(edge, verb, headers, session, peer).await;
+    let caller = accepted(
+        "cookie",
+        caller.map_err(|problem| refused("cookie", problem))?,
+    );
+    match (&caller.principal, right) {
+        (Principal::User(id), Auth::Tenant(..) | Auth::PersonOf(_)) => {
+            let user = UserId::parse(id).ok_or_else(Problem::not_found)?;
+            let bound = Some(membership(edge, &user, named).await?);
+            Ok(Caller { bound, ..caller })
+        }
+        _ => Ok(caller),
+    }
+}
+
+/// Takes the operator's key, given to begin a session. # Errors: 401, 403 from an address that is not allowed, 429.
+pub async fn operator_by_key(edge: &Edge, key: &str, peer: Peer) -> Result<(), Problem> {
+    if by_key(edge, key, peer).await?.is_operator() {
+        return Ok(());
+    }
+    let detail = "this is a key, and not the operator's: keys are for programs, people sign in";
+    Err(refused(
+        "operator",
+        Problem::new(Code::Unauthenticated, detail),
+    ))
+}
+
 /// The same caller, in the tenant the request picks.
 async fn in_a_tenant(
     edge: &Edge,
@@ -198,14 +240,18 @@ async fn in_a_tenant(
         return Ok(caller);
     }
     let user = UserId::parse(id).ok_or_else(Problem::not_found)?;
-    let bound = Some(membership(edge, &user, headers).await?);
+    let bound = Some(membership(edge, &user, selected_tenant(headers)?).await?);
     Ok(Caller { bound, ..caller })
 }
 
 /// Where a person acts, and as what. # Errors: 400 where several tenants are meant, 404 for one that is not theirs.
-async fn membership(edge: &Edge, user: &UserId, headers: &HeaderMap) -> Result<Bound, Problem> {
+async fn membership(
+    edge: &Edge,
+    user: &UserId,
+    selected: Option<TenantId>,
+) -> Result<Bound, Problem> {
     let store = edge.store.as_ref();
-    let tenant = match selected_tenant(headers)? {
+    let tenant = match selected {
         Some(tenant) => tenant,
         None => {
             let tenant = accounts::default_tenant(store, user).await?;

@@ -7,13 +7,14 @@
 //! Source: reliability rows TS7, BA13; Fetch Metadata (`Sec-Fetch-Site`); RFC 6454 (`Origin`).
 
 use super::Caller;
-use super::authenticate::person;
+use super::authenticate::{operator, person};
 use crate::http::edge::Edge;
 use crate::http::problem::{Code, Problem};
 use crate::http::route::{Route, Verb};
-use crate::identity::UserId;
+use crate::http::server::Peer;
 use crate::identity::secrets::Token;
 use crate::identity::sessions::{self, COOKIE_NAME, COOKIE_NAME_SECURE};
+use crate::identity::{UserId, operators};
 use hyper::{HeaderMap, header};
 
 /// The session a request carries, if any. # Errors: 400 for two that differ.
@@ -62,17 +63,69 @@ pub(super) async fn caller(
     if route.verb != Verb::Get {
         let token = headers.get("x-csrf-token").and_then(|v| v.to_str().ok());
         is_own_page(&edge.settings.app_base_url, headers)?;
-        let keys = &edge.identity.keys;
-        let id = Token::parse(session).map(|token| token.id);
-        let fits = id
-            .zip(token)
-            .is_some_and(|(id, token)| sessions::is_csrf_token(keys, id, token));
-        if !fits {
+        if !is_token_of(edge, session, token) {
             let detail = "X-CSRF-Token is missing, or of another session";
             return Err(Problem::new(Code::CsrfRefused, detail));
         }
     }
     Ok(person(&user))
+}
+
+fn is_token_of(edge: &Edge, session: &str, presented: Option<&str>) -> bool {
+    let id = Token::parse(session).map(|token| token.id);
+    id.zip(presented)
+        .is_some_and(|(id, token)| sessions::is_csrf_token(&edge.identity.keys, id, token))
+}
+
+/// The session a request of the console carries, if exactly one. # Errors: 400 for two that differ.
+pub fn session_of<'a>(edge: &Edge, headers: &'a HeaderMap) -> Result<Option<&'a str>, Problem> {
+    value(edge, headers)
+}
+
+/// Whose session a page of the console is shown in: a person's or the operator's. What changes something must come from
+/// a page of ours; its token stands in the form and is looked at once that is read ([`form_token`]).
+/// # Errors: 401; 403 from elsewhere, or where the operator may not be; 503.
+pub(super) async fn visitor(
+    edge: &Edge,
+    verb: Verb,
+    headers: &HeaderMap,
+    session: &str,
+    peer: Peer,
+) -> Result<Caller, Problem> {
+    if verb != Verb::Get {
+        from_own_page(edge, headers)?;
+    }
+    if let Some(user) = user(edge, session).await? {
+        return Ok(person(&user));
+    }
+    if !operators::holds(edge, session).await? {
+        let detail = "the session has ended; sign in again";
+        return Err(Problem::new(Code::Unauthenticated, detail));
+    }
+    if edge.settings.admin.allows(peer) {
+        return Ok(operator());
+    }
+    let detail = "BURSAR_ADMIN_ALLOW does not hold the address of this request";
+    Err(Problem::new(Code::AddressNotAllowed, detail))
+}
+
+/// Whether a form of the console carries its session's own token. # Errors: 403.
+pub fn form_token(
+    edge: &Edge,
+    headers: &HeaderMap,
+    presented: Option<&str>,
+) -> Result<(), Problem> {
+    let session = value(edge, headers)?.unwrap_or("");
+    if is_token_of(edge, session, presented) {
+        return Ok(());
+    }
+    let detail = "the form is of another session: open the page again";
+    Err(Problem::new(Code::CsrfRefused, detail))
+}
+
+/// Whether what changes something comes from a page of this service. # Errors: 403.
+pub fn from_own_page(edge: &Edge, headers: &HeaderMap) -> Result<(), Problem> {
+    is_own_page(&edge.settings.app_base_url, headers)
 }
 
 /// What a page of the console puts beside a change: good for this session alone, and of no use without its cookie.

@@ -193,7 +193,15 @@ pub fn every_path() -> impl Iterator<Item = (&'static str, &'static Route)> {
     let slashed = every_route()
         .filter(|route| route.path == "/webhook")
         .flat_map(|route| SLASHED.iter().map(move |path| (*path, route)));
-    plain.chain(slashed)
+    let pages = crate::console::ROWS.iter().map(|page| (page.path, page));
+    plain.chain(slashed).chain(pages)
+}
+
+/// The row of this label. # Panics: there is none, which a test of the console's rows keeps from happening.
+pub fn labelled(label: &str) -> &'static Route {
+    every_route()
+        .find(|route| route.label == label)
+        .expect("the label is one of the table's")
 }
 
 /// The table's own text of a parameter's name.

@@ -2,6 +2,7 @@
 //! exist, named wherever a request can name one.
 
 pub(crate) mod callers;
+mod console;
 mod cookies;
 mod keys;
 mod matrix;

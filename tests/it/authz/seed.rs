@@ -39,6 +39,13 @@ impl House {
                 return Some(word.to_owned());
             }
         }
+        // As pages show an amount.
+        for prime in self.primes {
+            let shown = format!("{}.{:02}", prime / 100, prime % 100);
+            if text.contains(&shown) {
+                return Some(shown);
+            }
+        }
         // Whole words: digits within an id are no amount.
         let words = text.split(|c: char| !c.is_ascii_alphanumeric());
         let mut amounts = words.filter_map(|word| word.parse().ok());

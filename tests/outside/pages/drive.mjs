@@ -1,114 +1,9 @@
-// Uses the pages in a browser: by keyboard and without scripts first, then under axe-core's eyes.
+// Uses the sandbox's pages in a browser: by keyboard and without scripts first, then under axe-core's eyes.
 // Started by run.sh, which says in the environment where everything is. Exits 1 when a check failed.
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import path from "node:path";
-
-const require = createRequire(path.join(process.cwd(), "package.json"));
-const { chromium } = require("playwright-core");
-const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
-const { CHROMIUM, SANDBOX, BURSAR, OPERATOR, PRO, CREDITS } = process.env;
-const SETTLE_MS_MAX = 15_000;
-
-let steps = 0;
-let failed = 0;
-function check(what, condition, seen) {
-  steps += 1;
-  if (condition) return;
-  failed += 1;
-  console.log(`FAILED: ${what}:`, seen);
-}
-
-async function stripe(route, fields) {
-  const answer = await fetch(`${SANDBOX}/v1/${route}`, {
-    method: fields ? "POST" : "GET",
-    headers: { authorization: "Bearer sk_test_outside_pages" },
-    body: fields && new URLSearchParams(fields),
-  });
-  const json = await answer.json();
-  if (!answer.ok) throw new Error(`${route}: ${JSON.stringify(json)}`);
-  return json;
-}
-async function control(route, fields) {
-  const answer = await fetch(`${SANDBOX}/control/${route}`, { method: "POST", body: JSON.stringify(fields) });
-  if (!answer.ok) throw new Error(`${route}: ${await answer.text()}`);
-}
-function session(price, mode, more = {}) {
-  return stripe("checkout/sessions", {
-    mode, "line_items[0][price]": price, "line_items[0][quantity]": "1", client_reference_id: "acme",
-    success_url: `${SANDBOX}/paid?session={CHECKOUT_SESSION_ID}`, cancel_url: `${BURSAR}/docs`, ...more,
-  });
-}
-
-/** Asks Bursar until it says what it should, and checks it: dotted field -> value. */
-async function bursar(what, route, wanted) {
-  const until = Date.now() + SETTLE_MS_MAX;
-  const value = (from, dotted) => dotted.split(".").reduce((inner, key) => inner?.[key], from);
-  for (;;) {
-    const answer = await fetch(`${BURSAR}/api/v1/${route}`, { headers: { authorization: `Bearer ${OPERATOR}` } });
-    const seen = await answer.json();
-    const holds = Object.entries(wanted).every(([dotted, one]) => value(seen, dotted) === one);
-    if (holds || Date.now() > until) {
-      check(`Bursar: ${what}`, holds, Object.fromEntries(Object.keys(wanted).map((key) => [key, value(seen, key)])));
-      return;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-const browser = await chromium.launch({
-  executablePath: CHROMIUM,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync"],
-});
-const home = new Set([new URL(SANDBOX).host, new URL(BURSAR).host]);
-const outside = new Set();
-const scripts = new Set();
-/** A page of a browser of its own. */
-async function visitor(options) {
-  const context = await browser.newContext(options);
-  context.setDefaultTimeout(10_000);
-  const page = await context.newPage();
-  page.on("request", (request) => {
-    const url = new URL(request.url());
-    if (!home.has(url.host)) outside.add(url.host);
-    if (request.resourceType() === "script") scripts.add(request.url());
-  });
-  return page;
-}
-
-/** What has the focus: `tag name=value` or its words. */
-function focused(page) {
-  return page.evaluate(() => {
-    const at = document.activeElement;
-    if (!at || at === document.body) return "nothing";
-    return at.type === "radio" ? `radio ${at.value}` : at.id || at.textContent.trim();
-  });
-}
-/** Whether one can see where the focus is: an outline of the element, or of the row it stands in. */
-function focusIsSeen(page) {
-  return page.evaluate(() => {
-    const at = document.activeElement;
-    return [at, at.closest("label")].some((one) => one && parseFloat(getComputedStyle(one).outlineWidth) >= 2
-      && getComputedStyle(one).outlineStyle !== "none");
-  });
-}
-/** Presses a key some times, then checks where the focus is and that it is seen. */
-async function press(page, keys, wanted) {
-  for (const key of keys.split(" ")) await page.keyboard.press(key);
-  const at = await focused(page);
-  check(`${keys} leads to ${wanted}`, at === wanted, at);
-  check(`the focus on ${wanted} is seen`, await focusIsSeen(page), at);
-}
-async function enter(page) {
-  await Promise.all([page.waitForEvent("load"), page.keyboard.press("Enter")]);
-}
-/** Checks an element's text; one that is not there is a failure, not a wait. */
-async function says(page, selector, part) {
-  const found = page.locator(selector);
-  const text = (await found.count()) > 0 ? await found.first().innerText() : "not there";
-  check(`${selector} says "${part}"`, text.includes(part), `${text} at ${page.url()}`);
-}
+import {
+  BURSAR, CREDITS, PRO, SANDBOX, browser, bursar, check, control, enter, failed, focused, inspect, looks, outside, press,
+  says, scripts, session, steps, stripe, violations, visitor,
+} from "./kit.mjs";
 
 async function declinedThenPays(page) {
   const { url, id } = await session(PRO, "subscription");
@@ -286,36 +181,6 @@ async function everyPage(customer) {
     "Bursar's docs": at(`${BURSAR}/docs`),
     "Bursar's webhook": at(`${BURSAR}/webhook`),
   };
-}
-
-let violations = 0;
-let looks = 0;
-/** Looks at every page with axe-core, and that nothing is wider than the window. */
-async function inspect(pages) {
-  const views = [
-    { colorScheme: "light", viewport: { width: 1100, height: 800 } },
-    { colorScheme: "dark", viewport: { width: 320, height: 700 } },
-  ];
-  for (const view of views) {
-    // axe-core is a script, and what the pages' policy says about scripts is checked above.
-    const page = await visitor({ ...view, bypassCSP: true });
-    for (const [name, open] of Object.entries(pages)) {
-      await open(page);
-      const named = `${name}, ${view.colorScheme}, ${view.viewport.width} wide`;
-      check(`${named}: has a heading`, (await page.locator("h1").count()) === 1, await page.content());
-      const width = await page.evaluate(() => document.documentElement.scrollWidth);
-      check(`${named}: nothing is wider than the window`, width <= view.viewport.width, width);
-      await page.evaluate(axe);
-      const found = await page.evaluate(() => globalThis.axe.run(document));
-      looks += 1;
-      violations += found.violations.length;
-      for (const one of found.violations) {
-        const where = one.nodes.slice(0, 3).map((node) => `${node.target}: ${node.failureSummary}`).join("; ");
-        check(`${named}: ${one.id}`, false, where);
-      }
-    }
-    await page.context().close();
-  }
 }
 
 const page = await visitor({ javaScriptEnabled: false });
