@@ -40,7 +40,7 @@ use bursar_domain::decision::Lane;
 use bursar_domain::settings::Settings;
 use bursar_store::api::Store;
 use bursar_store::error::StoreError;
-use bursar_store::{OpenOptions, OpenReport, open_sled};
+use bursar_store::{OpenOptions, OpenReport, bind_mode, open_sled};
 use secrecy::ExposeSecret;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -161,6 +161,10 @@ impl App {
             ..OpenOptions::default()
         };
         let (store, opened) = open_sled(folder, options)?;
+        // A command that opens a store itself has no key of Stripe's.
+        if !config.is_tool {
+            bind_mode(store.as_ref(), config.stripe.mode.is_live()).await?;
+        }
         let api = &config.stripe;
         let base = api.api_base.to_string();
         let read =

@@ -7,8 +7,9 @@
 
 use serde_json::Value;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn stores() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/stores")
@@ -147,4 +148,53 @@ fn a_newer_format_of_a_part_is_refused_with_words_and_nothing_is_changed() {
     }
     refused(&data, "keys");
     println!("formats refused_newer=yes parts=journal,keys");
+}
+
+/// Starts the service and ends it once it listens: what it exited with if it did not get so far, and what it said.
+fn serve(data: &Path, key: &str) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bursar"));
+    command
+        .env_clear()
+        .env("BURSAR_STORE", format!("sled:{}", data.display()))
+        .env("BURSAR_LISTEN", "127.0.0.1:0")
+        .env("BURSAR_METRICS_LISTEN", "127.0.0.1:0")
+        .env("BURSAR_ADMIN_KEY", "formats-operator-key-0123456789abcdef")
+        .env("BURSAR_JWT_SECRET", "formats-token-secret-0123456789abcdef")
+        .env("APP_BASE_URL", "https://billing.example.com")
+        .env("STRIPE_API_KEY", key)
+        .env("STRIPE_WEBHOOK_SECRET", "whsec_formats_0123456789abcdefgh")
+        .env("BURSAR_LOG", "off")
+        .arg("serve")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if key.starts_with("sk_test_") {
+        command.env("STRIPE_API_BASE", "http://127.0.0.1:9");
+    }
+    let mut child = command.spawn().expect("the binary runs");
+    let out = BufReader::new(child.stdout.take().expect("it is piped"));
+    let listens = out
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line.contains("webhooks in"));
+    if listens {
+        child.kill().expect("it can be ended");
+    }
+    let done = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    (done.status.code().filter(|_| !listens), said)
+}
+
+#[test]
+fn a_store_of_test_mode_is_not_opened_with_a_live_key() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("data");
+    assert_eq!(serve(&data, "sk_test_formats_0123456789").0, None);
+    let (exit, said) = serve(&data, "sk_live_formats_0123456789");
+    assert_eq!(exit, Some(65), "{said}");
+    assert!(
+        said.contains("test mode, and the key is a live one"),
+        "{said}"
+    );
+    assert_eq!(serve(&data, "sk_test_formats_0123456789").0, None);
 }

@@ -122,6 +122,14 @@ impl Limits {
             _ => self.lane_tasks_max,
         }
     }
+    /// So many in the making that the end of one is no reason to look for more.
+    pub const fn tasks_enough(&self, lane: Lane) -> usize {
+        match lane {
+            // What works on this machine alone gains nothing from a full house.
+            Lane::Notify => self.tasks_of(lane) / 2,
+            _ => self.tasks_of(lane) * 3 / 4,
+        }
+    }
     /// Waits between attempts at an effect of this lane.
     pub fn retry_of(&self, lane: Lane) -> &RetryPolicy {
         match lane {

@@ -16,6 +16,7 @@ use bursar_domain::input::{InputSource, StoredInput};
 use bursar_domain::listing::Listed;
 use bursar_domain::route::HANDLED;
 use bursar_store::api::Step;
+use bursar_store::metrics::kept::KeptBy;
 use bursar_store::metrics::{Buckets, Label, Metric, MetricKind};
 use std::time::Duration;
 pub(crate) use stripe::{circuit_changed, circuit_state};
@@ -363,6 +364,13 @@ fn combinations(labels: &[Label]) -> Vec<Vec<metrics::Label>> {
         })
 }
 
+/// By type and outcome.
+static EVENTS: KeptBy<(&'static str, &'static str), metrics::Counter> = KeptBy::new();
+/// By stage.
+static AGES: KeptBy<&'static str, metrics::Histogram> = KeptBy::new();
+/// By kind of aggregate.
+static TURNS: KeptBy<&'static str, metrics::Histogram> = KeptBy::new();
+
 fn known_type(kind: &str) -> &'static str {
     EVENT_TYPES
         .iter()
@@ -406,18 +414,23 @@ pub(crate) fn event_by_type(kind: &str, outcome: &'static str) {
 }
 
 fn event(kind: &'static str, outcome: &'static str) {
-    metrics::counter!("bursar_events_total", "type" => kind, "outcome" => outcome).increment(1);
+    let find = || metrics::counter!("bursar_events_total", "type" => kind, "outcome" => outcome);
+    EVENTS.with((kind, outcome), find, |count| count.increment(1));
 }
 
 pub(crate) fn age(stage: &'static str, created: Timestamp, now: Timestamp) {
     let ms = u64::try_from(now.0.saturating_sub(created.0)).unwrap_or(0);
-    metrics::histogram!("bursar_event_age_seconds", "stage" => stage)
-        .record(Duration::from_millis(ms));
+    let find = || metrics::histogram!("bursar_event_age_seconds", "stage" => stage);
+    AGES.with(stage, find, |age| {
+        age.record(Duration::from_millis(ms));
+    });
 }
 
 pub(crate) fn turn(kind: AggregateKind, took: Duration) {
-    metrics::histogram!("bursar_event_apply_duration_seconds", "aggregate" => kind.as_str())
-        .record(took);
+    let aggregate = kind.as_str();
+    let find =
+        || metrics::histogram!("bursar_event_apply_duration_seconds", "aggregate" => aggregate);
+    TURNS.with(aggregate, find, |turns| turns.record(took));
 }
 
 pub(crate) fn input_dead() {

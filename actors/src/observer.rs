@@ -127,6 +127,7 @@ pub(crate) struct ObserverState {
     questions: JoinSet<()>,
     stats: Result<Stats, Unanswered>,
     draining: bool,
+    ticked_at: Option<Duration>,
     not_closed: BTreeMap<String, OpenCircuit>,
 }
 
@@ -159,6 +160,7 @@ impl Actor for ObserverActor {
             questions: JoinSet::new(),
             stats: Err(Unanswered::yet("not asked yet")),
             draining: false,
+            ticked_at: None,
             not_closed: BTreeMap::new(),
         })
     }
@@ -203,12 +205,26 @@ impl Actor for ObserverActor {
     }
 }
 
+/// How long the observer itself did not come up: a process that gets no processor is silent as a whole, and who
+/// says so first has no right to end the others for it.
+fn late_by(ticked_at: Option<Duration>, now: Duration, every: Duration) -> Duration {
+    let since = now.saturating_sub(ticked_at.unwrap_or(now));
+    let late = since.saturating_sub(every);
+    if late > every { late } else { Duration::ZERO }
+}
+
 impl ObserverState {
     /// Asks everybody for a sign of life, kills who gave none for too long.
     fn beat(&mut self, now: Duration) {
         let env = &self.args.env;
         env.alive(Core::Observer);
         let directory = &env.directory;
+        let late = late_by(self.ticked_at.replace(now), now, env.limits.beat_every);
+        if !late.is_zero() {
+            for (core, at) in env.beats.all() {
+                env.beats.mark(core, at.saturating_add(late).min(now));
+            }
+        }
         let last = env.beats.all();
         for (core, at) in &last {
             let silent = now.saturating_sub(*at);
@@ -430,5 +446,24 @@ mod tests {
         assert!(!told(failed.as_ref()).contains('/'), "{failed:?}");
         assert!(failed.is_some_and(|failed| failed.because.contains("/data/journal/1.seg")));
         assert_eq!(answered(Ok(Ok(7)), Duration::ZERO), Ok(7));
+    }
+
+    #[test]
+    fn a_process_without_a_processor_for_a_minute_ends_none_of_its_actors() {
+        let (every, second) = (Duration::from_secs(1), Duration::from_secs(1));
+        assert_eq!(late_by(None, second * 90, every), Duration::ZERO);
+        // What all machines show is no excuse.
+        assert_eq!(late_by(Some(second), second * 3, every), Duration::ZERO);
+        assert_eq!(late_by(Some(second), second * 61, every), second * 59);
+        // Who is silent while the observer is merely slow is found out all the same.
+        let (mut silent_since, mut ticks) = (Duration::ZERO, 0);
+        for now in (5..).step_by(5).map(|n| second * n) {
+            silent_since += late_by(Some(now - second * 5), now, every);
+            ticks += 1;
+            if now - silent_since > second * 30 {
+                break;
+            }
+        }
+        assert_eq!(ticks, 31);
     }
 }

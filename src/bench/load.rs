@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 /// Longest answer head we read; a longer one is a broken server.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -71,6 +72,9 @@ pub async fn run(
         streams.push(stream);
     }
     let started = Instant::now();
+    let pace = shape
+        .rate_per_second
+        .map(|rate| Pace::start(started, rate, requests.len()));
     let mut tasks = Vec::new();
     for stream in streams {
         let (next, requests) = (Arc::clone(&next), Arc::clone(&requests));
@@ -78,8 +82,7 @@ pub async fn run(
             stream,
             next,
             requests,
-            shape.rate_per_second,
-            started,
+            pace.clone(),
         )));
     }
     let mut outcome = Outcome::default();
@@ -94,27 +97,67 @@ pub async fn run(
     Ok(outcome)
 }
 
+/// Lets requests go at a steady rate. On a thread of its own: the runtime's timers count in whole
+/// milliseconds, which is eight times what a sync takes.
+#[derive(Clone)]
+struct Pace {
+    started: Instant,
+    rate_per_second: u64,
+    due: Arc<Semaphore>,
+}
+
+impl Pace {
+    fn start(started: Instant, rate_per_second: u64, count: usize) -> Self {
+        let pace = Self {
+            started,
+            rate_per_second: rate_per_second.max(1),
+            due: Arc::new(Semaphore::new(0)),
+        };
+        let own = pace.clone();
+        std::thread::spawn(move || {
+            for index in 0..count {
+                std::thread::sleep(own.due_at(index).saturating_duration_since(Instant::now()));
+                own.due.add_permits(1);
+            }
+            // All may go now; whoever still waits finds nothing left.
+            own.due.close();
+        });
+        pace
+    }
+
+    fn due_at(&self, index: usize) -> Instant {
+        self.started + Duration::from_micros(index as u64 * 1_000_000 / self.rate_per_second)
+    }
+
+    /// Waits until one more request may go.
+    async fn wait(&self) {
+        // An error: closed, so everything is due.
+        if let Ok(permit) = self.due.acquire().await {
+            permit.forget();
+        }
+    }
+}
+
 async fn connection(
     mut stream: TcpStream,
     next: Arc<AtomicUsize>,
     requests: Arc<Vec<Vec<u8>>>,
-    rate_per_second: Option<u64>,
-    started: Instant,
+    pace: Option<Pace>,
 ) -> std::io::Result<Outcome> {
     let mut outcome = Outcome::default();
     let mut buffer = vec![0_u8; HEAD_BYTES_MAX];
     loop {
+        if let Some(pace) = &pace {
+            pace.wait().await;
+        }
         let index = next.fetch_add(1, Ordering::Relaxed);
         let Some(request) = requests.get(index) else {
             return Ok(outcome);
         };
         // Paced: latency counts from when the request was due, so a slow server cannot hide a queue.
-        let mut sent_at = Instant::now();
-        if let Some(rate) = rate_per_second {
-            let due = started + Duration::from_micros(index as u64 * 1_000_000 / rate.max(1));
-            tokio::time::sleep_until(due.into()).await;
-            sent_at = due;
-        }
+        let sent_at = pace
+            .as_ref()
+            .map_or_else(Instant::now, |pace| pace.due_at(index));
         stream.write_all(request).await?;
         let status = answer(&mut stream, &mut buffer).await?;
         outcome

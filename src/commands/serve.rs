@@ -29,7 +29,10 @@ pub fn run(args: &ConfigArgs, global: &GlobalArgs) -> Result<Exit, CliError> {
         tracing::info!("{note}");
     }
     let runtime = crate::background::edge()?;
-    runtime.block_on(serve(&loaded.config, &load_args))
+    let ended = runtime.block_on(serve(&loaded.config, &load_args));
+    #[cfg(feature = "otel")]
+    telemetry::otel::flush();
+    ended
 }
 
 async fn serve(config: &Config, load_args: &LoadArgs) -> Result<Exit, CliError> {

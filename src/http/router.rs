@@ -20,6 +20,7 @@ use crate::http::route::{Auth, Call, Route, Verb};
 use crate::http::server::{BoxFuture, Peer, Service};
 use crate::http::{routes, webhook};
 use crate::telemetry::trace::Trace;
+use bursar_store::metrics::kept::{Kept, KeptBy};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
@@ -42,6 +43,11 @@ type PathParams = Vec<(&'static str, String)>;
 
 /// Label and group of what no route was found for.
 const NO_ROUTE: (&str, &str) = ("none", "none");
+
+static IN_FLIGHT: Kept<metrics::Gauge> = Kept::new();
+/// By route, method and status.
+static ANSWERED: KeptBy<Answered, (metrics::Counter, metrics::Histogram)> = KeptBy::new();
+type Answered = (&'static str, &'static str, u16);
 
 /// What answered, for metrics and logs.
 struct Served {
@@ -86,12 +92,12 @@ impl Router {
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
         let started = Instant::now();
-        metrics::gauge!("bursar_http_requests_in_flight").increment(1);
+        in_flight(true);
         let request_id = request_id(request.headers());
         let trace = trace_of(request.headers());
         let serving = self.serve(peer, repeated_length, request, &request_id);
         let served = trace.scope(serving).await;
-        metrics::gauge!("bursar_http_requests_in_flight").decrement(1);
+        in_flight(false);
         observe(&served, &request_id, trace, started);
         with_request_id(served.answer, &request_id)
     }
@@ -269,7 +275,7 @@ impl Service for Router {
         Box::pin(async move { self.answer(peer, repeated_length, request).await })
     }
     fn panicked(&self) -> Response<Full<Bytes>> {
-        metrics::gauge!("bursar_http_requests_in_flight").decrement(1);
+        in_flight(false);
         metrics::counter!("bursar_http_panics_total").increment(1);
         let request_id = new_request_id();
         tracing::error!(request.id = request_id, "a request ended in a panic");
@@ -460,33 +466,54 @@ fn trace_of(headers: &HeaderMap) -> Trace {
 }
 
 /// What every line of a request says beside its own. Deliveries are many and write few lines, which name
-/// their event: they are spared its cost.
+/// their event: they are spared its cost unless traces are sent somewhere.
 fn span_of(route: &Route, request_id: &str) -> tracing::Span {
-    if route.auth == Auth::Stripe {
+    if route.auth == Auth::Stripe && !crate::telemetry::log::SENDS_TRACES {
         return tracing::Span::none();
     }
-    let trace = Trace::present().map(tracing::field::display);
-    tracing::info_span!(
+    let trace = Trace::present();
+    let span = tracing::info_span!(
         "request",
         request.id = request_id,
-        trace.id = trace,
+        trace.id = trace.map(tracing::field::display),
         route = route.label
-    )
+    );
+    #[cfg(feature = "otel")]
+    if let Some(trace) = trace {
+        crate::telemetry::otel::continue_trace(&span, &trace);
+    }
+    span
+}
+
+fn in_flight(begins: bool) {
+    let find = || metrics::gauge!("bursar_http_requests_in_flight");
+    IN_FLIGHT.with(find, |gauge| {
+        if begins {
+            gauge.increment(1);
+        } else {
+            gauge.decrement(1);
+        }
+    });
 }
 
 fn observe(served: &Served, request_id: &str, trace: Trace, started: Instant) {
     let (route, method) = (served.label, served.method);
     let status = served.answer.status.as_u16();
     let elapsed = started.elapsed();
-    metrics::counter!(
-        "bursar_http_requests_total",
-        "route" => route, "method" => method, "code" => status.to_string()
-    )
-    .increment(1);
-    metrics::histogram!(
-        "bursar_http_request_duration_seconds", "group" => served.group, "method" => method
-    )
-    .record(elapsed);
+    let find = || {
+        let count = metrics::counter!(
+            "bursar_http_requests_total",
+            "route" => route, "method" => method, "code" => status.to_string()
+        );
+        let took = metrics::histogram!(
+            "bursar_http_request_duration_seconds", "group" => served.group, "method" => method
+        );
+        (count, took)
+    };
+    ANSWERED.with((route, method, status), find, |(count, took)| {
+        count.increment(1);
+        took.record(elapsed);
+    });
     let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     if status >= 500 {
         tracing::warn!(

@@ -18,6 +18,7 @@ use crate::stripe::signature::{Genuine, Refusal};
 use bursar_domain::ids::Timestamp;
 use bursar_domain::route::Routed;
 use bursar_store::api::{Accepted, Fate, Inbound, InputStatus};
+use bursar_store::metrics::kept::Kept;
 use bytes::Bytes;
 use hyper::StatusCode;
 use tokio::time::Instant;
@@ -26,8 +27,17 @@ const RECEIVED: &str = r#"{"received":true}"#;
 const DUPLICATE: &str = r#"{"received":true,"duplicate":true}"#;
 const OUTCOME: &str = "bursar_webhook_requests_total";
 
+static ACCEPTED: Kept<metrics::Counter> = Kept::new();
+static ACKNOWLEDGED: Kept<metrics::Histogram> = Kept::new();
+static MATCHES: [Kept<metrics::Counter>; 8] = [const { Kept::new() }; 8];
+
 fn count(outcome: &'static str) {
-    metrics::counter!(OUTCOME, "outcome" => outcome).increment(1);
+    let find = || metrics::counter!(OUTCOME, "outcome" => outcome);
+    if outcome == "accepted" {
+        ACCEPTED.with(find, |count| count.increment(1));
+    } else {
+        find().increment(1);
+    }
 }
 
 /// Counts a delivery that ended before it was read.
@@ -47,16 +57,18 @@ pub fn receive(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         position_matched(delivery.genuine);
         bursar_domain::step!("KW3");
         let answer = store(&call.edge, call.body.clone(), delivery.routed, now).await?;
-        metrics::histogram!("bursar_webhook_ack_duration_seconds").record(started.elapsed());
+        let find = || metrics::histogram!("bursar_webhook_ack_duration_seconds");
+        ACKNOWLEDGED.with(find, |took| took.record(started.elapsed()));
         Ok(answer)
     })
 }
 
 fn position_matched(genuine: Genuine) {
-    const POSITIONS: [&str; 8] = ["1", "2", "3", "4", "5", "6", "7", "8"];
-    let position = genuine.secret_position.clamp(1, POSITIONS.len());
-    let label = POSITIONS[position - 1];
-    metrics::counter!("bursar_webhook_signature_matches_total", "secret" => label).increment(1);
+    const POSITIONS: [&str; MATCHES.len()] = ["1", "2", "3", "4", "5", "6", "7", "8"];
+    let index = genuine.secret_position.clamp(1, POSITIONS.len()) - 1;
+    let label = POSITIONS[index];
+    let find = || metrics::counter!("bursar_webhook_signature_matches_total", "secret" => label);
+    MATCHES[index].with(find, |count| count.increment(1));
 }
 
 fn check(call: &Call) -> Result<(Delivery, Timestamp), Problem> {

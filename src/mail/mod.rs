@@ -15,6 +15,7 @@ mod links;
 mod metrics;
 pub mod progress;
 pub mod recipients;
+pub mod samples;
 pub mod templates;
 pub mod transport;
 

@@ -107,14 +107,15 @@ impl Network {
     }
 
     async fn post(&self, post: Post) -> Result<Sent, String> {
+        let trace = Trace::of(&post.id).header();
         let sending = self
             .0
             .post(post.url)
             .header("content-type", "application/json")
-            .header("traceparent", Trace::of(&post.id).header())
             .header("webhook-id", post.id)
             .header("webhook-timestamp", post.timestamp_seconds)
             .header("webhook-signature", post.signature)
+            .header("traceparent", trace)
             .body(post.body)
             .send();
         let mut answer = sending.await.map_err(|error| words(&error))?;

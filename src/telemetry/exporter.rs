@@ -60,6 +60,7 @@ pub fn builder<'a>(
 /// # Errors: a recorder is installed already.
 pub fn install(version: &'static str) -> Result<PrometheusHandle, BuildError> {
     let handle = builder(catalogue::every_catalogue())?.install_recorder()?;
+    bursar_store::metrics::kept::is_there();
     catalogue::register(catalogue::every_catalogue());
     facts::build(version);
     metrics_process::Collector::default().describe();

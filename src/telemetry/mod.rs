@@ -4,4 +4,6 @@ pub mod catalogue;
 pub mod exporter;
 pub mod facts;
 pub mod log;
+#[cfg(feature = "otel")]
+pub mod otel;
 pub mod trace;

@@ -8,6 +8,7 @@
 //! of a trace say nothing about what it is for.
 //! Source: W3C Trace Context, level 1, section 3.2.
 
+use super::log::SENDS_TRACES;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -45,7 +46,8 @@ impl Trace {
             None => Self {
                 id: *uuid::Uuid::now_v7().as_bytes(),
                 step,
-                flags: 0,
+                // Who begins a trace says whether it is kept.
+                flags: u8::from(SENDS_TRACES),
             },
         }
     }
@@ -66,6 +68,12 @@ impl Trace {
             step: random_step(),
             ..present
         })
+    }
+
+    /// Trace, step and flags, for whoever keeps traces.
+    #[cfg(feature = "otel")]
+    pub(super) const fn parts(&self) -> ([u8; 16], [u8; 8], u8) {
+        (self.id, self.step, self.flags)
     }
 
     /// Runs `work` as part of this trace.

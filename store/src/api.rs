@@ -41,9 +41,8 @@ pub const APPLY_STEPS_MAX: usize = 64;
 /// SHA-256 of a decision's canonical bytes (postcard): what an apply records and `verify` compares.
 /// # Errors: `Invalid` if the decision cannot be written (a bug).
 pub fn decision_digest(decision: &Decision) -> Result<[u8; 32], StoreError> {
-    let bytes = postcard::to_stdvec(decision)
-        .map_err(|error| StoreError::Invalid(format!("a decision cannot be written: {error}")))?;
-    Ok(Sha256::digest(bytes).into())
+    crate::shapes::packed(decision, |bytes| Sha256::digest(bytes).into())
+        .map_err(|error| StoreError::Invalid(format!("a decision cannot be written: {error}")))
 }
 
 /// What should become of something that arrives.

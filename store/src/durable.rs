@@ -47,6 +47,8 @@ pub(crate) struct JournalLog {
     /// `None` once closed.
     journal: Option<Journal>,
     started: Instant,
+    /// Room could not be made ahead the last time: it is not tried again at once.
+    has_no_room: bool,
 }
 
 impl JournalLog {
@@ -54,6 +56,7 @@ impl JournalLog {
         Self {
             journal: Some(journal),
             started: Instant::now(),
+            has_no_room: false,
         }
     }
 
@@ -91,12 +94,22 @@ impl Log for JournalLog {
             .collect())
     }
 
+    fn wants_idle(&self) -> bool {
+        let now_ms = self.now_ms();
+        self.journal.as_ref().is_some_and(|journal| {
+            journal.wants_mark(now_ms) || (journal.wants_room() && !self.has_no_room)
+        })
+    }
+
     fn idle(&mut self) -> Result<(), StoreError> {
         let now_ms = self.now_ms();
         let journal = self.journal()?;
         journal.sync(now_ms)?;
-        // A failure changes nothing and comes back when room is needed.
-        if let Err(error) = journal.prepare_room() {
+        journal.sync_mark_early(now_ms)?;
+        let prepared = journal.prepare_room();
+        self.has_no_room = prepared.is_err();
+        // A failure to write changes nothing and comes back when room is needed.
+        if let Err(error) = prepared {
             tracing::warn!(%error, "no room could be made ahead");
         }
         Ok(())

@@ -39,4 +39,4 @@ pub mod vfs;
 
 pub use engine::shared::Watermarks;
 pub use mem::MemStore;
-pub use open::{OpenOptions, OpenReport, RowsFound, bind_installation, open_sled};
+pub use open::{OpenOptions, OpenReport, RowsFound, bind_installation, bind_mode, open_sled};

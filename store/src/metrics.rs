@@ -1,6 +1,7 @@
 //! The store's metrics: one declaration each. A dashboard may only use what is declared here or in
 //! the catalogues of `actors` and the root.
 
+pub mod kept;
 pub(crate) mod observe;
 pub use observe::register;
 

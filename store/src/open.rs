@@ -499,6 +499,41 @@ fn set_aside(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Ties the store to Stripe's live or test mode, which the key tells before Stripe is asked anything; or checks that it
+/// is tied to this one.
+/// # Errors: `Incompatible` if it is tied to the other.
+pub async fn bind_mode(store: &dyn Store, livemode: bool) -> Result<(), StoreError> {
+    let word = |live: bool| if live { "live" } else { "test" };
+    let mine = word(livemode);
+    let bound = bind(store, "mode", mine).await?;
+    if bound == mine {
+        return Ok(());
+    }
+    Err(StoreError::Incompatible(format!(
+        "this store belongs to Stripe's {bound} mode, and the key is a {mine} one; give each mode a store of its own"
+    )))
+}
+
+/// Writes a fact of the installation once; what it has been since.
+async fn bind(store: &dyn Store, key: &str, mine: &str) -> Result<String, StoreError> {
+    const SPACE: &str = "store";
+    let write = Administer {
+        keeps: vec![Keep {
+            space: SPACE,
+            key: key.to_owned(),
+            value: Some(mine.as_bytes().to_vec()),
+            subject: None,
+        }],
+        must_be_absent: vec![(SPACE, key.to_owned())],
+        ..Administer::default()
+    };
+    if store.administer(write).await? {
+        return Ok(mine.to_owned());
+    }
+    let bound = store.kept(SPACE, key.to_owned()).await?;
+    Ok(String::from_utf8_lossy(&bound.unwrap_or_default()).into_owned())
+}
+
 /// Ties the store to a Stripe account and mode, or checks that it is tied to these.
 /// # Errors: `Incompatible` if it is tied to others.
 pub async fn bind_installation(
@@ -506,29 +541,13 @@ pub async fn bind_installation(
     platform_account: &str,
     livemode: bool,
 ) -> Result<(), StoreError> {
-    const SPACE: &str = "store";
-    const KEY: &str = "platform";
     let mode = if livemode { "live" } else { "test" };
     let mine = format!("{platform_account}/{mode}");
-    let write = Administer {
-        keeps: vec![Keep {
-            space: SPACE,
-            key: KEY.to_owned(),
-            value: Some(mine.clone().into_bytes()),
-            subject: None,
-        }],
-        must_be_absent: vec![(SPACE, KEY.to_owned())],
-        ..Administer::default()
-    };
-    if store.administer(write).await? {
-        return Ok(());
-    }
-    let bound = store.kept(SPACE, KEY.to_owned()).await?.unwrap_or_default();
-    if bound == mine.as_bytes() {
+    let bound = bind(store, "platform", &mine).await?;
+    if bound == mine {
         return Ok(());
     }
     Err(StoreError::Incompatible(format!(
-        "this store belongs to Stripe account {}, not to {mine}",
-        String::from_utf8_lossy(&bound)
+        "this store belongs to Stripe account {bound}, not to {mine}"
     )))
 }

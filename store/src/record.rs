@@ -29,6 +29,8 @@ use serde::{Deserialize, Serialize};
 /// The only format there is.
 pub(crate) const FORMAT: u8 = 1;
 const HEAD_AT: usize = 5;
+/// Few heads take more.
+const HEAD_BYTES_USUAL: usize = 4 << 10;
 
 /// A piece of a record's tail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -227,7 +229,9 @@ pub(crate) enum Entry {
 
 /// An encoded record.
 pub(crate) fn encode(entry: &Entry, bodies: &[&[u8]]) -> Result<Vec<u8>, StoreError> {
-    let mut out = vec![FORMAT, 0, 0, 0, 0];
+    let bodies_bytes: usize = bodies.iter().map(|body| body.len()).sum();
+    let mut out = Vec::with_capacity(HEAD_BYTES_USUAL + bodies_bytes);
+    out.extend_from_slice(&[FORMAT, 0, 0, 0, 0]);
     out = postcard::to_extend(entry, out)
         .map_err(|error| StoreError::Invalid(format!("a record cannot be written: {error}")))?;
     let head = u32::try_from(out.len() - HEAD_AT)

@@ -15,6 +15,7 @@ use bursar_domain::money::Money;
 use bursar_domain::rows::Subject;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// Version of keys and values; another one in a store means: fold again. Checkpoints hold rows too: where retention
@@ -129,9 +130,31 @@ pub(crate) struct Counters {
     pub(crate) rows: BTreeMap<(u8, String), u64>,
 }
 
+thread_local! {
+    /// What values are written to before their length is known: a buffer that grows with each costs more than a copy.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+/// A thread keeps no larger buffer than this between two values.
+const SCRATCH_BYTES_MAX: usize = 64 << 10;
+
+/// Writes a value and shows its bytes.
+pub(crate) fn packed<T: Serialize, R>(
+    value: &T,
+    see: impl FnOnce(&[u8]) -> R,
+) -> Result<R, postcard::Error> {
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    let bytes = postcard::to_extend(value, scratch)?;
+    let seen = see(&bytes);
+    if bytes.capacity() <= SCRATCH_BYTES_MAX {
+        SCRATCH.set(bytes);
+    }
+    Ok(seen)
+}
+
 /// Writes a value.
 pub(crate) fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
-    postcard::to_stdvec(value)
+    packed(value, <[u8]>::to_vec)
         .map_err(|error| StoreError::Invalid(format!("a value cannot be written: {error}")))
 }
 

@@ -172,6 +172,20 @@ pub(crate) struct Server {
 impl Server {
     /// Starts the binary and reads its addresses off the banner.
     pub(crate) fn start(settings: &Settings) -> Self {
+        match Self::begin(settings) {
+            Ok(server) => server,
+            Err(seen) => {
+                let log = std::fs::read_to_string(settings.log()).unwrap_or_default();
+                panic!("no banner: {seen}{log}");
+            }
+        }
+    }
+    /// The same; `None`: it ended before it had an address.
+    pub(crate) fn try_start(settings: &Settings) -> Option<Self> {
+        Self::begin(settings).ok()
+    }
+
+    fn begin(settings: &Settings) -> Result<Self, String> {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -188,17 +202,21 @@ impl Server {
         let mut seen = String::new();
         let mut address = |named: &str| loop {
             let mut line = String::new();
-            let read = out.read_line(&mut line).expect("the banner is text");
-            let log = || std::fs::read_to_string(settings.log()).unwrap_or_default();
-            assert!(read > 0, "no {named}: {seen}{}", log());
+            if out.read_line(&mut line).expect("the banner is text") == 0 {
+                return None;
+            }
             seen.push_str(&line);
             if line.contains(named) {
                 let rest = line.split("http://").nth(1).expect("an address");
                 let address = rest.split('/').next().expect("host and port");
-                return address.trim().parse().expect("an address");
+                return Some(address.trim().parse().expect("an address"));
             }
         };
         let (public, metrics) = (address("webhooks in"), address("metrics"));
+        let (Some(public), Some(metrics)) = (public, metrics) else {
+            child.wait().expect("the child ends");
+            return Err(seen);
+        };
         let command_line = std::fs::read(format!("/proc/{}/cmdline", child.id()));
         // Keeps the pipe drained: a full one would block the child.
         let out = std::thread::spawn(move || {
@@ -209,7 +227,7 @@ impl Server {
             .timeout(Duration::from_secs(20))
             .build()
             .unwrap();
-        Self {
+        Ok(Self {
             child,
             settings: settings.clone(),
             public,
@@ -220,7 +238,7 @@ impl Server {
             started,
             client,
             is_over: false,
-        }
+        })
     }
 
     /// The base address.

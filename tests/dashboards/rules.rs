@@ -242,7 +242,7 @@ fn every_alert_says_what_it_means_and_has_a_runbook_and_cases() {
             let after = runbook.split(heading).nth(1).unwrap_or_default();
             needs(after.trim_start_matches(['\n', ' ']).len() > 20, heading);
         }
-        needs(runbook.contains("\n    "), "a command to paste");
+        needs(runbook.contains("```sh\n"), "a command to paste");
     }
     println!("alerts={} wrong={}", all.len(), wrong.len());
     none(&wrong);

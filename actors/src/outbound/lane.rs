@@ -203,6 +203,7 @@ impl Actor for LaneActor {
         message: LaneMsg,
         state: &mut LaneState,
     ) -> Result<(), ActorProcessingErr> {
+        let is_end = matches!(message, LaneMsg::Ended { .. });
         match message {
             LaneMsg::Hint => {
                 if let Some(cell) = state.args.env.directory.lanes.get(&state.args.lane) {
@@ -238,7 +239,11 @@ impl Actor for LaneActor {
         }
         while state.tasks.try_join_next().is_some() {}
         state.show_circuit(false);
-        state.begin_due().await;
+        // Each look reads what is in hand again. Further ends, hints and ticks come.
+        let enough = state.args.env.limits.tasks_enough(state.args.lane);
+        if !is_end || state.in_hand.len() <= enough {
+            state.begin_due().await;
+        }
         if state.draining && state.in_hand.is_empty() {
             for reply in state.drained.drain(..) {
                 let _ = reply.send(());

@@ -6,7 +6,7 @@ use super::finding::Findings;
 use crate::mail::address::Address;
 use crate::mail::catalogue::MAILS;
 use crate::mail::letter::Letter;
-use crate::mail::templates::sample;
+use crate::mail::samples::sample;
 use crate::mail::transport::SendError;
 use crate::mail::{Parts, check};
 use bursar_actors::clock::{Clock, SystemClock};

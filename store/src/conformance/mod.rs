@@ -9,6 +9,8 @@ mod backup;
 mod checkpoints;
 mod crash;
 mod disk;
+mod explain;
+mod figures;
 mod random;
 mod views;
 mod work;
@@ -62,6 +64,10 @@ macro_rules! store_suite {
                 past_decisions_can_be_made_again,
                 racing_applies_of_one_version_have_one_winner,
             }
+            figures::{
+                figures_count_what_is_there,
+            }
+            explain::{explain_finds_inputs_and_lines}
             views::{
                 the_ledger_and_its_balances_move_together,
                 rows_are_listed_newest_first_and_follow_their_tenant,
@@ -71,9 +77,7 @@ macro_rules! store_suite {
                 timelines_are_read_oldest_first_by_tenant_payment_and_id,
                 pages_hold_everything_once,
                 inputs_are_listed_newest_first_by_status_kind_tenant_and_time,
-                explain_finds_inputs_and_lines,
                 the_digest_ignores_the_order_of_commits,
-                figures_count_what_is_there,
             }
             work::{
                 effects_happen_once_and_end_once,
@@ -88,6 +92,7 @@ macro_rules! store_suite {
                 kept_records_are_guarded_and_listed,
                 records_of_a_person_are_sealed_compared_and_forgotten,
                 the_audit_trail_is_read_newest_first,
+                a_store_is_bound_to_one_mode,
                 an_installation_is_bound_to_one_account_and_mode,
                 an_erased_body_is_gone_and_its_input_is_not,
                 a_snapshot_without_personal_fields_outlives_an_erasure,

@@ -5,7 +5,7 @@ use crate::api::{Fate, InputStatus, Store};
 use crate::error::StoreError;
 use crate::query::{InputQuery, LedgerQuery, RowQuery, TimelineOf, TimelineQuery};
 use bursar_domain::decision::{Decision, LedgerAccount, Movement};
-use bursar_domain::ids::{Scope, TenantId, Timestamp};
+use bursar_domain::ids::Scope;
 use bursar_domain::rows::{RowKind, RowWrite, Subject};
 
 pub(crate) async fn the_ledger_and_its_balances_move_together(store: &dyn Store) {
@@ -472,80 +472,6 @@ pub(crate) async fn inputs_are_listed_newest_first_by_status_kind_tenant_and_tim
     assert!(everything.windows(2).all(|pair| pair[0] > pair[1]));
 }
 
-pub(crate) async fn explain_finds_inputs_and_lines(store: &dyn Store) {
-    let what = Decision {
-        timeline: vec![line("charged", 0)],
-        ..decision()
-    };
-    decide(store, "evt_1", "payment:/pi_1", what).await;
-    accept(store, event("evt_2", "payment:/pi_1")).await;
-    for (id, inputs, lines) in [
-        ("ch_1", 2, 1),
-        ("evt_1", 1, 1),
-        ("pi_1", 0, 1),
-        ("evt_2", 1, 0),
-        ("ch_", 0, 0),
-    ] {
-        let found = store.explain(id.to_owned(), None, 10).await.unwrap();
-        assert_eq!(
-            (found.inputs.len(), found.lines.len()),
-            (inputs, lines),
-            "{id}"
-        );
-        assert!(!found.truncated);
-    }
-    let cut = store.explain("ch_1".to_owned(), None, 1).await.unwrap();
-    assert_eq!((cut.inputs.len(), cut.truncated), (1, true));
-    // An id that tenants share: what others have under it cuts nothing off, and is not hinted at.
-    for n in 0..3 {
-        for tenant in ["acme", "other"] {
-            let mut about = line(&format!("{tenant} {n}"), n);
-            about.ids = vec!["price_shared".to_owned()];
-            about.tenant = Some(TenantId::parse(tenant).unwrap());
-            let what = Decision {
-                timeline: vec![about],
-                ..decision()
-            };
-            let (event, payment) = (format!("evt_{tenant}_{n}"), format!("payment:/pi_{tenant}"));
-            decide(store, &event, &payment, what).await;
-        }
-    }
-    let acme = TenantId::parse("acme").unwrap();
-    for (limit, seen, truncated) in [(3, 3, false), (2, 2, true)] {
-        let own = store.explain("price_shared".to_owned(), Some(acme.clone()), limit);
-        let own = own.await.unwrap();
-        assert_eq!((own.lines.len(), own.truncated), (seen, truncated));
-        assert!(
-            own.lines
-                .iter()
-                .all(|line| line.entry.tenant.as_ref() == Some(&acme))
-        );
-    }
-    // Of one second, the order they were done in; Stripe's clock knows no parts of one.
-    let about = |summary: &str, seconds, ms| {
-        let mut entry = line(summary, seconds);
-        entry.at = Timestamp(entry.at.0 + ms);
-        entry.ids = vec!["pi_2".to_owned()];
-        entry
-    };
-    let what = Decision {
-        timeline: vec![
-            about("ordered", 5, 127),
-            about("effect", 5, 0),
-            about("before", 4, 900),
-        ],
-        ..decision()
-    };
-    decide(store, "evt_3", "payment:/pi_2", what).await;
-    let found = store.explain("pi_2".to_owned(), None, 10).await.unwrap();
-    let told: Vec<&str> = found
-        .lines
-        .iter()
-        .map(|l| l.entry.summary.as_str())
-        .collect();
-    assert_eq!(told, ["before", "ordered", "effect"]);
-}
-
 pub(crate) async fn the_digest_ignores_the_order_of_commits(store: &dyn Store) {
     let empty = store.state_digest().await.unwrap();
     let moves = |source: &str, minor| Decision {
@@ -580,43 +506,4 @@ pub(crate) async fn the_digest_ignores_the_order_of_commits(store: &dyn Store) {
         one,
         "order of keys and version are nothing"
     );
-}
-
-pub(crate) async fn figures_count_what_is_there(store: &dyn Store) {
-    accept(store, event("evt_1", "payment:/pi_1")).await;
-    accept(
-        store,
-        parked_event("evt_2", "payment:/pi_1", &["tenant:acme"]),
-    )
-    .await;
-    let mut dead = event("evt_3", "payment:/pi_1");
-    dead.fate = Fate::Dead {
-        reason: "bad".into(),
-    };
-    accept(store, dead).await;
-    let mut what = puts(vec![
-        row("pi_1", None, None, "succeeded"),
-        row("pi_2", None, None, "failed"),
-    ]);
-    what.effects = vec![effect("e1", NOW)];
-    decide(store, "evt_4", "customer:/cus_1", what).await;
-    let moved = puts(vec![row("pi_2", None, None, "succeeded")]);
-    decide(store, "evt_5", "customer:/cus_1", moved).await;
-    let stats = store.stats().await.unwrap();
-    assert_eq!((stats.inputs, stats.pending), (5, 1));
-    assert_eq!((stats.parked, stats.dead), (1, 1));
-    assert_eq!(stats.oldest_pending_at, Some(NOW));
-    let succeeded = (RowKind::Payment, "succeeded".to_owned(), 2);
-    assert_eq!(stats.rows, [succeeded]);
-    let mail = stats
-        .outbox
-        .iter()
-        .find(|(lane, _)| lane.as_str() == "mail");
-    assert_eq!(mail.map(|(_, count)| *count), Some(1));
-    let oldest = stats
-        .outbox_oldest
-        .iter()
-        .map(|(lane, at)| (lane.as_str(), *at));
-    assert_eq!(oldest.collect::<Vec<_>>(), [("mail", NOW)]);
-    assert_eq!((stats.blob_files, stats.intake_refused), (0, false));
 }

@@ -6,7 +6,7 @@ use crate::api::{
     Settle, Settled, Store,
 };
 use crate::error::StoreError;
-use crate::open::bind_installation;
+use crate::open::{bind_installation, bind_mode};
 use crate::query::{AuditQuery, OutboxQuery};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::{Decision, EffectId, EffectIntent, Lane, TimerWrite};
@@ -507,6 +507,16 @@ pub(crate) async fn the_audit_trail_is_read_newest_first(store: &dyn Store) {
         list(Some("acme"), 10).await,
         ["action_4", "action_2", "action_0"]
     );
+}
+
+pub(crate) async fn a_store_is_bound_to_one_mode(store: &dyn Store) {
+    for _ in 0..2 {
+        bind_mode(store, false).await.unwrap();
+    }
+    let Err(StoreError::Incompatible(why)) = bind_mode(store, true).await else {
+        panic!("it was taken")
+    };
+    assert!(why.contains("test mode"), "{why}");
 }
 
 pub(crate) async fn an_installation_is_bound_to_one_account_and_mode(store: &dyn Store) {

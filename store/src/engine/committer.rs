@@ -50,8 +50,6 @@ const GROUP_BYTES_MAX: usize = 1 << 20;
 /// Rows go to the operating system this often, in a quiet moment: a flush takes milliseconds, and a
 /// killed process only has that much more to fold again.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
-/// How many groups pass between two slices of the recount while there is no quiet moment.
-const GROUPS_PER_SLICE: u64 = 8;
 /// While rows are put away more slowly than they come, applies rest and it is looked again this often.
 const ROWS_WAIT: Duration = Duration::from_millis(2);
 /// How often it looks around while a checkpoint waits for the disk.
@@ -83,8 +81,6 @@ pub(super) struct Committer {
     pub(super) doubt: Option<Doubt>,
     /// Checkpoints and retention.
     pub(super) keeper: Option<Keeper>,
-    /// Groups so far.
-    pub(super) groups: u64,
     /// The last group was refused: the next attempt is not made at once.
     pub(super) was_refused: bool,
     pub(super) shares: Shares,
@@ -163,10 +159,7 @@ impl Committer {
             self.count_on();
             return false;
         }
-        self.groups += 1;
-        if self.groups.is_multiple_of(GROUPS_PER_SLICE) {
-            self.count_on();
-        }
+        self.count_on();
         let outcome = catch_unwind(AssertUnwindSafe(|| self.group()));
         outcome.unwrap_or_else(|_| {
             let error = broken("the committer panicked".to_owned());
@@ -184,7 +177,8 @@ impl Committer {
         {
             return WHILE_WRITING;
         }
-        if self.unfreed.is_empty() && self.recount.is_none() {
+        let wants_idle = self.log.wants_idle() && self.shared.poisoned().is_none();
+        if self.unfreed.is_empty() && self.recount.is_none() && !wants_idle {
             IDLE
         } else {
             Duration::ZERO

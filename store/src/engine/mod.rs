@@ -146,7 +146,6 @@ impl Engine {
             recount: parts.count_rows.then(recount::Recount::start),
             doubt: parts.doubt,
             keeper: parts.keeping.map(Keeper::new).transpose()?,
-            groups: 0,
             was_refused: false,
             shares: Shares::default(),
             folded,

@@ -32,7 +32,11 @@ pub(crate) trait Log: Send {
     /// Appends the records and returns once they are durable; says where each lies, in words of
     /// its own that `Records::read` understands.
     fn append(&mut self, records: &[Vec<u8>]) -> Result<Vec<Place>, StoreError>;
-    /// Does what can wait, while nobody does.
+    /// Whether there is something to do that should be done in the first moment nobody waits.
+    fn wants_idle(&self) -> bool {
+        false
+    }
+    /// Does what can wait, while nobody does: a little at a time, as `wants_idle` tells.
     fn idle(&mut self) -> Result<(), StoreError> {
         Ok(())
     }

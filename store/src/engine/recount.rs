@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 
 /// Rows looked at in one slice: well under a millisecond. Few in tests, so that walks overlap with
 /// writes.
-const SLICE_ROWS: usize = if cfg!(test) { 7 } else { 500 };
+const SLICE_ROWS: usize = if cfg!(test) { 7 } else { 64 };
 
 /// A walk under way.
 pub(crate) struct Recount {

@@ -207,6 +207,11 @@ impl MarkFile {
         Ok(())
     }
 
+    /// Whether the last written mark is not durable.
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.unsynced
+    }
+
     /// Makes the last written mark durable.
     pub(super) fn sync(&mut self) -> Result<(), JournalError> {
         if self.unsynced {

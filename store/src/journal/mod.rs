@@ -103,6 +103,8 @@ pub struct JournalSettings {
     pub segment_bytes: u64,
     /// How much is filled with zeros at a time.
     pub zero_chunk_bytes: u64,
+    /// How much of the segment is filled ahead of the last group in quiet moments.
+    pub room_ahead_bytes: u64,
     /// The installation whose journal this must be; `None` takes what is there, or a random one for a new journal.
     pub installation: Option<InstallationId>,
     /// Records up to here are covered by a checkpoint and need not be read when opening; 0 reads everything.
@@ -114,8 +116,10 @@ impl Default for JournalSettings {
         Self {
             // 64 MiB: some 20,000 events, few files, and cheap to drop or copy whole.
             segment_bytes: 64 << 20,
-            // 4 MiB: a few milliseconds of writing, and a fresh directory stays small.
-            zero_chunk_bytes: 4 << 20,
+            // 128 KiB: about twice a sync's time, which is what a group may have to wait for its room.
+            zero_chunk_bytes: 128 << 10,
+            // 4 MiB: a burst of a thousand events, and a fresh directory stays small.
+            room_ahead_bytes: 4 << 20,
             installation: None,
             check_after: 0,
         }

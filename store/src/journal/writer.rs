@@ -292,17 +292,45 @@ impl Journal {
         Ok(self.synced)
     }
 
-    /// Fills the room ahead with zeros when less than half a chunk is left. For moments when nobody waits.
+    /// Whether there is less room ahead than there should be before a burst.
+    #[must_use]
+    pub fn wants_room(&self) -> bool {
+        let ahead = self.end + self.settings.room_ahead_bytes;
+        self.zeroed_to < ahead.min(self.settings.segment_bytes) && self.poison.is_none()
+    }
+
+    /// Whether the mark had better be synced in the next quiet moment: a little later a group waits for it.
+    #[must_use]
+    pub fn wants_mark(&self, now_ms: u64) -> bool {
+        let age = now_ms.saturating_sub(self.mark_synced_at_ms);
+        self.mark.is_unsynced() && age >= MARK_SYNC_INTERVAL_MS / 2 && self.poison.is_none()
+    }
+
+    /// Syncs the mark if it is wanted. For moments when nobody waits.
     ///
     /// # Errors
-    /// [`JournalError::Io`]; nothing has changed.
-    pub fn prepare_room(&mut self) -> Result<(), JournalError> {
+    /// As [`Journal::sync`].
+    pub fn sync_mark_early(&mut self, now_ms: u64) -> Result<(), JournalError> {
         self.check_poison()?;
-        let ahead = self.end + self.settings.zero_chunk_bytes / 2;
-        if ahead > self.zeroed_to && self.zeroed_to < self.settings.segment_bytes {
-            self.extend_zeros(ahead.min(self.settings.segment_bytes))?;
+        if self.wants_mark(now_ms) {
+            self.sync_mark()?;
+            self.mark_synced_at_ms = now_ms;
         }
         Ok(())
+    }
+
+    /// Fills one more chunk ahead with zeros and syncs it, if it is wanted. For moments when nobody waits: the group
+    /// that would otherwise find no room waits for a chunk of its own to be written and synced.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] from making room, and nothing has changed; from syncing it, and the journal is poisoned.
+    pub fn prepare_room(&mut self) -> Result<(), JournalError> {
+        self.check_poison()?;
+        if !self.wants_room() {
+            return Ok(());
+        }
+        self.extend_zeros(self.zeroed_to)?;
+        self.sync_segment()
     }
 
     /// Syncs everything and marks the close as clean: from here on any changed byte is damage.

@@ -16,7 +16,7 @@
 //! from the journal: a few tables at most.
 //! Failure: an error of the writer thread is the answer to every later batch.
 
-use super::known::Known;
+use super::known::{Hash, InTable, Known};
 use super::merge::merged;
 use super::{Batch, Each, Kv, after, end_of};
 use crate::engine::fold::broken;
@@ -50,7 +50,31 @@ struct Tables {
     open: Batch,
     bytes: usize,
     closed: Option<Arc<Batch>>,
+    /// Which keys the open and the closed table have.
+    in_open: InTable,
+    in_closed: InTable,
     known: Known,
+}
+
+impl Tables {
+    /// What was last written to a key, if it is in a table.
+    fn change(&self, key: &[u8], hash: Hash) -> Option<&Option<Vec<u8>>> {
+        let open = self.in_open.may_have(hash).then(|| self.open.get(key));
+        open.flatten().or_else(|| {
+            let closed = self
+                .closed
+                .as_deref()
+                .filter(|_| self.in_closed.may_have(hash));
+            closed?.get(key)
+        })
+    }
+    fn has_closed(&self, key: &[u8], hash: Hash) -> bool {
+        let closed = self
+            .closed
+            .as_deref()
+            .filter(|_| self.in_closed.may_have(hash));
+        closed.is_some_and(|table| table.contains_key(key))
+    }
 }
 
 struct Shared {
@@ -212,6 +236,8 @@ impl Buffered {
                 open: Batch::new(),
                 bytes: 0,
                 closed: None,
+                in_open: InTable::new(),
+                in_closed: InTable::new(),
                 known: Known::new(),
             }),
             is_dropped: AtomicBool::new(false),
@@ -247,6 +273,7 @@ impl Buffered {
         }
         let table = Arc::new(std::mem::take(&mut tables.open));
         tables.bytes = 0;
+        tables.in_closed = std::mem::replace(&mut tables.in_open, InTable::new());
         tables.closed = Some(Arc::clone(&table));
         drop(tables);
         let is_idle = &self.shared.is_idle;
@@ -270,16 +297,12 @@ impl Drop for Buffered {
 
 impl Kv for Buffered {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let hash = Hash::of(key);
         let tables = self.shared.tables();
-        let closed = tables.closed.as_deref();
-        let change = tables
-            .open
-            .get(key)
-            .or_else(|| closed.and_then(|table| table.get(key)));
-        if let Some(change) = change {
+        if let Some(change) = tables.change(key, hash) {
             return Ok(change.clone());
         }
-        if tables.known.denies(key) {
+        if tables.known.denies(key, hash) {
             return Ok(None);
         }
         drop(tables);
@@ -331,13 +354,15 @@ impl Kv for Buffered {
         for (key, value) in batch {
             let cost = cost(&key, value.as_ref());
             // What came and went within a table was never below, and need not be deleted there.
-            let in_closed = || tables.closed.as_ref().is_some_and(|t| t.contains_key(&key));
-            if value.is_none() && tables.known.denies(&key) && !in_closed() {
+            let hash = Hash::of(&key);
+            if value.is_none() && tables.known.denies(&key, hash) && !tables.has_closed(&key, hash)
+            {
                 let before = tables.open.remove_entry(&key);
                 let freed = before.map_or(0, |(key, value)| self::cost(&key, value.as_ref()));
                 tables.bytes = tables.bytes.saturating_sub(freed);
             } else {
                 tables.bytes += cost;
+                tables.in_open.add(&key);
                 tables.open.insert(key, value);
             }
         }
@@ -489,7 +514,7 @@ mod tests {
         let below = MemKv::default();
         let kv = Buffered::over(Box::new(below.clone())).unwrap();
         let row = |n: u8| vec![keys::PENDING, n];
-        while !kv.shared.tables().known.denies(&row(0)) {
+        while !kv.shared.tables().known.denies(&row(0), Hash::of(&row(0))) {
             std::thread::yield_now();
         }
         kv.take_batch(Batch::from([

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 4] = b"redo";
 const HEAD_BYTES: usize = 16;
+/// What a row takes beside its key and its value, about.
+const LENGTHS_BYTES: usize = 8;
 
 fn path(dir: &Path) -> PathBuf {
     dir.join("redo")
@@ -27,7 +29,11 @@ fn path(dir: &Path) -> PathBuf {
 
 /// Writes the batch down.
 pub(super) fn write(dir: &Path, batch: &Batch) -> Result<(), StoreError> {
-    let mut file = vec![0; HEAD_BYTES];
+    let cost = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
+        LENGTHS_BYTES + key.len() + value.as_ref().map_or(0, Vec::len)
+    };
+    let mut file = Vec::with_capacity(HEAD_BYTES + batch.iter().map(cost).sum::<usize>());
+    file.resize(HEAD_BYTES, 0);
     file = postcard::to_extend(batch, file)
         .map_err(|error| StoreError::Invalid(format!("rows cannot be written down: {error}")))?;
     let (head, rows) = file.split_at_mut(HEAD_BYTES);

@@ -3,9 +3,11 @@
 //! The layout is written out in the module header of [`crate::vault`].
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 use secrecy::{ExposeSecret, SecretBox};
 
 use crate::journal::u64_at;
+use std::cell::RefCell;
 
 const VERSION: u8 = 1;
 const COMPRESSED: u8 = 1;
@@ -49,29 +51,63 @@ pub enum UnsealError {
     NoRandomness,
 }
 
-/// Plain bytes ready to be encrypted, and the flags that tell what was done to them.
+/// Bytes of the length before a compressed text.
+const LENGTH_BYTES: usize = 4;
+
+thread_local! {
+    /// What the compressor looks up, and what it writes to: made once for each thread, not for each text.
+    static SCRATCH: RefCell<(CompressTable, Vec<u8>)> = RefCell::new((CompressTable::small(), Vec::new()));
+}
+/// A thread keeps no larger scratch than this between two texts.
+const SCRATCH_BYTES_MAX: usize = 64 << 10;
+
+/// Plain bytes ready to be encrypted behind room for what stands before them, and the flags that tell what was done
+/// to them.
 pub(super) struct Compressed {
     bytes: Vec<u8>,
     flags: u8,
+}
+
+impl Compressed {
+    /// With room before and after the parts, so that sealing moves nothing.
+    fn of(parts: [&[u8]; 2], flags: u8) -> Self {
+        let len = CIPHER_AT + parts[0].len() + parts[1].len();
+        let mut bytes = Vec::with_capacity(len + TAG_BYTES);
+        bytes.resize(CIPHER_AT, 0);
+        bytes.extend_from_slice(parts[0]);
+        bytes.extend_from_slice(parts[1]);
+        Self { bytes, flags }
+    }
 }
 
 pub(super) fn compress(plain: &[u8]) -> Result<Compressed, UnsealError> {
     if plain.len() > PLAIN_BYTES_MAX {
         return Err(UnsealError::TooLarge { bytes: plain.len() });
     }
-    if plain.len() >= COMPRESS_BYTES_MIN {
-        let bytes = lz4_flex::block::compress_prepend_size(plain);
-        if bytes.len() < plain.len() {
-            return Ok(Compressed {
-                bytes,
-                flags: COMPRESSED,
-            });
-        }
-    }
-    Ok(Compressed {
-        bytes: plain.to_vec(),
-        flags: 0,
-    })
+    let shorter = (plain.len() >= COMPRESS_BYTES_MIN).then(|| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let (table, out) = scratch;
+            let most = get_maximum_output_size(plain.len());
+            if out.len() < most {
+                out.resize(most, 0);
+            }
+            let written = compress_into_with_table(plain, out, table).unwrap_or(usize::MAX);
+            let len = u32::try_from(plain.len()).ok().map(u32::to_le_bytes);
+            let shorter = match (out.get(..written), len) {
+                (Some(block), Some(len)) if LENGTH_BYTES + written < plain.len() => {
+                    Some(Compressed::of([&len, block], COMPRESSED))
+                }
+                _ => None,
+            };
+            if out.len() > SCRATCH_BYTES_MAX {
+                *scratch = (CompressTable::small(), Vec::new());
+            }
+            shorter
+        })
+    });
+    Ok(shorter
+        .flatten()
+        .unwrap_or_else(|| Compressed::of([plain, &[]], 0)))
 }
 
 fn cipher(key: &SecretBox<[u8; 32]>) -> Result<RandomizedNonceKey, UnsealError> {
@@ -84,16 +120,15 @@ pub(super) fn seal(
     aad: &[u8],
     Compressed { mut bytes, flags }: Compressed,
 ) -> Result<Vec<u8>, UnsealError> {
-    let mut out = Vec::with_capacity(CIPHER_AT + bytes.len() + TAG_BYTES);
-    out.extend_from_slice(&[VERSION, flags]);
-    out.extend_from_slice(&key_id.to_le_bytes());
-    let aad = Aad::from([&out[..NONCE_AT], aad].concat());
-    let nonce = cipher(key)?
-        .seal_in_place_append_tag(aad, &mut bytes)
+    bytes[..2].copy_from_slice(&[VERSION, flags]);
+    bytes[2..NONCE_AT].copy_from_slice(&key_id.to_le_bytes());
+    let aad = Aad::from([&bytes[..NONCE_AT], aad].concat());
+    let (nonce, tag) = cipher(key)?
+        .seal_in_place_separate_tag(aad, &mut bytes[CIPHER_AT..])
         .map_err(|_| UnsealError::NoRandomness)?;
-    out.extend_from_slice(nonce.as_ref());
-    out.append(&mut bytes);
-    Ok(out)
+    bytes[NONCE_AT..CIPHER_AT].copy_from_slice(nonce.as_ref());
+    bytes.extend_from_slice(tag.as_ref());
+    Ok(bytes)
 }
 
 /// Reads which key sealed bytes name.

@@ -26,5 +26,26 @@ for _ in $(seq 1 600); do
   kill -0 "${started[-1]}" 2>/dev/null || break
   sleep 0.1
 done
+# Two installations on one machine, as docs/deploy.md sets them up. (Both in test mode: a live key goes to Stripe alone.
+# That a store refuses the other mode's key is in tests/formats.rs.)
+two_installations() {
+  local name heard=()
+  for name in live test; do
+    "$bin" init "$work/two/$name" >/dev/null || return 1
+    sed -i 's|# api_key = .*|api_key = "sk_test_two_installations"|; s|# webhook_secrets = .*|webhook_secrets = ["whsec_two_'$name'_0123456789abcdef"]|' \
+      "$work/two/$name/secrets.toml"
+    STRIPE_API_BASE=http://127.0.0.1:9 RECONCILE_INTERVAL=0 BURSAR_LOG=off serve "webhooks in" "$work/$name.log" "$bin" serve \
+      --config "$work/two/$name/bursar.toml" --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0
+  done
+  "$bin" trigger invoice.paid --to "$address/webhook" --config "$work/two/test/bursar.toml" >/dev/null || return 1
+  for name in live test; do
+    heard[${#heard[@]}]=$("$bin" events tail --once --json --config "$work/two/$name/bursar.toml" | grep -c invoice.paid)
+  done
+  [ "${heard[*]}" = "0 1" ] || { echo "heard: ${heard[*]}"; return 1; }
+  # The other one's secret proves nothing here.
+  "$bin" trigger invoice.paid --to "$address/webhook" --config "$work/two/live/bursar.toml" >/dev/null 2>&1 && return 1
+  echo "ran two installations: heard_by_live=${heard[0]} heard_by_test=${heard[1]} foreign_secret=refused"
+}
+two_installations || fail "two installations"
 timeout "$((PART_SECONDS_MAX * 2))" python3 "$here/blocks.py" "$root" "$bin" "$work" || fail "commands"
 exit "$failed"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-root, binary, work = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+root, binary, work = Path(sys.argv[1]).resolve(), sys.argv[2], Path(sys.argv[3]).resolve()
 packaging = root / "packaging"
 wrong = []
 

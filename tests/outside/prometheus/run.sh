@@ -12,7 +12,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../begin.sh"
 dashboards=$root/dashboards
 rules=$dashboards/prometheus
-TESTS_SECONDS_MAX=180
+TESTS_SECONDS_MAX=300
 
 has() { command -v "$1" >/dev/null; }
 if [ "${CI:-}" = true ] && ! { has promtool && has prometheus && has amtool; }; then

@@ -36,7 +36,7 @@ fn usage(world: &World, tally: &mut Tally) {
         &["restore"],
     ] {
         let (code, text) = run(world, args);
-        let is_right = code == Some(64) && text.contains("--help");
+        let is_right = code == Some(64) && (text.contains("--help") || text.contains("try: "));
         tally.case("BL1", is_right, || format!("{args:?}: {code:?} {text}"));
         tally.panics += text.matches("panicked at").count();
     }

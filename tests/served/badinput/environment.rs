@@ -121,14 +121,14 @@ fn variables(base: &Settings, tally: &mut Tally) {
         ("BE1", "MAIL_TRANSPORT", "pigeon"),
         ("BE1", "TENANT_METADATA_KEYS", " , "),
     ] {
-        refused(
-            tally,
-            row,
-            &base.clone().secret(name, value),
-            &[],
-            &[CONFIG],
-            name,
-        );
+        // What is no secret may be repeated in the words that refuse it.
+        let is_secret = row != "BE9" && row != "BE10" && row != "BE1";
+        let with = if is_secret {
+            base.clone().secret(name, value)
+        } else {
+            base.clone().env(name, value)
+        };
+        refused(tally, row, &with, &[], &[CONFIG], name);
     }
     let equal = base
         .clone()
@@ -207,7 +207,7 @@ fn files(base: &Settings, folder: &Path, tally: &mut Tally) {
                 "twice.toml",
                 b"listen = \"127.0.0.1:0\"\nlisten = \"127.0.0.1:0\"\n",
             ),
-            "listen",
+            "twice.toml:2",
         ),
         (
             write("type.toml", b"drain_seconds = \"soon\"\n"),

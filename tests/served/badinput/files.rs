@@ -44,6 +44,11 @@ fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     std::fs::write(path, bytes).unwrap();
 }
 
+/// How much of a segment was written: what follows is zeros, made in advance.
+fn written(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1
+}
+
 pub(super) async fn rows(world: &World, tally: &mut Tally) {
     let whole = world.settings.data_dir();
     type Damage = fn(&Path);
@@ -60,18 +65,18 @@ pub(super) async fn rows(world: &World, tally: &mut Tally) {
         (
             "BF2",
             |data| change(&segment(data), |bytes| bytes.extend([7, 0, 0, 0, 1])),
-            Serves,
+            Refuses(&[65], "journal"),
         ),
         (
             "BF2",
-            |data| change(&segment(data), |bytes| bytes.truncate(bytes.len() - 3)),
+            |data| change(&segment(data), |bytes| bytes.truncate(written(bytes) - 3)),
             Refuses(&[65], "journal"),
         ),
         (
             "BF3",
             |data| {
                 change(&segment(data), |bytes| {
-                    let middle = bytes.len() / 2;
+                    let middle = written(bytes) / 2;
                     bytes[middle] ^= 1;
                 });
             },
@@ -89,7 +94,7 @@ pub(super) async fn rows(world: &World, tally: &mut Tally) {
             "BF5",
             |data| {
                 change(&segment(data), |bytes| {
-                    let middle = bytes.len() / 2;
+                    let middle = written(bytes) / 2;
                     bytes[middle..middle + 8].fill(0xff);
                 });
             },
@@ -98,7 +103,7 @@ pub(super) async fn rows(world: &World, tally: &mut Tally) {
         (
             "BF6",
             |data| std::fs::remove_dir_all(data.join("journal")).unwrap(),
-            Refuses(&[65], "journal"),
+            Refuses(&[65], "damage"),
         ),
         (
             "BF7",

@@ -23,6 +23,7 @@ use bursar::stripe::signature::sign;
 use bursar_sandbox::{Sandbox, SandboxConfig, SeedPlan};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// What came of all rows.
@@ -167,6 +168,30 @@ impl World {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// All of them at the same time, each on a connection of its own.
+pub(super) async fn at_once<F: Future<Output = Reply>>(
+    asked: impl Iterator<Item = F>,
+) -> Vec<Reply> {
+    let mut waiting: Vec<_> = asked.map(Box::pin).collect();
+    let mut replies = Vec::new();
+    std::future::poll_fn(|context| {
+        waiting.retain_mut(|one| match one.as_mut().poll(context) {
+            Poll::Ready(reply) => {
+                replies.push(reply);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if waiting.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    replies
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

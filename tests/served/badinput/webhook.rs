@@ -1,6 +1,6 @@
 //! Stripe's door (BW).
 
-use super::{Tally, World};
+use super::{Tally, World, at_once};
 use crate::catalogue::deliveries::{altered, event, odd_bodies, signature_rows};
 use crate::child::{WEBHOOK_SECRET, unix_now};
 use bursar::stripe::signature::sign;
@@ -135,25 +135,7 @@ async fn repeated(world: &World, tally: &mut Tally) {
         format!("the first body is not kept: {kept}")
     });
     let body = event("evt_hundred", now);
-    let sent = (0..100).map(|_| world.deliver(&body));
-    let mut replies = Vec::new();
-    // A hundred at once, each on a connection of its own.
-    let mut waiting: Vec<_> = sent.map(Box::pin).collect();
-    std::future::poll_fn(|context| {
-        waiting.retain_mut(|one| match one.as_mut().poll(context) {
-            std::task::Poll::Ready(reply) => {
-                replies.push(reply);
-                false
-            }
-            std::task::Poll::Pending => true,
-        });
-        if waiting.is_empty() {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
+    let replies = at_once((0..100).map(|_| world.deliver(&body))).await;
     let new = replies
         .iter()
         .filter(|reply| reply.body == RECEIVED)

@@ -112,3 +112,55 @@ fn a_group_must_hold_something_and_fit_a_segment() {
         (vec![vec![1; most], vec![]], 2)
     );
 }
+
+#[test]
+fn a_group_finds_the_room_that_quiet_moments_made_and_waits_for_none() {
+    let site = Site::new();
+    let settings = JournalSettings {
+        segment_bytes: 64 << 10,
+        zero_chunk_bytes: 1024,
+        room_ahead_bytes: 8 << 10,
+        ..small()
+    };
+    let (mut journal, _) = Journal::open(site.vfs(), &dir(), &site.lock, settings).unwrap();
+    let operations = |journal: &mut Journal| {
+        let before = site.vfs.operations();
+        journal.append_group(&[&[7; 500]]).unwrap();
+        journal.sync(0).unwrap();
+        site.vfs.operations() - before
+    };
+    let mut chunks = 0;
+    while journal.wants_room() {
+        journal.prepare_room().unwrap();
+        chunks += 1;
+    }
+    // One came with the segment.
+    assert_eq!(chunks, 7, "a chunk at a time: nobody waits for more");
+    journal.prepare_room().unwrap();
+    let prepared = operations(&mut journal);
+    assert!((0..10).all(|_| operations(&mut journal) == prepared));
+    assert!(journal.wants_room());
+    // Without a quiet moment it goes on, and a group makes what it lacks.
+    let own = (0..10).filter(|_| operations(&mut journal) > prepared);
+    assert!(own.count() > 0);
+    assert_eq!(all(&journal).len(), 21);
+}
+
+#[test]
+fn the_mark_is_synced_in_a_quiet_moment_before_a_group_must_do_it() {
+    let site = Site::new();
+    let (mut journal, _) = site.open().unwrap();
+    let group = |journal: &mut Journal, now_ms| {
+        let before = site.vfs.operations();
+        journal.append_group(&[b"x"]).unwrap();
+        journal.sync(now_ms).unwrap();
+        site.vfs.operations() - before
+    };
+    let usual = group(&mut journal, 1);
+    assert!(!journal.wants_mark(49));
+    assert!(journal.wants_mark(50));
+    journal.sync_mark_early(60).unwrap();
+    assert!(!journal.wants_mark(1_000), "nothing was written since");
+    assert_eq!(group(&mut journal, 120), usual);
+    assert_eq!(group(&mut journal, 170), usual + 1, "no quiet moment came");
+}

@@ -28,6 +28,7 @@ fn small() -> JournalSettings {
     JournalSettings {
         segment_bytes: 4096,
         zero_chunk_bytes: 1024,
+        room_ahead_bytes: 512,
         installation: Some(ID),
         check_after: 0,
     }
