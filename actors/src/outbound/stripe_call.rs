@@ -204,12 +204,12 @@ impl StripeCalls {
         self.note(&effect.id, |known| {
             (known.never_left, known.was_sent) = (false, true)
         });
-        let key = bursar_domain::mutant!(
+        let once = bursar_domain::mutant!(
             "M4",
             format!("{}_{}", call.key(), effect.attempts),
             call.key()
         );
-        let key = bursar_domain::mutant!("M5", format!("{key}_{}", self.began_at.0), key);
+        let key = bursar_domain::mutant!("M5", format!("{once}_{}", self.began_at.0), once);
         let sent = self.stripe.send(call.call.clone(), key, within);
         let end = sent.await;
         bursar_domain::step!("KC3");
