@@ -78,7 +78,7 @@ pub(super) async fn rows(app: &mut World, tally: &mut Tally) {
     let now = unix_now();
     for exp in [
         json!((now + 600).to_string()),
-        json!(now as f64 + 0.5),
+        serde_json::from_str(&format!("{}.5", now + 600)).expect("a number"),
         json!((now + 600) * 1_000),
         json!(9_223_372_036_854_775_808_u64),
         json!(-1),
