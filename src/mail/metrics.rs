@@ -28,6 +28,7 @@ const TEMPLATE: Label = (
         "order_delayed",
         "order_done",
         "order_failed",
+        "endpoint_disabled",
         "alerts",
     ],
 );
