@@ -348,8 +348,8 @@ pub fn rule(kind: Kind) -> String {
         Kind::Text(most) => format!("text of at most {most} bytes without control characters"),
         Kind::Secret => "text".to_owned(),
         Kind::Email => format!(
-            "an e-mail address of at most {EMAIL_BYTES_MAX} bytes, such as ada@example.com: one \
-             '@', something on both sides, no white space"
+            "an e-mail address of at most {EMAIL_BYTES_MAX} bytes, such as ada@example.com, in \
+             letters, digits and signs of ASCII, without quotes and white space"
         ),
         Kind::Zone => "a name of the IANA time zone database, such as Europe/Berlin".to_owned(),
         Kind::Integer(least, most) => format!("a whole number from {least} to {most}"),

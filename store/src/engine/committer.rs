@@ -11,7 +11,7 @@
 //! after it is answered with that error, and the process is expected to end. A panic here likewise.
 //! A full disk noticed before anything was written refuses the group and nothing more.
 
-#[cfg(any(test, feature = "crashpoints"))]
+#[cfg(feature = "crashpoints")]
 mod here;
 #[cfg(feature = "mutants")]
 mod torn;

@@ -114,7 +114,7 @@ impl Engine {
 
     /// The same without a thread: the committer is a task of the runtime this is called in, and ends with it.
     /// # Errors: rows that cannot be read.
-    #[cfg(any(test, feature = "crashpoints"))]
+    #[cfg(feature = "crashpoints")]
     pub(crate) fn start_here(parts: Parts) -> Result<Self, StoreError> {
         let (shared, committer) = Self::prepare(parts)?;
         tokio::spawn(committer.run_here());

@@ -35,7 +35,7 @@ pub(super) struct Queue {
     lines: Mutex<Lines>,
     arrived: Condvar,
     /// The same for a committer that is a task.
-    #[cfg(any(test, feature = "crashpoints"))]
+    #[cfg(feature = "crashpoints")]
     pub(super) pushed: tokio::sync::Notify,
 }
 
@@ -71,7 +71,7 @@ impl Queue {
         line.push_back(queued);
         drop(lines);
         self.arrived.notify_one();
-        #[cfg(any(test, feature = "crashpoints"))]
+        #[cfg(feature = "crashpoints")]
         self.pushed.notify_one();
         Ok(())
     }
@@ -80,7 +80,7 @@ impl Queue {
     pub(super) fn close(&self) {
         self.lines().is_closed = true;
         self.arrived.notify_all();
-        #[cfg(any(test, feature = "crashpoints"))]
+        #[cfg(feature = "crashpoints")]
         self.pushed.notify_one();
     }
 
