@@ -25,11 +25,11 @@ macro_rules! step {
 }
 
 #[cfg(feature = "crashpoints")]
-pub use passing::{ALL, Point, is_next, listen, pass};
+pub use passing::{ALL, Point, draw_from, drawn, is_next, listen, pass};
 
 #[cfg(feature = "crashpoints")]
 mod passing {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
     use std::rc::Rc;
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,6 +88,28 @@ mod passing {
 
     thread_local! {
         static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
+        static DRAWS: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// From now on this thread draws what would be random from this seed, so that a run can be repeated; `None`: from
+    /// the system again.
+    pub fn draw_from(seed: Option<u64>) {
+        DRAWS.set(seed);
+    }
+
+    /// Fills from that seed (splitmix64); `false`: nobody asked for it.
+    pub fn drawn(bytes: &mut [u8]) -> bool {
+        let Some(mut state) = DRAWS.get() else {
+            return false;
+        };
+        for byte in bytes {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            *byte = (mixed >> 56) as u8;
+        }
+        DRAWS.set(Some(state));
+        true
     }
 
     /// Tells this thread's passes to `listener` from now on; `None`: to the environment's wish again.

@@ -125,7 +125,7 @@ pub fn order_id(call: &Call) -> String {
             let name = format!("{}\n{}", place(call, key), fingerprint(call));
             format!("ord_{}", hex::encode(&Sha256::digest(name)[..16]))
         }
-        None => format!("ord_{}", uuid::Uuid::now_v7().simple()),
+        None => format!("ord_{}", crate::identity::secrets::new_id()),
     }
 }
 

@@ -7,6 +7,7 @@
 //! Not here: whose a key is (`service_keys`, `api_keys`).
 
 use crate::http::problem::{Code, Problem};
+use crate::identity::secrets;
 use bursar_domain::ids::Timestamp;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -72,10 +73,8 @@ fn hash(secret: &str) -> String {
 
 fn random_hex(bytes: usize) -> Result<String, Problem> {
     let mut random = vec![0; bytes];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| {
-        tracing::error!("the system gives no random bytes");
-        Problem::new(Code::Internal, "no random bytes could be had")
-    })?;
+    secrets::fill(&mut random)
+        .map_err(|_| Problem::new(Code::Internal, "no random bytes could be had"))?;
     Ok(hex::encode(random))
 }
 

@@ -12,6 +12,10 @@ const SECRET_BYTES: usize = 32;
 
 /// Random bytes. # Errors: the system has none.
 pub fn fill(bytes: &mut [u8]) -> Result<(), StoreError> {
+    #[cfg(feature = "crashpoints")]
+    if bursar_domain::crashpoints::drawn(bytes) {
+        return Ok(());
+    }
     aws_lc_rs::rand::fill(bytes).map_err(|_| {
         tracing::error!("the system gives no random bytes");
         StoreError::Invalid("no random bytes could be had".to_owned())
@@ -27,6 +31,13 @@ pub fn new_secret() -> Result<SecretString, StoreError> {
 
 /// A new id of 32 hexadecimal digits that sorts by time.
 pub fn new_id() -> String {
+    #[cfg(feature = "crashpoints")]
+    {
+        let mut bytes = [0; 16];
+        if bursar_domain::crashpoints::drawn(&mut bytes) {
+            return hex::encode(bytes);
+        }
+    }
     uuid::Uuid::now_v7().simple().to_string()
 }
 

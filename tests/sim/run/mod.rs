@@ -2,7 +2,7 @@
 //!
 //! Real: the whole product above four borders. Behind them: the clock (tokio's, paused), the disk (`SimVfs`; rows in
 //! memory, made again at every start), Stripe (the sandbox as a function, faults of the seed's in front), and mail.
-//! Everything is one thread and one seed, so a run repeats.
+//! Everything is one thread, and what is drawn is one seed's.
 
 mod checks;
 mod dice;
@@ -105,6 +105,12 @@ fn configuration(world: &World) -> Config {
     config
 }
 
+/// What a seed's day holds before anything has happened.
+#[allow(dead_code, reason = "the seeded bugs only live days")]
+pub(crate) fn plan(seed: u64) -> String {
+    Outside::new(&World::new(seed)).plan()
+}
+
 /// Runs a seed to its end.
 pub(crate) fn run(seed: u64) -> Outcome {
     let world = World::new(seed);
@@ -112,6 +118,7 @@ pub(crate) fn run(seed: u64) -> Outcome {
     let outside = Arc::new(Mutex::new(Outside::new(&world)));
     let heard = Arc::clone(&world);
     crashpoints::listen(Some(Rc::new(move |point| heard.pass(point))));
+    crashpoints::draw_from(Some(seed));
     let (mut ends, mut early) = (0, 0);
     while world.wrongs().is_empty() {
         let doom = doom(&world, ends, early);
@@ -128,6 +135,7 @@ pub(crate) fn run(seed: u64) -> Outcome {
         }
     }
     crashpoints::listen(None);
+    crashpoints::draw_from(None);
     let out = locked(&outside);
     Outcome {
         wrongs: world.wrongs(),

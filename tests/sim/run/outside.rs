@@ -95,6 +95,11 @@ pub(crate) trait Host {
 }
 
 impl Outside {
+    /// What the day holds before anything has happened.
+    pub(crate) fn plan(&self) -> String {
+        format!("{:?}\n{:?}", self.agenda, self.orders)
+    }
+
     /// A day that the seed made up.
     pub(crate) fn new(world: &World) -> Self {
         let mut outside = Self::default();
