@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 
 URL, FOLDER = sys.argv[1], pathlib.Path(sys.argv[2])
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 # The whole story of the demo is in it.
 VARIABLES = {"$__rate_interval": "3m", "$__range": "5m", "$job": ".+", "$instance": ".+"}
 
@@ -111,15 +111,22 @@ def look_at_rules():
     return not wrong
 
 
+def records():
+    """The names of the recorded series that must have a value."""
+    rules = [rule for group in ask("rules")["data"]["groups"] for rule in group["rules"]]
+    return [rule["name"] for rule in rules if rule["type"] == "recording" and rule["name"] not in EMPTY_RECORDS]
+
+
 def settled():
-    """Until the rules were evaluated over what the story left."""
+    """Until every group of rules was evaluated over what the story left."""
     until = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < until:
         seen = values(ask("query", query="sum(increase(bursar_disputes_opened_total[5m])) > 0"))
-        if seen and values(ask("query", query='ALERTS{alertname="BursarDisputeOpened", alertstate="firing"}')):
+        seen = seen and values(ask("query", query='ALERTS{alertname="BursarDisputeOpened", alertstate="firing"}'))
+        if seen and all(values(ask("query", query=name)) for name in records()):
             return
         time.sleep(0.5)
-    print("  Prometheus did not see the story's dispute in time")
+    print("  Prometheus did not see all of the story in time")
 
 
 settled()
