@@ -252,7 +252,8 @@ async fn what_is_wrong_with_one_recipient_opens_no_circuit_and_what_is_wrong_wit
         for n in 0..30 {
             world.send(&payment(n), "effect mail").await.unwrap();
         }
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        // An attempt takes three seconds, and a lane makes a few at a time.
+        tokio::time::sleep(Duration::from_secs(40)).await;
         let mut all = world.tree.circuits().all().into_iter();
         let mail = all.find(|circuit| circuit.name == "mail").unwrap();
         assert_eq!(mail.state, opened, "{how}");
