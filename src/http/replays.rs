@@ -15,17 +15,17 @@ use crate::http::answer::Answer;
 use crate::http::history::{awaited, changes_json};
 use crate::http::order::audit;
 use crate::http::problem::{FieldCode, Problem};
-use crate::http::reads::{after, cursor_after};
+use crate::http::reads::cursor_after;
 use crate::http::route::Call;
 use crate::http::server::BoxFuture;
 use crate::http::webhook::stored_fate;
-use crate::http::webhook_events::{PAGE, filter, find};
+use crate::http::webhook_events::{PAGE, find, matching};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::{Decision, Disposition};
 use bursar_domain::input::{Ctx, StoredInput};
 use bursar_domain::link::{LinkKey, LinkTarget};
 use bursar_store::api::{Fate, InputStatus};
-use bursar_store::query::{InputQuery, InputView};
+use bursar_store::query::InputView;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -62,20 +62,7 @@ pub fn replay_filtered(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             return Err(Problem::field("status", FieldCode::Required, detail));
         }
         // What is done again is done in order of receipt, over all pages of it.
-        let mut query = InputQuery {
-            oldest_first: true,
-            after: after(&call)?,
-            ..filter(&call)?
-        };
-        let mut views = Vec::new();
-        let next = loop {
-            let page = call.whole_store()?.inputs(query.clone()).await?;
-            views.extend(page.items);
-            if page.next.is_none() || views.len() >= REPLAY_MAX {
-                break page.next;
-            }
-            query.after = page.next;
-        };
+        let (views, next) = matching(&call, REPLAY_MAX).await?;
         replay(&call, views, next).await
     })
 }

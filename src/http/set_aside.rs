@@ -15,13 +15,13 @@ use crate::http::reads::{after, checked_range, cursor_after};
 use crate::http::route::Call;
 use crate::http::server::BoxFuture;
 use crate::http::tenants::accepted;
-use crate::http::webhook_events::{PAGE, filter};
+use crate::http::webhook_events::{PAGE, matching};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::fact::Order;
 use bursar_domain::ids::SessionId;
 use bursar_domain::rows::{RowKind, Subject};
-use bursar_store::api::{Administer, InputStatus};
-use bursar_store::query::{InputQuery, RowQuery, RowView};
+use bursar_store::api::{Administer, AuditEntry, InputStatus};
+use bursar_store::query::{InputView, RowQuery, RowView};
 use serde_json::{Value, json};
 
 /// Deliveries one request looks at; the next ones follow with its cursor.
@@ -75,52 +75,47 @@ fn is_dry(call: &Call) -> bool {
 pub fn dismiss_events(call: Call) -> BoxFuture<Result<Answer, Problem>> {
     Box::pin(async move {
         let reason = call.fields.text("reason").unwrap_or("").to_owned();
-        let mut query = InputQuery {
-            oldest_first: true,
-            after: after(&call)?,
-            ..filter(&call)?
-        };
-        let mut views = Vec::new();
-        let next = loop {
-            let page = call.whole_store()?.inputs(query.clone()).await?;
-            views.extend(page.items);
-            if page.next.is_none() || views.len() >= DISMISS_MAX {
-                break page.next;
-            }
-            query.after = page.next;
-        };
+        let (views, next) = matching(&call, DISMISS_MAX).await?;
         let mut report = Report::default();
         for batch in views.chunks(PAGE) {
             let mut lines = Vec::new();
-            for view in batch {
-                let id = view.source.public_id();
-                let waits = matches!(view.status, InputStatus::Dead | InputStatus::Parked);
-                let is_done =
-                    waits && (is_dry(&call) || dismissed(&call, view.seq, &reason).await?);
-                if !is_done {
-                    report.skip(&id, "it waits no more");
-                    continue;
-                }
-                let tenant = view.tenant.clone();
-                lines.push(audit_line(
-                    &call,
-                    "event.dismissed",
-                    &id,
-                    tenant,
-                    reason.clone(),
-                ));
-                report.done(&id, &view.reason);
-            }
-            if !is_dry(&call) && !lines.is_empty() {
+            let ended = dismiss_batch(&call, batch, &reason, &mut report, &mut lines).await;
+            // What was set aside before one failed is in the trail all the same.
+            if !lines.is_empty() {
                 let write = Administer {
                     audit: lines,
                     ..Administer::default()
                 };
                 call.edge.store.administer(write).await?;
             }
+            ended?;
         }
         Ok(report.answer(&call, next.as_deref()))
     })
+}
+
+async fn dismiss_batch(
+    call: &Call,
+    batch: &[InputView],
+    reason: &str,
+    report: &mut Report,
+    lines: &mut Vec<AuditEntry>,
+) -> Result<(), Problem> {
+    for view in batch {
+        let id = view.source.public_id();
+        let waits = matches!(view.status, InputStatus::Dead | InputStatus::Parked);
+        if !waits || !(is_dry(call) || dismissed(call, view.seq, reason).await?) {
+            report.skip(&id, "it waits no more");
+            continue;
+        }
+        if !is_dry(call) {
+            let tenant = view.tenant.clone();
+            let reason = reason.to_owned();
+            lines.push(audit_line(call, "event.dismissed", &id, tenant, reason));
+        }
+        report.done(&id, &view.reason);
+    }
+    Ok(())
 }
 
 async fn dismissed(call: &Call, seq: u64, reason: &str) -> Result<bool, Problem> {

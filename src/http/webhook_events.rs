@@ -31,7 +31,7 @@ const STATUSES: [InputStatus; 5] = [
 
 /// What the request's filters ask for.
 /// # Errors: 400 for a range that ends before it begins.
-pub fn filter(call: &Call) -> Result<InputQuery, Problem> {
+fn filter(call: &Call) -> Result<InputQuery, Problem> {
     checked_range(call, "receivedAfter", "receivedBefore")?;
     let word = call.fields.text("status");
     Ok(InputQuery {
@@ -45,6 +45,29 @@ pub fn filter(call: &Call) -> Result<InputQuery, Problem> {
         after: None,
         limit: PAGE,
     })
+}
+
+/// What the filters of an order mean, in order of receipt and from its cursor on, over at most so many deliveries; and
+/// where to go on.
+/// # Errors: 400 for a range or a cursor that is no good; the store's.
+pub async fn matching(
+    call: &Call,
+    most: usize,
+) -> Result<(Vec<InputView>, Option<Vec<u8>>), Problem> {
+    let mut query = InputQuery {
+        oldest_first: true,
+        after: after(call)?,
+        ..filter(call)?
+    };
+    let mut views = Vec::new();
+    loop {
+        let page = call.whole_store()?.inputs(query.clone()).await?;
+        views.extend(page.items);
+        if page.next.is_none() || views.len() >= most {
+            return Ok((views, page.next));
+        }
+        query.after = page.next;
+    }
 }
 
 /// `GET /api/v1/webhook-events`.
