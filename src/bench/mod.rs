@@ -159,15 +159,16 @@ async fn measure(
     expect_all_ok(&send(&running, first, args.conns, None).await?)?;
     let fresh = batch(1, args.events, unclaimed);
     let syncs_before = metric(&running, "bursar_store_sync_duration_seconds_count").await;
-    let cpu_before = running.cpu_us();
+    let before = running.cpu_by_thread();
     let saturated = expect_all_ok(&send(&running, fresh.clone(), args.conns, None).await?)?;
-    let cpu_us = running.cpu_us() - cpu_before;
+    let cpu = target::used(&before, &running.cpu_by_thread());
     let syncs = metric(&running, "bursar_store_sync_duration_seconds_count")
         .await
         .saturating_sub(syncs_before);
     let mut row = Row {
         events: args.events as u64,
-        cpu_us,
+        cpu_us: cpu.values().sum(),
+        cpu,
         syncs,
         ..Row::of(&saturated)
     };
@@ -180,13 +181,14 @@ async fn measure(
         row.burst = report::Latency::of(&expect_all_ok(&send(&running, burst, 256, None).await?)?);
         // The whole way: linked customers, applied beside the intake.
         let applied = batch(4, args.events, linked);
-        let (cpu_before, started) = (running.cpu_us(), Instant::now());
+        let (before, started) = (running.cpu_by_thread(), Instant::now());
         let beside = expect_all_ok(&send(&running, applied, args.conns, None).await?)?;
         row.beside_per_second = beside.per_second();
         row.beside = report::Latency::of(&beside);
         wait_applied(&running).await?;
         row.applied_per_second = per_second(args.events, started.elapsed());
-        row.cpu_applied_us = running.cpu_us() - cpu_before;
+        row.cpu_applied = target::used(&before, &running.cpu_by_thread());
+        row.cpu_applied_us = row.cpu_applied.values().sum();
         for (part, rate, slot) in [
             (5, 1_000, &mut row.paced_1000),
             (6, 5_000, &mut row.paced_5000),

@@ -1,7 +1,7 @@
 //! Medians and ratios of a bench run, as a table or as JSON. Integers only: ratios in thousandths.
 
 use super::load::Outcome;
-use super::target::Target;
+use super::target::{ByThread, Target};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -25,7 +25,7 @@ impl Latency {
 }
 
 /// One target in one round.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Row {
     /// Events of the saturated part.
     pub events: u64,
@@ -43,6 +43,10 @@ pub struct Row {
     pub applied_per_second: u64,
     /// CPU the server used until then, in microseconds.
     pub cpu_applied_us: u64,
+    /// The CPU of the saturated part by thread.
+    pub cpu: ByThread,
+    /// The CPU until all is applied, by thread.
+    pub cpu_applied: ByThread,
     /// Journal syncs they needed.
     pub syncs: u64,
     /// The same events sent again, per second.
@@ -215,6 +219,31 @@ impl Report {
         ]
     }
 
+    /// Where the CPU per event went, by thread: for intake alone and until applied, in microseconds.
+    fn threads(&self) -> String {
+        let rows = self.rows.get(Target::Bursar.as_str());
+        let names = rows
+            .into_iter()
+            .flatten()
+            .flat_map(|row| row.cpu.keys().chain(row.cpu_applied.keys()));
+        let mut text = String::from("\ncpu us/event by thread      intake   applied\n");
+        for name in names.collect::<std::collections::BTreeSet<_>>() {
+            let of = |pick: fn(&Row) -> &ByThread| {
+                self.median(Target::Bursar, |row| {
+                    let used = pick(row).get(name).copied().unwrap_or(0);
+                    used.saturating_mul(1_000) / row.events.max(1)
+                })
+            };
+            let (alone, applied) = (of(|row| &row.cpu), of(|row| &row.cpu_applied));
+            if alone.max(applied) >= 500 {
+                let (alone, applied) = (thousandths(alone), thousandths(applied));
+                let _ = writeln!(text, "  {name:<22}{alone:>10}{applied:>10}");
+            }
+        }
+        text.push('\n');
+        text
+    }
+
     /// Whether rows 1a and 1b are within their floors.
     pub fn passes(&self, floor_verify_milli: u64, ceiling_cpu_milli: u64) -> bool {
         self.ratio(Target::Verify, |r| r.per_second) >= floor_verify_milli
@@ -247,6 +276,7 @@ impl Report {
         for (row, name, value) in self.lines() {
             let _ = writeln!(text, "{row:<4}{name:<44}{:>10}", thousandths(value));
         }
+        text.push_str(&self.threads());
         let rss = self.median(Target::Bursar, |r| r.rss_kib);
         let _ = writeln!(
             text,

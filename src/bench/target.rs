@@ -5,6 +5,7 @@
 //! Invariants: bare and verify-only answer on one current-thread runtime, as the product's intake
 //! does; `verify` uses the product's own signature check and router, and stores nothing.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -110,21 +111,48 @@ fn address_before(line: &str, path: &str) -> Option<SocketAddr> {
         .ok()
 }
 
-/// CPU time the threads of a process used so far, user and system, in microseconds.
-pub(super) fn cpu_us(pid: u32) -> u64 {
+/// CPU time of threads by their name, in microseconds.
+pub type ByThread = BTreeMap<String, u64>;
+
+/// CPU time the threads of a process used so far, user and system.
+fn cpu_by_thread(pid: u32) -> ByThread {
     // The scheduler's own nanoseconds: `stat` counts in steps of 10 ms, a tenth of a short run.
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
     let on_cpu = |task: std::io::Result<std::fs::DirEntry>| {
-        let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
+        let folder = task.ok()?.path();
+        let name = std::fs::read_to_string(folder.join("comm")).ok()?;
+        let text = std::fs::read_to_string(folder.join("schedstat")).ok()?;
+        Some((
+            name.trim().to_owned(),
+            text.split(' ').next()?.parse::<u64>().ok()?,
+        ))
     };
-    tasks.into_iter().flatten().filter_map(on_cpu).sum::<u64>() / 1_000
+    let mut sums = ByThread::new();
+    for (name, nanos) in tasks.into_iter().flatten().filter_map(on_cpu) {
+        *sums.entry(name).or_default() += nanos;
+    }
+    sums.values_mut().for_each(|sum| *sum /= 1_000);
+    sums
+}
+
+/// CPU time the threads of a process used so far, user and system, in microseconds.
+pub(super) fn cpu_us(pid: u32) -> u64 {
+    cpu_by_thread(pid).values().sum()
+}
+
+/// What each thread used between two looks.
+pub fn used(before: &ByThread, after: &ByThread) -> ByThread {
+    let since = |(name, now): (&String, &u64)| {
+        let then = before.get(name).copied().unwrap_or(0);
+        (name.clone(), now.saturating_sub(then))
+    };
+    after.iter().map(since).collect()
 }
 
 impl Running {
-    /// CPU time its threads used so far, user and system, in microseconds.
-    pub fn cpu_us(&self) -> u64 {
-        cpu_us(self.child.id())
+    /// CPU time its threads used so far, user and system.
+    pub fn cpu_by_thread(&self) -> ByThread {
+        cpu_by_thread(self.child.id())
     }
     /// Resident memory, in KiB.
     pub fn rss_kib(&self) -> u64 {
