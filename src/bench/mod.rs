@@ -15,6 +15,7 @@ mod stripe_report;
 mod stripe_stub;
 pub mod target;
 
+use bursar_domain::decision::Lane;
 use load::{Outcome, Shape};
 use report::{Report, Row};
 use std::sync::Arc;
@@ -255,13 +256,21 @@ async fn wait_applied(running: &Running) -> std::io::Result<()> {
     }
 }
 
-/// Waits until what the events told other aggregates is worked off too: it would count as cost of what is
-/// measured next. The inbox's size is published once a second, so it must stand still for longer than that.
+/// Waits until what the events told other aggregates is worked off too, and what of it leaves the house: it would
+/// count as cost of what is measured next. What is for Stripe waits for ever, since nobody answers there. The sizes
+/// are published once a second, so they must stand still for longer than that.
 async fn wait_quiet(running: &Running) -> std::io::Result<()> {
     let mut quiet_since: Option<Instant> = None;
     loop {
         wait_applied(running).await?;
-        let is_quiet = metric(running, "bursar_inbox_pending").await == 0;
+        let page = metrics_page(running).await;
+        let is_empty = |lane: &Lane| {
+            let series = format!("bursar_outbox_pending{{lane=\"{}\"}}", lane.as_str());
+            series_sum(&page, &series) == 0
+        };
+        let mut lanes = Lane::ALL.iter();
+        let is_quiet = series_sum(&page, "bursar_inbox_pending") == 0
+            && lanes.all(|lane| lane.as_str().starts_with("stripe") || is_empty(lane));
         match quiet_since {
             Some(since) if is_quiet && since.elapsed() >= QUIET => return Ok(()),
             Some(_) if is_quiet => {}
@@ -325,13 +334,18 @@ fn expect_all_ok(outcome: &Outcome) -> std::io::Result<Outcome> {
 
 /// The sum of a counter's series on the target's metrics page; 0 where there is none.
 async fn metric(running: &Running, name: &str) -> u64 {
+    series_sum(&metrics_page(running).await, name)
+}
+
+/// The target's metrics page; empty where there is none.
+async fn metrics_page(running: &Running) -> String {
     let Some(address) = running.metrics else {
-        return 0;
+        return String::new();
     };
     let Ok(answer) = reqwest::get(format!("http://{address}/metrics")).await else {
-        return 0;
+        return String::new();
     };
-    series_sum(&answer.text().await.unwrap_or_default(), name)
+    answer.text().await.unwrap_or_default()
 }
 
 /// The sum of a counter's series on a metrics page.

@@ -20,6 +20,7 @@ use super::Doubt;
 use super::accept;
 use super::apply;
 use super::commit::{Answer, Commit, Plan, Queued};
+use super::due;
 use super::fold::{State, broken, fold};
 use super::keeper::{self, Keeper};
 use super::orders;
@@ -52,6 +53,9 @@ const GROUP_BYTES_MAX: usize = 1 << 20;
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// While rows are put away more slowly than they come, applies rest and it is looked again this often.
 const ROWS_WAIT: Duration = Duration::from_millis(2);
+/// While commits wait, the walk over the rows takes a slice this often at most. Few rows are looked at in tests, and
+/// their walks go on with every group.
+const SLICE_WHILE_BUSY: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 8 });
 /// How often it looks around while a checkpoint waits for the disk.
 const WHILE_WRITING: Duration = Duration::from_millis(2);
 /// How often a quiet committer looks around (disk space, mark).
@@ -78,6 +82,7 @@ pub(super) struct Committer {
     pub(super) flushed_at: Instant,
     /// The walk over all rows, until it is through.
     pub(super) recount: Option<Recount>,
+    pub(super) counted_at: Instant,
     pub(super) doubt: Option<Doubt>,
     /// Checkpoints and retention.
     pub(super) keeper: Option<Keeper>,
@@ -159,7 +164,9 @@ impl Committer {
             self.count_on();
             return false;
         }
-        self.count_on();
+        if self.counted_at.elapsed() >= SLICE_WHILE_BUSY {
+            self.count_on();
+        }
         let outcome = catch_unwind(AssertUnwindSafe(|| self.group()));
         outcome.unwrap_or_else(|_| {
             let error = broken("the committer panicked".to_owned());
@@ -187,6 +194,7 @@ impl Committer {
 
     /// Checkpoints and retention; the next slice of the recount; at its end, the comparison.
     fn count_on(&mut self) {
+        self.counted_at = Instant::now();
         self.keep_on();
         if self.shared.poisoned().is_some() {
             // What the failed group wrote is in the sums and not in the rows: that is no missing row.
@@ -497,7 +505,9 @@ impl Committer {
         if let (Some(keeper), Some(recount)) = (&mut self.keeper, &self.recount) {
             keeper.changed(&batch, &recount.walked_to);
         }
+        let filed = due::filed(&batch);
         self.shared.kv.take_batch(batch)?;
+        self.shared.due.filed(filed);
         self.shared.publish(group_number, &self.folded);
         #[cfg(feature = "crashpoints")]
         group.pass_filed();

@@ -14,6 +14,7 @@ mod accept;
 mod apply;
 mod commit;
 pub(crate) mod committer;
+mod due;
 pub(crate) mod export;
 pub(crate) mod fold;
 mod fold_apply;
@@ -143,6 +144,7 @@ impl Engine {
             keys: parts.keys,
             flushed: folded.record,
             flushed_at: Instant::now(),
+            counted_at: Instant::now(),
             recount: parts.count_rows.then(recount::Recount::start),
             doubt: parts.doubt,
             keeper: parts.keeping.map(Keeper::new).transpose()?,

@@ -1,6 +1,7 @@
 //! What the committer and the readers share: rows, journal, keys, progress, trouble.
 
 use super::committer::Folded;
+use super::due::DueFrom;
 use super::port::{Records, Sealer};
 use super::queue::Queue;
 use crate::backup::Source;
@@ -68,6 +69,8 @@ pub(super) struct Shared {
     pub(super) kv: Box<dyn Kv>,
     pub(super) records: Arc<dyn Records>,
     pub(super) keys: Arc<dyn Sealer>,
+    /// From where on due effects are looked for.
+    pub(super) due: DueFrom,
     /// Groups whose records are durable.
     pub(super) synced: AtomicU64,
     /// Groups whose rows are readable.
@@ -154,6 +157,7 @@ impl Shared {
             kv,
             records,
             keys,
+            due: DueFrom::default(),
             synced: AtomicU64::new(0),
             readable: watch::Sender::new(0),
             closed: AtomicBool::new(false),

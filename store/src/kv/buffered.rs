@@ -362,7 +362,7 @@ impl Kv for Buffered {
                 tables.bytes = tables.bytes.saturating_sub(freed);
             } else {
                 tables.bytes += cost;
-                tables.in_open.add(&key);
+                tables.in_open.add(hash);
                 tables.open.insert(key, value);
             }
         }

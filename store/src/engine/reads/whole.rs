@@ -249,9 +249,10 @@ fn oldest_effects(
         if pending.get(&(lane as u8)).is_none_or(|count| *count == 0) {
             continue;
         }
-        let low = keys::Key::new(keys::DUE_EFFECT).byte(lane as u8).done();
+        let high = end_of(&[keys::DUE_EFFECT, lane as u8]);
+        let low = shared.due.look(lane as u8).low;
         let mut oldest = None;
-        for (key, _) in first(shared.kv.as_ref(), &low, &end_of(&low), OLDEST_AMONG)? {
+        for (key, _) in first(shared.kv.as_ref(), &low, &high, OLDEST_AMONG)? {
             let mut fields = Fields::of(&key);
             let _ = (fields.byte(), fields.time());
             let Some(id) = fields.text() else { continue };

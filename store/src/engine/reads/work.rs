@@ -153,12 +153,18 @@ pub(in crate::engine) fn due_effects(
     now: Timestamp,
     limit: usize,
 ) -> Result<Vec<DueEffect>, StoreError> {
-    let low = Key::new(keys::DUE_EFFECT).byte(lane as u8).done();
     let high = Key::new(keys::DUE_EFFECT)
         .byte(lane as u8)
         .time(now.plus_ms(1))
         .done();
-    let found = first(shared.kv.as_ref(), &low, &high, limit.min(ANSWER_MAX))?;
+    let look = shared.due.look(lane as u8);
+    if limit == 0 || look.low >= high {
+        return Ok(Vec::new());
+    }
+    let found = first(shared.kv.as_ref(), &look.low, &high, limit.min(ANSWER_MAX))?;
+    shared
+        .due
+        .seen(&look, found.first().map_or(&high, |(key, _)| key));
     let mut out = Vec::with_capacity(found.len());
     for (key, _) in found {
         let mut fields = Fields::of(&key);
@@ -214,11 +220,14 @@ pub(in crate::engine) fn next_due(
     shared: &Shared,
     lane: Option<Lane>,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let low = match lane {
-        Some(lane) => Key::new(keys::DUE_EFFECT).byte(lane as u8).done(),
-        None => vec![keys::DUE_TIMER],
+    let (low, high) = match lane {
+        Some(lane) => {
+            let front = Key::new(keys::DUE_EFFECT).byte(lane as u8).done();
+            (shared.due.look(lane as u8).low, end_of(&front))
+        }
+        None => (vec![keys::DUE_TIMER], end_of(&[keys::DUE_TIMER])),
     };
-    let found = first(shared.kv.as_ref(), &low, &end_of(&low), 1)?;
+    let found = first(shared.kv.as_ref(), &low, &high, 1)?;
     let Some((key, _)) = found.first() else {
         return Ok(None);
     };
