@@ -264,6 +264,6 @@ named()
 silent()
 answered = bereft()
 print(f"ran opentelemetry-proto {importlib.metadata.version('opentelemetry-proto')}: requests={requests} spans={sent} "
-      f"children={children} roots={roots} export_bytes={raw_bytes} canaries={len(CANARIES)} "
+      f"children={children} roots={roots} export_bytes={raw_bytes} looked_for={len(CANARIES)} "
       f"answered_without_receiver={answered}/{3 * FLOOD} checks={checks} failed={failed}")
 sys.exit(1 if failed else 0)
