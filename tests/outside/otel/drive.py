@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import http.server
 import importlib.metadata
+import json
 import os
 import re
 import secrets
@@ -99,6 +100,52 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Between(http.server.ThreadingHTTPServer):
+    """Stands between Bursar and the sandbox, and keeps what reads say of their trace: path -> `traceparent`."""
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Passing)
+        self.read = {}
+        self.sandbox = subprocess.Popen([BINARY, "sandbox", "--listen", "127.0.0.1:0", "--with-plans"],
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for line in self.sandbox.stdout:
+            if found := re.search(r"Stripe API\s+http://127\.0\.0\.1:(\d+)", line):
+                self.port = int(found.group(1))
+            if found := re.search(r"price\s+pro\s+(\S+)", line):
+                self.price = found.group(1)
+                break
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Passing(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.read[self.path.partition("?")[0]] = self.headers.get("traceparent")
+        self.passed()
+
+    def do_POST(self):
+        self.passed()
+
+    def passed(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=WAIT_S_MAX)
+        with contextlib.closing(connection):
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            headers = {name: value for name, value in self.headers.items() if name != "host"}
+            connection.request(self.command, self.path, body, headers)
+            answer = connection.getresponse()
+            body = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
 def plain(attributes):
     return {one.key: getattr(one.value, one.value.WhichOneof("value") or "string_value") for one in attributes}
 
@@ -132,14 +179,19 @@ class Bursar:
 
     def ask(self, verb, path, headers=None, body=None):
         """Status and request id of one request."""
+        status, request_id, _ = self.read(verb, path, headers, body)
+        return status, request_id
+
+    def read(self, verb, path, headers=None, body=None):
+        """The same with its text."""
         global requests
         requests += 1
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S_MAX)
         with contextlib.closing(connection):
             connection.request(verb, path, body, headers or {})
             answer = connection.getresponse()
-            answer.read()
-            return answer.status, answer.headers["x-request-id"]
+            text = answer.read().decode()
+            return answer.status, answer.headers["x-request-id"], text
 
     def stop(self):
         self.child.send_signal(signal.SIGTERM)
@@ -214,6 +266,26 @@ def traced():
     return len(spans), len(parents), len(roots)
 
 
+def passed_on():
+    """What a request reads from Stripe names the request's own span as what asked."""
+    receiver, between = Receiver(), Between()
+    bursar = Bursar(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint(), PAYMENTS_PRO_SUBSCRIPTION_PLAN_ID=between.price,
+                    STRIPE_API_BASE=f"http://127.0.0.1:{between.server_address[1]}")
+    operator = {"authorization": f"Bearer {OPERATOR}", "content-type": "application/json"}
+    bursar.ask("POST", "/api/v1/tenants", operator, '{"tenantId": "acme"}')
+    status, _, text = bursar.read("POST", "/api/v1/checkout-sessions", operator, '{"tenantId": "acme", "planId": "pro"}')
+    check("a checkout is opened", status == 200, text)
+    session = json.loads(text).get("sessionId")
+    # Half of the wait is over without news, so Stripe is looked at.
+    _, request_id = bursar.ask("GET", f"/api/v1/checkout-sessions/{session}?waitSeconds=2", operator)
+    check("the service stops as asked", bursar.stop() == 0)
+    between.sandbox.kill()
+    of_wait = [span for _, span in receiver.has(3) if plain(span.attributes).get("request.id") == request_id]
+    named = [f"00-{span.trace_id.hex()}-{span.span_id.hex()}-01" for span in of_wait]
+    said = between.read.get(f"/v1/checkout/sessions/{session}")
+    check("Stripe hears of the span that asked", named == [said], (named, between.read))
+
+
 def named():
     """The name of the service, by the variables of the specification; how much is logged makes no difference."""
     by_attribute = {"OTEL_RESOURCE_ATTRIBUTES": "service.name=billing-eu", "BURSAR_LOG": "error"}
@@ -260,6 +332,7 @@ def bereft():
 
 
 sent, children, roots = traced()
+passed_on()
 named()
 silent()
 answered = bereft()
