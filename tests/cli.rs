@@ -330,6 +330,40 @@ fn completions_name_the_commands() {
     }
 }
 
+#[test]
+fn every_command_has_a_manual_page_and_the_first_names_them_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("man1");
+    let (code, stdout, stderr) = run(&mut bursar(&["man", folder.to_str().unwrap()]));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let pages: Vec<_> = std::fs::read_dir(&folder).unwrap().collect();
+    assert!(
+        stdout.starts_with(&format!("{} pages in ", pages.len())),
+        "{stdout}"
+    );
+    let page = |name: &str| std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
+    let (first, help) = (page("bursar"), run(&mut bursar(&["--help"])).1);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = commands
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  "))
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()))
+        .filter_map(|line| line.split_whitespace().next());
+    let mut looked = 0;
+    for name in names.filter(|name| *name != "help") {
+        looked += 1;
+        let escaped = name.replace('-', "\\-");
+        assert!(first.contains(&format!("bursar\\-{escaped}(1)")), "{name}");
+        assert!(
+            page(&format!("bursar-{name}")).contains(".SH OPTIONS"),
+            "{name}"
+        );
+    }
+    assert!(looked > 15, "only {looked} commands were found");
+    assert!(page("bursar-admin-tenant-create").contains("\\-\\-name"));
+    assert!(first.contains(&format!("bursar {}", env!("CARGO_PKG_VERSION"))));
+}
+
 /// `bursar serve` on a folder; killed when dropped.
 struct Served {
     child: std::process::Child,

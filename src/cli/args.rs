@@ -96,6 +96,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
+    /// Write the manual pages: this program's, and one of each command.
+    Man(ManArgs),
 }
 
 /// Settings that have a flag; each beats the environment and the file.
@@ -178,4 +180,13 @@ pub struct CheckConfigArgs {
 pub struct CompletionsArgs {
     /// The shell.
     pub shell: clap_complete::Shell,
+}
+
+/// `bursar man`
+#[derive(Debug, Clone, Args)]
+#[command(before_help = "Example: bursar man /usr/local/share/man/man1")]
+pub struct ManArgs {
+    /// Folder to write into; made if it does not exist, and pages of ours in it are written again.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a command line that is wrong ends with 64; nothing here panics when the reader of the
 //! output goes away; results go to stdout, everything else to stderr.
-//! Not here: the commands' work (`init`, `check_config`, `completions` beside this file are the ones that
+//! Not here: the commands' work (`init`, `check_config`, `completions`, `man` beside this file are the ones that
 //! need nothing but configuration).
 //! Failure: [`CliError`], printed once, here.
 
@@ -11,6 +11,7 @@ mod check_config;
 mod completions;
 mod exit;
 mod init;
+mod man;
 mod version;
 
 use std::ffi::OsString;
@@ -61,6 +62,7 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Init(args) => init::run(&args, &global, &mut out),
         Command::CheckConfig(args) => check_config::run(&args, &global, &ProcessEnv, &mut out),
         Command::Completions(args) => completions::run(&args, &mut out),
+        Command::Man(args) => man::run(&args, &mut out),
         Command::Serve(args) => commands::serve::run(&args, &global),
         Command::Doctor(args) => commands::doctor::run(&args, &global, &mut out),
         Command::Demo(args) => commands::demo::run(&args, &global),

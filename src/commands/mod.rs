@@ -14,6 +14,7 @@ pub mod replay;
 pub mod sandbox;
 pub mod serve;
 pub mod set_aside;
+mod sum;
 mod table;
 pub mod tail;
 pub mod trigger;

@@ -1,9 +1,10 @@
 //! `bursar replay`: does stored events again; a dry run first, with a diff.
 
 use super::reach::{block_on, reach};
+use super::set_aside::checked_time;
+use super::sum::Sum;
 use super::table::{cell, change_words};
 use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
-use crate::http::fields::parse_time;
 use serde_json::{Value, json};
 use std::io::Write;
 
@@ -47,7 +48,7 @@ pub fn run(args: &ReplayArgs, global: &GlobalArgs, out: &mut impl Write) -> Resu
     order["dryRun"] = (!args.yes).into();
     block_on(async {
         let mut bursar = reach(&args.config, global).await?;
-        let mut sum = Sum::default();
+        let mut sum = sum();
         let ended = loop {
             let report = match bursar.post(&path, &order).await {
                 Ok(report) => report,
@@ -61,7 +62,7 @@ pub fn run(args: &ReplayArgs, global: &GlobalArgs, out: &mut impl Write) -> Resu
                 break Ok(());
             }
             if !global.quiet {
-                eprintln!("{} events looked at, going on", sum.matched);
+                eprintln!("{} events looked at, going on", sum.count("matched"));
             }
         };
         bursar.close().await;
@@ -73,6 +74,10 @@ pub fn run(args: &ReplayArgs, global: &GlobalArgs, out: &mut impl Write) -> Resu
         }
         ended.map(|()| Exit::Success)
     })
+}
+
+fn sum() -> Sum {
+    Sum::of(&["matched", "replayed", "unchanged", "skipped"], "diff")
 }
 
 fn request(args: &ReplayArgs) -> Result<(String, Value), CliError> {
@@ -91,58 +96,9 @@ fn request(args: &ReplayArgs) -> Result<(String, Value), CliError> {
         filter["tenantId"] = tenant.as_str().into();
     }
     if let Some(since) = &args.since {
-        if parse_time(since).is_none() {
-            let text = format!("--since takes a time (RFC 3339); {since:?} is none");
-            return Err(CliError::new(Exit::Usage, text).or_try("--since 2025-05-12T10:00:00Z"));
-        }
-        filter["receivedAfter"] = since.as_str().into();
+        filter["receivedAfter"] = checked_time("--since", since)?.into();
     }
     Ok(("/api/v1/webhook-events/replay".to_owned(), filter))
-}
-
-/// What all the answers come to.
-#[derive(Default)]
-struct Sum {
-    matched: u64,
-    replayed: u64,
-    unchanged: u64,
-    skipped: u64,
-    diff: Vec<Value>,
-}
-
-impl Sum {
-    /// Takes an answer in; where to go on, `null` at the end.
-    fn add(&mut self, report: &Value) -> Value {
-        let count = |name: &str| report[name].as_u64().unwrap_or(0);
-        self.matched += count("matched");
-        self.replayed += count("replayed");
-        self.unchanged += count("unchanged");
-        self.skipped += count("skipped");
-        let diff = report["diff"].as_array().into_iter().flatten();
-        self.diff.extend(diff.cloned());
-        report["nextCursor"].clone()
-    }
-    fn report(self, is_dry: bool, more: bool) -> Value {
-        json!({
-            "matched": self.matched, "replayed": self.replayed, "unchanged": self.unchanged,
-            "skipped": self.skipped, "dryRun": is_dry, "hasMore": more, "diff": self.diff,
-        })
-    }
-    fn text(&self, done: bool) -> String {
-        let mut text = format!(
-            "matched={} replayed={} unchanged={} skipped={}\n",
-            self.matched, self.replayed, self.unchanged, self.skipped
-        );
-        let told = u64::try_from(self.diff.len()).unwrap_or(u64::MAX);
-        let untold = (self.replayed + self.skipped).saturating_sub(told);
-        if untold > 0 {
-            text.push_str(&format!("{untold} of them are not listed above\n"));
-        }
-        if !done {
-            text.push_str("nothing was changed; run it again with --yes to do it\n");
-        }
-        text
-    }
 }
 
 /// The events of an answer, each with what it changes.
@@ -200,7 +156,7 @@ mod tests {
                     {"field": "paidAt", "from": null, "to": "2025-05-12"},
                     {"field": "lines", "from": [{"a": 1}], "to": []}]}]})
         };
-        let mut sum = Sum::default();
+        let mut sum = sum();
         assert_eq!(sum.add(&answer("evt_1", "c".into())), "c");
         assert_eq!(sum.add(&answer("evt_2", Value::Null)), Value::Null);
         assert_eq!(

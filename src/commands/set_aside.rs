@@ -3,6 +3,7 @@
 //! Invariants: without `--yes` nothing changes; all pages are gone through, and what was done before an error is told.
 
 use super::reach::{Reached, block_on, reach};
+use super::sum::Sum;
 use super::table::cell;
 use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
 use crate::http::fields::parse_time;
@@ -122,7 +123,8 @@ fn dismissal(args: &DismissArgs) -> Result<Value, CliError> {
     Ok(order)
 }
 
-fn checked_time<'a>(flag: &str, time: &'a str) -> Result<&'a str, CliError> {
+/// A time a flag takes. # Errors: it is none.
+pub(super) fn checked_time<'a>(flag: &str, time: &'a str) -> Result<&'a str, CliError> {
     if parse_time(time).is_some() {
         return Ok(time);
     }
@@ -174,6 +176,10 @@ pub async fn leave(
     settle(bursar, path, orders, &args.run, out).await
 }
 
+fn sum() -> Sum {
+    Sum::of(&["matched", "done", "skipped"], "items")
+}
+
 /// Ids of one request.
 const SESSIONS_MAX: usize = crate::http::set_aside::SESSIONS_MAX;
 
@@ -185,7 +191,7 @@ async fn settle(
     run: &RunArgs,
     out: &mut impl Write,
 ) -> Result<(), CliError> {
-    let mut sum = Sum::default();
+    let mut sum = sum();
     let mut ended = Ok(());
     'all: for mut order in orders {
         order["dryRun"] = (!run.yes).into();
@@ -212,53 +218,6 @@ async fn settle(
         out.write_all(sum.text(run.yes).as_bytes())?;
     }
     ended
-}
-
-#[derive(Default)]
-struct Sum {
-    matched: u64,
-    done: u64,
-    skipped: u64,
-    items: Vec<Value>,
-}
-
-impl Sum {
-    /// Takes an answer in; where to go on, `null` at the end.
-    fn add(&mut self, report: &Value) -> Value {
-        let count = |name: &str| report[name].as_u64().unwrap_or(0);
-        self.matched += count("matched");
-        self.done += count("done");
-        self.skipped += count("skipped");
-        let items = report["items"].as_array().into_iter().flatten();
-        self.items.extend(items.cloned());
-        report["nextCursor"].clone()
-    }
-    fn report(self, is_dry: bool, more: bool) -> Value {
-        json!({
-            "matched": self.matched, "done": self.done, "skipped": self.skipped,
-            "dryRun": is_dry, "hasMore": more, "items": self.items,
-        })
-    }
-    fn text(&self, is_done: bool) -> String {
-        let Self {
-            matched,
-            done,
-            skipped,
-            items,
-        } = self;
-        let mut text = format!("matched={matched} done={done} skipped={skipped}\n");
-        let told = u64::try_from(items.len()).unwrap_or(u64::MAX);
-        if *matched > told {
-            text.push_str(&format!(
-                "{} of them are not listed above\n",
-                matched - told
-            ));
-        }
-        if !is_done {
-            text.push_str("nothing was changed; run it again with --yes to do it\n");
-        }
-        text
-    }
 }
 
 fn lines(report: &Value, is_done: bool) -> String {
@@ -315,7 +274,7 @@ mod tests {
             {"id": "cs_2", "outcome": "skipped", "reason": "nothing unclaimed has this id"}]});
         let told = lines(&report, false);
         assert!(told.contains("cs_1 would be done: 500 usd"), "{told}");
-        let mut sum = Sum::default();
+        let mut sum = sum();
         assert_eq!(sum.add(&report), Value::Null);
         assert_eq!(
             sum.text(false),

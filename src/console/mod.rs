@@ -35,6 +35,7 @@ mod tenants;
 mod unclaimed;
 mod visit;
 
+pub(crate) use page::mailed;
 pub(crate) use refusal::{Way, refusal};
 pub use rows::ROWS;
 

@@ -6,6 +6,7 @@
 use super::form;
 use super::money;
 use crate::http::answer::Answer;
+use crate::http::edge::Edge;
 use crate::http::problem::{Code, Problem};
 use bursar_domain::ids::Timestamp;
 use hyper::StatusCode;
@@ -42,6 +43,7 @@ templates![
     "keys.html",
     "login.html",
     "macros.html",
+    "mailed.html",
     "members.html",
     "outbox.html",
     "overview.html",
@@ -112,7 +114,7 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Around a page nobody is signed in at.
-    pub(super) fn unsigned(title: &str, edge: &crate::http::edge::Edge) -> Self {
+    pub(super) fn unsigned(title: &str, edge: &Edge) -> Self {
         Self {
             title: title.to_owned(),
             signed: false,
@@ -215,13 +217,20 @@ pub(super) fn render(
     frame: &Frame,
     holds: Value,
 ) -> Result<Answer, Problem> {
+    let html = rendered(template, frame, holds)?;
+    let answer = with_headers(Answer::of(status, HTML, html));
+    // Not `no-referrer`: browsers then send a form without its origin, which we ask for.
+    Ok(answer.with("referrer-policy", "same-origin"))
+}
+
+fn rendered(template: &'static str, frame: &Frame, holds: Value) -> Result<String, Problem> {
     let mut context = frame.shown(template);
     if let (Some(context), Value::Object(holds)) = (context.as_object_mut(), holds) {
         context.extend(holds);
     }
     let template = ENGINE.get_template(template);
     let html = template.and_then(|template| template.render(Shown::from(Serde(context))));
-    let html = html.map_err(|error| {
+    html.map_err(|error| {
         // The cause names a template and a line; values are not part of it.
         tracing::error!(
             page = error.name().unwrap_or(""),
@@ -230,15 +239,25 @@ pub(super) fn render(
             "a page of the console cannot be rendered"
         );
         Problem::new(Code::Internal, "the page cannot be shown; it was logged")
-    })?;
-    Ok(with_headers(Answer::of(status, HTML, html)))
+    })
+}
+
+/// The page a link in a mail leads to, around what [`crate::http::people`] says. Its address holds a token, so nobody is
+/// told where one came from. # Errors: as [`render`].
+pub(crate) fn mailed(
+    edge: &Edge,
+    status: StatusCode,
+    title: &str,
+    holds: Value,
+) -> Result<Answer, Problem> {
+    let frame = Frame::unsigned(title, edge);
+    let html = rendered("mailed.html", &frame, holds)?;
+    Ok(with_headers(Answer::of(status, HTML, html)).with("referrer-policy", "no-referrer"))
 }
 
 fn with_headers(answer: Answer) -> Answer {
     answer
         .with("content-security-policy", POLICY)
-        // Not `no-referrer`: browsers then send a form without its origin, which we ask for.
-        .with("referrer-policy", "same-origin")
         .with("cross-origin-opener-policy", "same-origin")
         .with("cache-control", "no-store")
 }

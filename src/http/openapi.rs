@@ -4,6 +4,7 @@
 
 use crate::http::answer::Answer;
 use crate::http::fields::rule;
+use crate::http::limits::HEAD_BYTES_MAX;
 use crate::http::line_items::LINES_MAX;
 use crate::http::problem::{Code, FieldCode, Problem};
 use crate::http::route::{Auth, Call, Holds, Kind, Param, Route, Verb};
@@ -143,6 +144,26 @@ fn described(param: &Param) -> String {
     format!("{} Must be {}.", param.help, rule(param.kind))
 }
 
+/// Whether a field may be promised for the query too: one of whole pages is longer than a request's head may be.
+fn fits_an_address(kind: Kind) -> bool {
+    !matches!(kind, Kind::Text(most) | Kind::Lines(most) if most > HEAD_BYTES_MAX / 4)
+}
+
+/// What `null` is in a JSON body: nothing given, or in a `PATCH` what clears the field. An amount that is not there is
+/// not "all of it", so a number has no `null`, and what is required has none either.
+fn takes_null(route: &Route, param: &Param) -> bool {
+    route.verb == Verb::Patch || !(param.required || matches!(param.kind, Kind::Integer(..)))
+}
+
+fn or_null(mut schema: Value) -> Value {
+    let kind = schema["type"].take();
+    schema["type"] = json!([kind, "null"]);
+    if let Some(Value::Array(words)) = schema.get_mut("enum") {
+        words.push(Value::Null);
+    }
+    schema
+}
+
 fn parameters(route: &Route) -> Vec<Value> {
     let mut shown: Vec<Value> = params_of(route.path)
         .map(|name| {
@@ -155,6 +176,7 @@ fn parameters(route: &Route) -> Vec<Value> {
         .filter(|p| !matches!(p.kind, Kind::Metadata | Kind::LineItems))
         // A secret in an address ends up in logs on the way; a link of ours is the one exception.
         .filter(|p| p.kind != Kind::Secret || route.verb == Verb::Get)
+        .filter(|p| !route.takes_body() || fits_an_address(p.kind))
     {
         let mut value = json!({
             "name": param.name, "in": "query", "description": described(param),
@@ -210,6 +232,9 @@ fn body_schema(route: &Route) -> Value {
     let mut needed = Vec::new();
     for param in route.params {
         let mut schema = kind_schema(param.kind);
+        if takes_null(route, param) {
+            schema = or_null(schema);
+        }
         schema["description"] = described(param).into();
         match param.name.split_once('.') {
             Some((group, name)) => {
@@ -262,6 +287,13 @@ fn responses(route: &Route) -> Value {
     }
     let mut shown = Map::new();
     shown.insert(route.status.to_string(), success(route));
+    // What a page of ours sends is answered by a page, whatever a program would get.
+    let page = json!({"schema": {"type": "string"}});
+    if route.takes_form {
+        let answer = shown.entry("200");
+        let answer = answer.or_insert_with(|| json!({"description": "To a form: a page."}));
+        answer["content"]["text/html"] = page.clone();
+    }
     // What is there already is answered, not made again.
     if matches!(route.label, "tenants_create" | "connect_account_open") {
         shown.insert("200".to_owned(), success(route));
@@ -303,6 +335,9 @@ fn responses(route: &Route) -> Value {
         });
         if status == 503 && matches!(route.label, "readyz" | "health") {
             value["content"] = success(route)["content"].clone();
+        }
+        if route.takes_form {
+            value["content"]["text/html"] = page.clone();
         }
         if matches!(status, 429 | 503) {
             value["headers"] = json!({"Retry-After": {"schema": {"type": "integer"}}});
@@ -501,6 +536,34 @@ mod tests {
             );
             assert!(!tenant[verb]["responses"]["200"]["headers"]["ETag"].is_null());
         }
+    }
+
+    #[test]
+    fn the_document_says_what_a_form_a_null_and_a_long_text_are_answered_with() {
+        let document = document("0");
+        let accept = &document["paths"]["/invitations/accept"]["post"];
+        for status in ["200", "422"] {
+            let kinds = accept["responses"][status]["content"].as_object().unwrap();
+            assert_eq!(kinds.len(), 2, "{status}: {kinds:?}");
+            assert!(kinds.contains_key("text/html"), "{status}");
+        }
+        let body = |path: &str, verb: &str| {
+            let operation = &document["paths"][path][verb];
+            operation["requestBody"]["content"]["application/json"]["schema"]["properties"].clone()
+        };
+        let logout = body("/api/v1/logout", "post");
+        assert_eq!(logout["refreshToken"]["type"], json!(["string", "null"]));
+        let login = body("/api/v1/login", "post");
+        assert_eq!(
+            login["password"]["type"], "string",
+            "what is required has no null"
+        );
+        let words = login["session"]["enum"].as_array().unwrap();
+        assert!(words.contains(&Value::Null), "{words:?}");
+        let evidence = &document["paths"]["/api/v1/disputes/{id}/evidence"]["post"];
+        let in_query = evidence["parameters"].as_array().unwrap();
+        let is_long = |p: &&Value| p["schema"]["maxLength"].as_u64() > Some(HEAD_BYTES_MAX as u64);
+        assert_eq!(in_query.iter().find(is_long), None);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::route::{Auth, Call, Route, Verb};
 use crate::http::server::{BoxFuture, Peer, Service};
 use crate::http::{routes, webhook};
+use crate::telemetry::log::SENDS_TRACES;
 use crate::telemetry::trace::Trace;
 use bursar_domain::ids::TenantId;
 use bursar_store::metrics::kept::{Kept, KeptBy};
@@ -523,7 +524,7 @@ fn trace_of(headers: &HeaderMap) -> Trace {
 /// What every line of a request says beside its own. Deliveries are many and write few lines, which name
 /// their event: they are spared its cost unless traces are sent somewhere.
 fn span_of(route: &Route, request_id: &str) -> tracing::Span {
-    if route.auth == Auth::Stripe && !crate::telemetry::log::SENDS_TRACES {
+    if route.auth == Auth::Stripe && !SENDS_TRACES {
         return tracing::Span::none();
     }
     let trace = Trace::present();
@@ -531,7 +532,9 @@ fn span_of(route: &Route, request_id: &str) -> tracing::Span {
         "request",
         request.id = request_id,
         trace.id = trace.map(tracing::field::display),
-        route = route.label
+        route = route.label,
+        otel.name = SENDS_TRACES.then_some(route.label),
+        otel.kind = SENDS_TRACES.then_some("server")
     );
     #[cfg(feature = "otel")]
     if let Some(trace) = trace {

@@ -51,9 +51,14 @@ pub fn install(settings: &Log) -> Result<(), LogError> {
     } else {
         json(std::io::stderr).boxed()
     };
-    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    let subscriber = tracing_subscriber::registry();
+    #[cfg(not(feature = "otel"))]
+    let subscriber = subscriber.with(filter).with(lines);
+    // How much is logged says nothing about what is traced.
     #[cfg(feature = "otel")]
-    let subscriber = subscriber.with(super::otel::layer());
+    let subscriber = subscriber
+        .with(lines.with_filter(filter))
+        .with(super::otel::layer());
     subscriber.try_init().map_err(|_| LogError::AlreadySet)
 }
 

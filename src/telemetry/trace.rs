@@ -20,7 +20,10 @@ tokio::task_local! {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Trace {
     id: [u8; 16],
+    /// Ours: whom we ask names it as what asked.
     step: [u8; 8],
+    /// The step of whoever asked us.
+    parent: Option<[u8; 8]>,
     flags: u8,
 }
 
@@ -42,10 +45,16 @@ impl Trace {
     pub fn of_request(traceparent: Option<&str>) -> Self {
         let step = random_step();
         match traceparent.and_then(parse) {
-            Some((id, flags)) => Self { id, step, flags },
+            Some((id, parent, flags)) => Self {
+                id,
+                step,
+                parent: Some(parent),
+                flags,
+            },
             None => Self {
                 id: *uuid::Uuid::now_v7().as_bytes(),
                 step,
+                parent: None,
                 // Who begins a trace says whether it is kept.
                 flags: u8::from(SENDS_TRACES),
             },
@@ -58,22 +67,29 @@ impl Trace {
         let (mut id, mut step) = ([0; 16], [0; 8]);
         id.copy_from_slice(&digest[..16]);
         step.copy_from_slice(&digest[16..24]);
-        Self { id, step, flags: 0 }
+        Self {
+            id,
+            step,
+            parent: None,
+            flags: 0,
+        }
     }
 
-    /// The trace of the request this task answers, as a step after it.
+    /// The trace of the request this task answers.
     pub fn present() -> Option<Self> {
-        let present = PRESENT.try_with(|present| *present).ok()?;
-        Some(Self {
-            step: random_step(),
-            ..present
-        })
+        PRESENT.try_with(|present| *present).ok()
     }
 
-    /// Trace, step and flags, for whoever keeps traces.
+    /// Trace and step, for whoever keeps traces.
     #[cfg(feature = "otel")]
-    pub(super) const fn parts(&self) -> ([u8; 16], [u8; 8], u8) {
-        (self.id, self.step, self.flags)
+    pub(super) const fn ids(&self) -> ([u8; 16], [u8; 8]) {
+        (self.id, self.step)
+    }
+
+    /// The step of whoever asked us, with the trace's flags; none where the trace began here.
+    #[cfg(feature = "otel")]
+    pub(super) fn asked_by(&self) -> Option<([u8; 8], u8)> {
+        self.parent.map(|parent| (parent, self.flags))
     }
 
     /// Runs `work` as part of this trace.
@@ -96,8 +112,8 @@ fn random_step() -> [u8; 8] {
     step
 }
 
-/// The trace id and the flags of a header.
-fn parse(text: &str) -> Option<([u8; 16], u8)> {
+/// The trace id, the step and the flags of a header.
+fn parse(text: &str) -> Option<([u8; 16], [u8; 8], u8)> {
     let mut parts = text.trim().split('-');
     let (version, id, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let is_hex = |text: &str, digits: usize| {
@@ -109,12 +125,15 @@ fn parse(text: &str) -> Option<([u8; 16], u8)> {
     let fits = is_hex(version, 2) && is_hex(id, 32) && is_hex(parent, 16) && is_hex(flags, 2);
     // Later versions may append parts; the first has four.
     let is_known = version != "ff" && (version != "00" || parts.next().is_none());
-    if !fits || !is_known || parent.bytes().all(|b| b == b'0') {
+    if !fits || !is_known {
         return None;
     }
     let id = u128::from_str_radix(id, 16).ok().filter(|id| *id != 0)?;
+    let step = u64::from_str_radix(parent, 16)
+        .ok()
+        .filter(|step| *step != 0)?;
     let flags = u8::from_str_radix(flags, 16).ok()?;
-    Some((id.to_be_bytes(), flags & 1))
+    Some((id.to_be_bytes(), step.to_be_bytes(), flags & 1))
 }
 
 #[cfg(test)]
@@ -164,6 +183,10 @@ mod tests {
         let trace = Trace::of_request(None);
         let asked = trace.scope(async { Trace::present() }).await.unwrap();
         assert_eq!(asked.to_string(), trace.to_string());
-        assert_ne!(asked.header(), trace.header());
+        assert_eq!(
+            asked.header(),
+            trace.header(),
+            "whom it asks hears of the request's own step, which is the span that is sent"
+        );
     }
 }

@@ -76,7 +76,7 @@ pub fn page(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             ],
         };
         let words = "Choose a new password. You will be logged out everywhere.";
-        pages::page(StatusCode::OK, TITLE, words, Some(&form))
+        pages::page(&call.edge, StatusCode::OK, TITLE, words, Some(&form))
     })
 }
 

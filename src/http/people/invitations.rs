@@ -38,7 +38,7 @@ pub fn page(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             ],
         };
         let words = "Choose a password, or enter the one you have here already.";
-        pages::page(StatusCode::OK, TITLE, words, Some(&form))
+        pages::page(&call.edge, StatusCode::OK, TITLE, words, Some(&form))
     })
 }
 

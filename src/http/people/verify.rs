@@ -34,7 +34,7 @@ pub fn link_page(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             inputs: vec![hidden("token", secret(&call, "token"))],
         };
         let words = "Press the button to confirm that this address is yours.";
-        pages::page(StatusCode::OK, TITLE, words, Some(&form))
+        pages::page(&call.edge, StatusCode::OK, TITLE, words, Some(&form))
     })
 }
 
@@ -61,7 +61,7 @@ pub fn code_page(call: Call) -> BoxFuture<Result<Answer, Problem>> {
             inputs: vec![email, code],
         };
         let words = "Enter the code from the mail we sent.";
-        pages::page(StatusCode::OK, TITLE, words, Some(&form))
+        pages::page(&call.edge, StatusCode::OK, TITLE, words, Some(&form))
     })
 }
 

@@ -31,7 +31,15 @@ async fn a_whole_life_by_link() {
         assert!(page.body.contains("action=\"verify-email\""), "{page:?}");
         let policy = page.header("content-security-policy").unwrap();
         assert!(policy.contains("default-src 'none'") && policy.contains("form-action 'self'"));
+        assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
+        assert!(page.body.contains("href=\"/console/style.css"), "{page:?}");
     }
+    let hostile = "GET /verify-email?token=%22%3E%3Cscript%3E1";
+    let page = town.send(hostile, &[], b"").await;
+    assert!(
+        page.status == 200 && !page.body.contains("<script"),
+        "{page:?}"
+    );
     let done = town.form("/verify-email", &[("token", &token)]).await;
     assert_eq!(done.status, 200, "{done:?}");
     assert!(

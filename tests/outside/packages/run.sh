@@ -111,7 +111,7 @@ release() {
   mkdir "$second" && tar -xzf "$first" -C "$second" --strip-components=1
   "$second/bin/bursar" --version >/dev/null || { fail "the packed binary does not run"; return; }
   for file in LICENSE-MIT LICENSE-APACHE THIRD-PARTY-LICENSES.txt CHANGELOG.md docs/upgrade.md config/default.toml \
-    dashboards/overview.json packaging/systemd/bursar@.service completions/bursar.bash; do
+    dashboards/overview.json packaging/systemd/bursar@.service completions/bursar.bash man/man1/bursar.1 man/man1/bursar-admin-tenant.1; do
     [ -s "$second/$file" ] || { fail "$file is not in the archive"; return; }
   done
   echo "ran release: archives=$(grep -c . "$work/first/SHA256SUMS") identical=yes files=$(tar -tzf "$first" | grep -vc '/$')"
