@@ -5,6 +5,8 @@ use crate::corpus::{T0, settings};
 use crate::histories::PRO;
 use crate::tenants::{create, tell, world_with};
 use bursar_domain::ids::{EventId, Timestamp};
+use bursar_domain::plans::PlanEffect;
+use bursar_domain::settings::Settings;
 use bursar_domain::testing::World;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -13,15 +15,19 @@ const DAY: i64 = 86_400;
 const END: i64 = T0 + MONTH;
 
 /// Tenant `t1`, and what it has been told so far.
-struct Desk {
-    world: World,
+pub(crate) struct Desk {
+    pub(crate) world: World,
     told: BTreeSet<String>,
     events: usize,
 }
 
 impl Desk {
-    fn new() -> Self {
-        let mut world = world_with(settings());
+    pub(crate) fn new() -> Self {
+        Self::with(settings())
+    }
+
+    fn with(settings: Settings) -> Self {
+        let mut world = world_with(settings);
         create(&mut world, "t1");
         let mut desk = Self {
             world,
@@ -46,13 +52,13 @@ impl Desk {
         kinds
     }
 
-    fn at(&mut self, seconds: i64) -> Vec<String> {
+    pub(crate) fn at(&mut self, seconds: i64) -> Vec<String> {
         self.world.advance_to(Timestamp::from_seconds(seconds));
         self.news()
     }
 
     /// Delivers an event when it is made.
-    fn hears(&mut self, kind: &str, at: i64, object: Value) -> Vec<String> {
+    pub(crate) fn hears(&mut self, kind: &str, at: i64, object: Value) -> Vec<String> {
         self.events += 1;
         let id = format!("evt_{:03}", self.events);
         assert!(EventId::parse(&id).is_ok());
@@ -62,7 +68,7 @@ impl Desk {
         self.news()
     }
 
-    fn subscription(&mut self, at: i64, status: &str, fields: Value) -> Vec<String> {
+    pub(crate) fn subscription(&mut self, at: i64, status: &str, fields: Value) -> Vec<String> {
         let object = with(
             subscription("sub_1", "cus_1", status, PRO, T0, END),
             json!({ "metadata": { "tenant_id": "t1" } }),
@@ -70,15 +76,25 @@ impl Desk {
         self.hears("customer.subscription.updated", at, with(object, fields))
     }
 
-    fn invoice(&mut self, kind: &str, at: i64, status: &str, fields: Value) -> Vec<String> {
+    pub(crate) fn invoice(
+        &mut self,
+        kind: &str,
+        at: i64,
+        status: &str,
+        fields: Value,
+    ) -> Vec<String> {
         let object = invoice("in_1", "cus_1", "sub_1", status, END, END + MONTH);
         self.hears(kind, at, with(object, fields))
     }
 }
 
 /// A tenant whose first month is paid.
-fn subscribed() -> Desk {
-    let mut desk = Desk::new();
+pub(crate) fn subscribed() -> Desk {
+    subscribed_to(settings())
+}
+
+fn subscribed_to(settings: Settings) -> Desk {
+    let mut desk = Desk::with(settings);
     let first = desk.subscription(T0, "active", json!({}));
     assert_eq!(first, ["notify.subscription.created"]);
     let paid = invoice("in_0", "cus_1", "sub_1", "paid", T0, END);
@@ -217,4 +233,31 @@ fn an_invoice_of_nothing_has_no_receipt() {
         desk.invoice("invoice.paid", END, "paid", free),
         ["notify.invoice.paid", "notify.license.renewed"]
     );
+}
+
+/// The reminder comes three days before the end, and not at all where grace is no longer than that.
+#[test]
+fn grace_lasts_as_long_as_the_plan_says() {
+    for (days, reminder) in [(3, None), (4, Some(1)), (12, Some(9))] {
+        let mut settings = settings();
+        for plan in &mut settings.catalogue.plans {
+            if let PlanEffect::Subscription(terms) = &mut plan.effect {
+                terms.grace_days = days;
+            }
+        }
+        let mut desk = subscribed_to(settings);
+        let attempt = json!({ "attempt_count": 1 });
+        desk.invoice("invoice.payment_failed", END, "open", attempt);
+        desk.subscription(END + 1, "past_due", json!({}));
+        if let Some(reminder) = reminder {
+            assert_eq!(desk.at(END + reminder * DAY - 1), NOTHING, "{days}");
+            assert_eq!(desk.at(END + reminder * DAY), ["mail.grace_ending"]);
+        }
+        assert_eq!(desk.at(END + i64::from(days) * DAY - 1), NOTHING, "{days}");
+        assert_eq!(
+            desk.at(END + i64::from(days) * DAY),
+            ["mail.access_revoked", "notify.license.revoked"],
+            "{days}"
+        );
+    }
 }

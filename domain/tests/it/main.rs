@@ -16,5 +16,6 @@ mod random;
 mod revocation;
 mod sealing;
 mod shapes;
+mod standing;
 mod tenants;
 mod unclaimed;
