@@ -181,3 +181,18 @@ fn of_claims_the_least_holds_and_two_tenants_disagree() {
     assert!(claims.join(claim("a", 1)));
     assert_eq!(claims.least().unwrap().tenant.as_str(), "a");
 }
+
+#[test]
+fn of_more_tenants_than_are_kept_the_latest_is_forgotten() {
+    let mut claims = Claims::default();
+    for n in 1..=17 {
+        assert_eq!(claims.join(claim(&format!("t{n}"), n)), n <= 16, "{n}");
+    }
+    assert_eq!(claims.iter().count(), 16);
+    assert!(
+        claims.join(claim("t0", 0)),
+        "an earlier one takes its place"
+    );
+    let kept: Vec<&str> = claims.iter().map(|claim| claim.tenant.as_str()).collect();
+    assert!(kept.contains(&"t0") && !kept.contains(&"t16"), "{kept:?}");
+}

@@ -12,6 +12,7 @@ const DIFFERS: &str = "payment intent and charge differ in what was captured";
 const CANCELED: &str = "the payment is canceled, and yet money was captured";
 const TOO_LARGE: &str = "more was refunded than was captured";
 const REFUND_ENDS: &str = "Stripe said two different ends or amounts of one refund";
+const TOO_MANY: &str = "the payment has more parts than are kept";
 const CHARGE_ENDS: &str = "Stripe said both succeeded and failed of one charge";
 
 struct Case {
@@ -400,6 +401,32 @@ fn the_intent_says_what_its_charges_say_too() {
             vec![intent_at(9, refused)],
             json!({ "failureCode": null, "amountCaptured": 2_000, "captureMethod": "automatic" }),
             vec![],
+        ),
+    ]);
+}
+
+#[test]
+fn as_many_parts_as_are_kept_are_no_reason_to_look_and_one_more_is() {
+    let reviews = |count: i64| -> Vec<Value> {
+        let review = |n: i64| {
+            let object = json!({ "id": format!("prv_{n:03}"), "object": "review", "open": false,
+                "reason": "rule", "charge": "ch_1", "payment_intent": "pi_1", "created": T0 });
+            at(n, "review.closed", PLATFORM, object)
+        };
+        (0..count).map(review).collect()
+    };
+    let review = |needed: bool| json!({ "needsReview": needed });
+    let after = |mut events: Vec<Value>| {
+        events.push(charge_at(1, json!({})));
+        events
+    };
+    check(vec![
+        case("32 reviews", after(reviews(32)), review(false), vec![]),
+        case(
+            "33 reviews",
+            after(reviews(33)),
+            review(true),
+            vec![TOO_MANY],
         ),
     ]);
 }
