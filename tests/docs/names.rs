@@ -16,6 +16,7 @@ const OTHERS: &[&str] = &[
     "PAYMENTS_CREDITS_10_PLAN_ID",
     "BURSAR_CASES", // tests
     "BURSAR_SEED",
+    "BURSAR_MUTATION_SHARD",
     "BURSAR_SHOTS_DIR",
     "BURSAR_WITH_BUGS",
     "BURSAR_SIM_SEEDS",

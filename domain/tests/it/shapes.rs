@@ -341,3 +341,38 @@ fn impossible_times_give_way_to_any_possible_one() {
         assert_eq!(states[0], states[1], "{at}");
     }
 }
+
+#[test]
+fn a_sample_that_lacks_what_its_kind_must_say_is_dead_and_says_what() {
+    let required: [(&str, &[&str]); 12] = [
+        ("account", &["id"]),
+        ("capability", &["id", "account", "status"]),
+        ("charge", &["id", "status", "amount", "currency"]),
+        ("checkout.session", &["id", "mode", "payment_status"]),
+        ("customer", &["id"]),
+        ("dispute", &["id", "status", "amount", "currency"]),
+        ("payment_intent", &["id", "status", "amount", "currency"]),
+        ("payout", &["id", "amount", "currency"]),
+        ("radar.early_fraud_warning", &["id"]),
+        ("refund", &["id", "amount", "currency"]),
+        ("review", &["id"]),
+        ("subscription", &["id", "status", "customer"]),
+    ];
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for (name, sample) in samples("2025-04-30.basil") {
+        let object = sample["data"]["object"]["object"].as_str().unwrap();
+        let Some((kind, fields)) = required.iter().find(|(kind, _)| *kind == object) else {
+            continue;
+        };
+        for field in *fields {
+            let mut lacking = sample.clone();
+            lacking["data"]["object"][field] = Value::Null;
+            let Fate::Dead { reason } = fate(&lacking, &settings()) else {
+                panic!("{name} without {field}: {:?}", fate(&lacking, &settings()));
+            };
+            assert!(reason.contains(field), "{name} without {field}: {reason}");
+        }
+        *counts.entry(kind).or_default() += 1;
+    }
+    assert_eq!(counts.len(), required.len(), "{counts:?}");
+}

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot unwrap has failed
 
+mod amounts;
 mod build;
 mod histories;
 mod inputs;

@@ -191,3 +191,50 @@ fn what_is_sold_on_an_account_never_claims_the_account() {
     );
     assert!(world.row(RowKind::Merchant, ACCOUNT).is_none());
 }
+
+/// The owner is told what had happened before anybody knew of the owner: once.
+#[test]
+fn a_late_owner_hears_of_refunds_and_disputes_that_were_there_before() {
+    let mut world = strangers();
+    let taken = vec![moved("txn", -2_000, T0 + 500)];
+    for event in [
+        at(2, "charge.succeeded", PLATFORM, charge("succeeded")),
+        at(
+            50,
+            "refund.created",
+            PLATFORM,
+            refund("re_1", "succeeded", 300),
+        ),
+        at(
+            500,
+            "charge.dispute.created",
+            PLATFORM,
+            dispute("needs_response", taken),
+        ),
+    ] {
+        world.deliver_json(&event);
+    }
+    let told = |world: &World| -> Vec<String> {
+        let kinds = world.effects.values().map(|effect| effect.kind.clone());
+        let mut kinds: Vec<String> = kinds
+            .filter(|kind| kind.starts_with("notify.") || kind.starts_with("mail."))
+            .collect();
+        kinds.sort();
+        kinds
+    };
+    assert_eq!(told(&world), Vec::<String>::new(), "nobody to tell");
+    for seconds in [900, 901] {
+        let customer = customer("acme", T0 - 900);
+        world.deliver_json(&at(seconds, "customer.updated", PLATFORM, customer));
+    }
+    assert_eq!(
+        told(&world),
+        [
+            "mail.refund",
+            "notify.dispute.opened",
+            "notify.payment.succeeded",
+            "notify.refund.created",
+            "notify.refund.succeeded",
+        ]
+    );
+}

