@@ -31,6 +31,7 @@ pub mod query;
 mod record;
 pub mod recover;
 mod shapes;
+mod sync;
 #[cfg(feature = "crashpoints")]
 #[doc(hidden)]
 pub mod testing;

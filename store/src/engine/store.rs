@@ -379,7 +379,7 @@ impl Store for Engine {
         Box::pin(async move {
             self.shared
                 .closed
-                .store(true, std::sync::atomic::Ordering::Release);
+                .store(true, crate::sync::Ordering::Release);
             match self.commit(Commit::Close).await {
                 Ok(_) | Err(StoreError::Closed) => Ok(()),
                 Err(error) => Err(error),
