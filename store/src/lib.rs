@@ -27,6 +27,7 @@ mod kv;
 mod mem;
 pub mod metrics;
 mod open;
+pub mod progress;
 pub mod query;
 mod record;
 pub mod recover;
