@@ -21,6 +21,11 @@ mod conformance;
 mod durable;
 mod engine;
 pub mod error;
+#[cfg(test)]
+#[path = "../../tests/fuzz/engine.rs"]
+mod fuzz_engine;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod journal;
 mod keys;
 mod kv;
