@@ -17,6 +17,7 @@ const OTHERS: &[&str] = &[
     "BURSAR_CASES", // tests
     "BURSAR_SEED",
     "BURSAR_SHOTS_DIR",
+    "BURSAR_SCHEDULES",
     "BURSAR_SIM_SEEDS",
     "BURSAR_SIM_TRACE",
     "BURSAR_CRASH_AT",
