@@ -104,9 +104,10 @@ impl EndpointWatch {
                 tokio::time::sleep(pause).await;
             };
             tokio::select! {
-                () = look_and_wait => {}
+                biased;
                 // Stopped, or dropped without a word: either way the process ends.
                 _ = stop.wait_for(|stop| *stop) => return,
+                () = look_and_wait => {}
             }
         }
     }

@@ -67,7 +67,7 @@ mod switch {
     }
 
     /// Every seeded bug there is.
-    pub const ALL: [Mutant; 17] = [
+    pub const ALL: [Mutant; 19] = [
         mutant("M1", "a delivery is answered before it is in the journal"),
         mutant("M2", "the journal is written and never synced"),
         mutant("M3", "ledger and outbox of one decision are two groups"),
@@ -94,6 +94,11 @@ mod switch {
         ),
         mutant("M15", "records are synced before the keys that open them"),
         mutant("M16", "a checkpoint gets its name before it is synced"),
+        mutant("M17", "a commit that arrives wakes no committer"),
+        mutant(
+            "M18",
+            "a repeat is looked for among what is filed, not in the open group",
+        ),
     ];
 
     /// 0: none, else the place in `ALL` plus one.

@@ -6,7 +6,7 @@
 //! Not here: the time of a body (`body`).
 
 use crate::http::limits::{HEAD_BYTES_MAX, Limits};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -90,7 +90,7 @@ impl Connection {
 /// The open connections.
 #[derive(Debug, Default)]
 pub struct Registry {
-    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    open: Mutex<BTreeMap<u64, Arc<Connection>>>,
     next: AtomicU64,
     emptied: Notify,
 }
@@ -115,7 +115,7 @@ impl Drop for Open {
 }
 
 impl Registry {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// Takes a newcomer in, closing the oldest idle connection if that is what it needs.
@@ -175,7 +175,10 @@ impl Registry {
 }
 
 /// Evicts the longest idle connection that fits, at once: the newcomer takes its place.
-fn make_room(open: &mut HashMap<u64, Arc<Connection>>, fits: impl Fn(&Connection) -> bool) -> bool {
+fn make_room(
+    open: &mut BTreeMap<u64, Arc<Connection>>,
+    fits: impl Fn(&Connection) -> bool,
+) -> bool {
     let oldest = open
         .iter()
         .filter(|(_, c)| c.is_idle() && fits(c))

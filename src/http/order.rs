@@ -117,7 +117,7 @@ async fn applied(edge: &Edge, seq: u64) -> Result<InputView, Problem> {
     let mut commits = edge.store.commits();
     let waiting = async {
         loop {
-            commits.borrow_and_update();
+            commits.look();
             match edge.store.input_by_seq(seq).await? {
                 Some(view) if view.status != InputStatus::Received => return Ok(view),
                 _ => {}

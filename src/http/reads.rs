@@ -219,7 +219,7 @@ where
     F: Future<Output = Result<T, Problem>>,
 {
     let mut commits = call.edge.store.commits();
-    commits.borrow_and_update();
+    commits.look();
     let mut latest = read().await;
     let absent = |found: &Result<T, Problem>| matches!(found, Err(problem) if problem.code == crate::http::problem::Code::NotFound);
     let done = |found: &Result<T, Problem>| match found {

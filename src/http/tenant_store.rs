@@ -12,13 +12,13 @@ use bursar_domain::link::LinkKey;
 use bursar_domain::rows::{RowKind, Subject};
 use bursar_store::api::{Administer, Store};
 use bursar_store::error::StoreError;
+use bursar_store::progress::Watch;
 use bursar_store::query::{
     Explained, InputView, LedgerLine, LedgerQuery, Page, RowQuery, RowView, Stats, TimelineLine,
     TimelineOf, TimelineQuery,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::watch;
 
 /// The same as `whole`, for functions that take the store itself (`identity`).
 impl AsRef<dyn Store> for TenantStore {
@@ -202,7 +202,7 @@ impl TenantStore {
         self.whole.stats().await
     }
     /// Rises with every commit.
-    pub fn commits(&self) -> watch::Receiver<u64> {
+    pub fn commits(&self) -> Watch {
         self.whole.commits()
     }
 }

@@ -56,6 +56,8 @@ impl Notifications {
         let mut ticked: u64 = 0;
         loop {
             tokio::select! {
+                biased;
+                () = drained(&mut stop) => break,
                 _ = ticks.tick() => {
                     ticked += 1;
                     self.publish(ticked);
@@ -66,7 +68,6 @@ impl Notifications {
                 }
                 () = self.wake.notified() => {}
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
-                () = drained(&mut stop) => break,
             }
             while let Some(job) = self.next() {
                 let own = Arc::clone(&self);

@@ -457,7 +457,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors: `Invalid` (no files), `Io` (the file exists, no room).
     fn backup(&self, to: PathBuf) -> Fut<'_, Manifest>;
     /// Rises with every commit; wait on it instead of polling.
-    fn commits(&self) -> tokio::sync::watch::Receiver<u64>;
+    fn commits(&self) -> crate::progress::Watch;
     /// Stops taking work, finishes what is queued, closes cleanly.
     fn close(&self) -> Fut<'_, ()>;
 }

@@ -21,16 +21,23 @@ mod conformance;
 mod durable;
 mod engine;
 pub mod error;
+#[cfg(test)]
+#[path = "../../tests/fuzz/engine.rs"]
+mod fuzz_engine;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod journal;
 mod keys;
 mod kv;
 mod mem;
 pub mod metrics;
 mod open;
+pub mod progress;
 pub mod query;
 mod record;
 pub mod recover;
 mod shapes;
+mod sync;
 #[cfg(feature = "crashpoints")]
 #[doc(hidden)]
 pub mod testing;

@@ -246,8 +246,11 @@ pub(crate) fn encode(entry: &Entry, bodies: &[&[u8]]) -> Result<Vec<u8>, StoreEr
 /// A decoded record: what it says, and its bodies.
 pub(crate) fn decode(bytes: &[u8]) -> Result<(Entry, &[u8]), StoreError> {
     let (head, bodies) = split(bytes)?;
-    let entry = postcard::from_bytes(head).map_err(|_| damaged("a record's head"))?;
-    Ok((entry, bodies))
+    let (entry, rest) = postcard::take_from_bytes(head).map_err(|_| damaged("a record's head"))?;
+    match rest {
+        [] => Ok((entry, bodies)),
+        _ => Err(damaged("a record's head is longer than what it says")),
+    }
 }
 
 /// One body of a record, as stored.

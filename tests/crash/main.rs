@@ -14,7 +14,7 @@
 //!
 //! `poison` (feature `mutants`) measures what a tenant whose events panic costs its neighbours.
 //!
-//! `steps` (feature `mutants`) ends it at the numbered steps of the simulation.
+//! `steps` and `order_steps` (feature `mutants`) end it at the numbered steps of the simulation.
 //!
 //! `BURSAR_KILLS` sets the rounds (5), `BURSAR_BIN` the binary (this build's), `BURSAR_SEED` the seed.
 
@@ -24,6 +24,8 @@
 mod child;
 mod damage;
 mod filled;
+#[cfg(feature = "mutants")]
+mod order_steps;
 mod orders;
 #[cfg(feature = "mutants")]
 mod poison;

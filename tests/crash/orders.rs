@@ -41,7 +41,7 @@ const FEW: usize = 4;
 
 /// What is ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Refund,
     Capture,
     Cancel,
@@ -49,7 +49,7 @@ enum Kind {
     ChangePlan,
 }
 
-const KINDS: [Kind; 5] = [
+pub(super) const KINDS: [Kind; 5] = [
     Kind::Refund,
     Kind::Capture,
     Kind::Cancel,
@@ -69,7 +69,7 @@ enum Kill {
 const KILLS: [Kill; 4] = [Kill::Never, Kill::Before, Kill::During, Kill::After];
 
 /// An order that is ready to be placed.
-struct Case {
+pub(super) struct Case {
     /// Bursar's path, and the fields.
     path: String,
     body: Value,
@@ -81,18 +81,18 @@ struct Case {
 
 /// What went wrong, counted.
 #[derive(Debug, Default)]
-struct Figures {
-    cases: u64,
-    side_effects_max: usize,
-    keys_max: usize,
-    none: u64,
-    false_failures: u64,
-    unresolved: u64,
-    slowest_ms: u128,
+pub(super) struct Figures {
+    pub(super) cases: u64,
+    pub(super) side_effects_max: usize,
+    pub(super) keys_max: usize,
+    pub(super) none: u64,
+    pub(super) false_failures: u64,
+    pub(super) unresolved: u64,
+    pub(super) slowest_ms: u128,
 }
 
 impl Figures {
-    fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         self.cases += other.cases;
         self.side_effects_max = self.side_effects_max.max(other.side_effects_max);
         self.keys_max = self.keys_max.max(other.keys_max);
@@ -104,16 +104,16 @@ impl Figures {
 }
 
 /// A sandbox and the service that orders there.
-struct Lane {
+pub(super) struct Lane {
     sandbox: Sandbox,
-    settings: Settings,
-    server: Option<Server>,
+    pub(super) settings: Settings,
+    pub(super) server: Option<Server>,
     client: reqwest::Client,
     _folder: tempfile::TempDir,
 }
 
 impl Lane {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let sandbox = SandboxConfig {
             seed_plans: SeedPlan::demo(),
             ..SandboxConfig::default()
@@ -148,7 +148,7 @@ impl Lane {
         lane
     }
 
-    async fn begin(&mut self) {
+    pub(super) async fn begin(&mut self) {
         let mut server = Server::start(&self.settings);
         server.wait_ready().await;
         let url = format!("{}/webhook", server.url());
@@ -193,7 +193,11 @@ impl Lane {
     }
 
     /// Places an order once; the status and the body, if there was an answer.
-    fn place(&self, case: &Case, key: &str) -> impl Future<Output = Option<(u16, Value)>> + use<> {
+    pub(super) fn place(
+        &self,
+        case: &Case,
+        key: &str,
+    ) -> impl Future<Output = Option<(u16, Value)>> + use<> {
         let request = self
             .client
             .post(self.url(&case.path))
@@ -245,7 +249,7 @@ impl Lane {
     }
 
     /// Makes what an order of this kind needs.
-    async fn prepare(&self, kind: Kind, tenant: &str) -> Case {
+    pub(super) async fn prepare(&self, kind: Kind, tenant: &str) -> Case {
         self.server.as_ref().unwrap().create_tenant(tenant).await;
         match kind {
             Kind::Checkout => Case {
@@ -318,7 +322,7 @@ impl Lane {
     }
 
     /// How often the order took effect at the sandbox.
-    fn side_effects(&self, kind: Kind, case: &Case) -> usize {
+    pub(super) fn side_effects(&self, kind: Kind, case: &Case) -> usize {
         let control = self.sandbox.control();
         let events = control.events();
         let of = |event: &&Value, kind: &str| {
@@ -350,7 +354,7 @@ impl Lane {
     }
 
     /// The keys one command was sent under.
-    fn keys(&self, command: &str) -> usize {
+    pub(super) fn keys(&self, command: &str) -> usize {
         let requests = self.sandbox.control().requests();
         let keys = requests.into_iter().filter_map(|one| one.idempotency_key);
         keys.filter(|key| key.contains(command))
@@ -444,14 +448,14 @@ impl Lane {
         figures
     }
 
-    async fn last_command(&self, tenant: &str) -> Value {
+    pub(super) async fn last_command(&self, tenant: &str) -> Value {
         self.get(&format!("/api/v1/commands?tenantId={tenant}"))
             .await["data"][0]
             .clone()
     }
 
     /// Repeats the order as a program would, until its answer is final.
-    async fn ask_until_final(
+    pub(super) async fn ask_until_final(
         &self,
         kind: Kind,
         case: &Case,

@@ -14,9 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Points that deliveries pass; and one of the start, once there is something to start from.
-const POINTS: [&str; 11] = [
-    "KW0", "KW1", "KW2", "KW3", "KW4", "KW5", "KW6", "KW7", "KW8", "KW9", "KS1",
+/// Points that deliveries pass; one of the start, once there is something to start from; and three of what somebody asks
+/// for in the middle of deliveries.
+const POINTS: [&str; 14] = [
+    "KW0", "KW1", "KW2", "KW3", "KW4", "KW5", "KW6", "KW7", "KW8", "KW9", "KS1", "KS3", "KS5",
+    "KS6",
 ];
 /// How long a point may take to be reached.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,13 +52,14 @@ async fn walk(mut rng: Rng) {
             // Senders keep their connections; a start has little to fold.
             let most = match point {
                 "KW0" | "KS1" => 3,
+                "KS3" | "KS5" | "KS6" => 1,
                 _ => 60,
             };
             let pass = 1 + rng.below(most);
             let settings = settings.clone().crash_at(point, pass);
             let has_ended = match point {
                 "KS1" => ends_at_the_start(&settings),
-                _ => load_until_it_ends(&settings, &next, &acked, &mut rng).await,
+                _ => load_until_it_ends(&settings, point, &next, &acked, &mut rng).await,
             };
             if has_ended {
                 ends += 1;
@@ -106,9 +109,27 @@ fn ends_at_the_start(settings: &Settings) -> bool {
     false
 }
 
+/// Asks for what passes the points that no delivery does.
+fn ask_for(point: &str, server: &Server, settings: &Settings) {
+    match point {
+        "KS3" => server.send_terminate(),
+        "KS6" => server.signal("-HUP"),
+        "KS5" => {
+            let mut backup = settings.command();
+            backup.env_remove("BURSAR_CRASH_AT").arg("backup");
+            let to = settings.folder().join(format!("{}.backup", server.pid()));
+            backup.arg(to).stdout(Stdio::null()).stderr(Stdio::null());
+            // What becomes of it is the server's end.
+            let _ = backup.status();
+        }
+        _ => {}
+    }
+}
+
 /// Sends events until the process has ended itself; says whether it did.
 async fn load_until_it_ends(
     settings: &Settings,
+    point: &str,
     next: &Arc<AtomicU64>,
     acked: &Arc<Mutex<BTreeSet<u64>>>,
     rng: &mut Rng,
@@ -134,11 +155,16 @@ async fn load_until_it_ends(
         })
         .collect();
     let began = Instant::now();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    if server.runs() {
+        ask_for(point, &server, settings);
+    }
     while server.runs() && began.elapsed() < PATIENCE {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let has_ended = !server.runs();
-    if !has_ended {
+    // An abort has no exit code; a stop that was asked for and came to its end has.
+    let has_ended = !server.runs() && server.exit_code().is_none();
+    if server.runs() {
         server.kill();
     }
     stop.store(true, Ordering::Relaxed);

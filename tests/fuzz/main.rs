@@ -1,6 +1,7 @@
 //! What strangers can send, changed at random: nothing panics, and what is believed is what was meant.
 //!
-//! Targets: the signature's header, events, the configuration file, the fields of an order, cursors. `BURSAR_FUZZ_SECONDS` runs each target that long.
+//! Targets: the signature's header, events, the configuration file, the fields of an order, cursors. Records and segments of the
+//! journal are fuzzed where they are read, in `store`, with the same engine. `BURSAR_FUZZ_SECONDS` runs each target that long.
 
 #![allow(clippy::unwrap_used, reason = "a failed call is a failed test")]
 

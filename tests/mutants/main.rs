@@ -5,6 +5,7 @@
 //! its seed; what only a clock can tell (nothing happens any more) has patience far beyond any delay.
 //! Not here: the bugs themselves, one line each where `mutant!` stands. How to add one: CONTRIBUTING.md.
 
+mod group;
 mod orders;
 mod power;
 #[allow(dead_code, unused_imports, reason = "its figures are for tests/sim")]
@@ -22,12 +23,18 @@ const SEEDS_MAX: u64 = 200;
 type Check = fn(u64) -> Result<(), String>;
 
 /// The checks, with the bugs each must catch and the seeds it must pass without one.
-const CHECKS: [(&str, Check, &[&str], u64); 6] = [
+const CHECKS: [(&str, Check, &[&str], u64); 7] = [
     (
         "what was answered is there after a power cut",
         power::answered_deliveries_survive,
         &["M1", "M2"],
         SEEDS_MAX,
+    ),
+    (
+        "of many deliveries of one event at one moment one is new, at once",
+        group::one_of_many_is_new_at_once,
+        &["M17", "M18"],
+        SEEDS_MAX / 5,
     ),
     (
         "what a decision posts and what it sends survive together",

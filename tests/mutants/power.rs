@@ -25,7 +25,7 @@ fn payment(n: u64) -> AggregateKey {
     AggregateKey::parse(&format!("payment:/pi_{n}")).expect("a key")
 }
 
-fn delivery(n: u64) -> Inbound {
+pub(crate) fn delivery(n: u64) -> Inbound {
     let id = EventId::parse(&format!("evt_{n}")).expect("an id");
     Inbound {
         source: InputSource::Event(Scope::PLATFORM, id),
@@ -43,7 +43,7 @@ fn delivery(n: u64) -> Inbound {
     }
 }
 
-fn words(error: bursar_store::error::StoreError) -> String {
+pub(crate) fn words(error: bursar_store::error::StoreError) -> String {
     error.to_string()
 }
 

@@ -1,8 +1,8 @@
 //! The whole product in one thread, by a clock that stands still between events, ended at numbered steps.
 //!
 //! `BURSAR_SIM_SEEDS` sets how many seeds (24), `BURSAR_SIM_SEED` the first one (0). A failure prints the one command
-//! that repeats its day. Day, faults, ends and random bytes are the seed's; who is first of those that come at one instant is
-//! not always (maps of libraries hash at random), so a finding may take that command a few times.
+//! that repeats its day, to the last line of what crossed a border: `the_same_seed_is_the_same_day`, which says what is not
+//! the seed's. `BURSAR_SIM_REPEATS` sets how many seeds are run twice for that (10).
 
 #![allow(clippy::unwrap_used, reason = "a failed call is a failed test")]
 
@@ -122,11 +122,39 @@ fn a_simulated_day_ends_well_wherever_processes_end() {
     );
 }
 
+/// The hash of all that crossed a border on a seed's day, with its virtual times, is the same twice, to the last line.
+///
+/// Left to chance, and in no line of the trace so far: bytes that are sealed or name the installation (keys and nonces are
+/// the system's); the order in which tokio's `watch` wakes several who wait for one thing (it spreads them over eight lists
+/// by a generator that only `tokio_unstable` lets be seeded), as connections that are told of a drain, and callers that wait
+/// for an actor to come back; the order in which ractor stops the children of an actor (its map hashes at random). What waits
+/// for commits does without `watch` (`bursar_store::progress`). Our own maps that hash at random are asked by key alone.
 #[test]
 fn the_same_seed_is_the_same_day() {
     let plans = [0, 1, 2].map(plan);
-    for (seed, plan_before) in (0..).zip(&plans) {
-        assert_eq!(plan(seed), *plan_before, "{}", command(seed));
-    }
     assert!(plans[0] != plans[1] && plans[1] != plans[2]);
+    let (first, seeds) = (
+        env_number("BURSAR_SIM_SEED", 0),
+        env_number("BURSAR_SIM_REPEATS", 10),
+    );
+    let differ: Vec<u64> = (first..first + seeds)
+        .filter(|seed| {
+            // Beside each other: neither the thread nor what ran before on it may matter.
+            let other = std::thread::spawn({
+                let seed = *seed;
+                move || run(seed).trace
+            });
+            let here = run(*seed).trace;
+            here != other.join().unwrap()
+        })
+        .collect();
+    println!(
+        "repeats seeds={seeds} first_seed={first} differ={}",
+        differ.len()
+    );
+    assert!(
+        differ.is_empty(),
+        "not the same day twice: {differ:?}; BURSAR_SIM_TRACE writes one down: {}",
+        command(differ[0])
+    );
 }

@@ -9,11 +9,11 @@ use bursar_domain::link::{LinkKey, LinkTarget};
 use bursar_domain::rows::{RowKind, Subject};
 use bursar_store::api::*;
 use bursar_store::error::StoreError;
+use bursar_store::progress::Progress;
 use bursar_store::query::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// The reason a test reducer gives for a decision the store must refuse.
@@ -62,7 +62,7 @@ pub(super) struct State {
 
 pub(super) struct FakeStore {
     state: Mutex<State>,
-    commits: watch::Sender<u64>,
+    commits: Progress,
 }
 
 impl State {
@@ -263,7 +263,7 @@ impl FakeStore {
     pub(super) fn new() -> Self {
         Self {
             state: Mutex::new(State::default()),
-            commits: watch::Sender::new(0),
+            commits: Progress::default(),
         }
     }
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -271,7 +271,7 @@ impl FakeStore {
     }
     /// Waits until the state is so, looking after every commit; an hour of virtual time at most.
     pub(super) async fn until(&self, what: &str, mut holds: impl FnMut(&State) -> bool) {
-        let mut commits = self.commits.subscribe();
+        let mut commits = self.commits.watch();
         let wait = async {
             while !holds(&self.state()) {
                 commits.changed().await.unwrap();
@@ -307,7 +307,7 @@ impl FakeStore {
             self.enter(name).await?;
             tokio::time::sleep(Duration::from_millis(1)).await;
             let result = work(&mut self.state());
-            self.commits.send_modify(|n| *n += 1);
+            self.commits.raise(self.commits.get() + 1);
             result
         })
     }
@@ -560,8 +560,8 @@ impl Store for FakeStore {
     fn backup(&self, _: std::path::PathBuf) -> Fut<'_, bursar_store::backup::Manifest> {
         unasked()
     }
-    fn commits(&self) -> watch::Receiver<u64> {
-        self.commits.subscribe()
+    fn commits(&self) -> bursar_store::progress::Watch {
+        self.commits.watch()
     }
     fn close(&self) -> Fut<'_, ()> {
         self.read("close", |_| ())

@@ -157,7 +157,7 @@ async fn made(call: &Call, tenant: &TenantId, account: &str) -> Result<RowView, 
     let mut commits = store.commits();
     let waiting = async {
         loop {
-            commits.borrow_and_update();
+            commits.look();
             let row = store.row(
                 &reach,
                 RowKind::Merchant,

@@ -119,7 +119,7 @@ async fn seen(call: &Call, id: &CommandId) -> Result<(), Problem> {
     let mut commits = call.edge.store.commits();
     let waiting = async {
         loop {
-            commits.borrow_and_update();
+            commits.look();
             if find(call, id).await?.is_some() {
                 return Ok(());
             }

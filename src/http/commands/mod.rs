@@ -343,7 +343,7 @@ pub async fn ended(
     let deadline = tokio::time::Instant::now() + PATIENCE + PATIENCE_SLACK;
     let mut commits = store.commits();
     loop {
-        commits.borrow_and_update();
+        commits.look();
         let command = row_of(store, id).await?.filter(|found| !is_old(found));
         if let Some(command) = command.filter(Command::is_over) {
             return Ok(command);

@@ -33,7 +33,7 @@ pub(super) async fn shown(
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut commits = call.edge.store.commits();
     let row = loop {
-        commits.borrow_and_update();
+        commits.look();
         let store = &call.edge.store;
         let row = store
             .row(

@@ -19,7 +19,9 @@ pub(super) struct First {
 
 /// Finds the first input with this dedup text.
 pub(super) fn first_of(state: &State<'_>, text: &str) -> Result<Option<First>, StoreError> {
-    let Some(bytes) = state.kv.get(&keys::dedup(text))? else {
+    let key = keys::dedup(text);
+    let found = bursar_domain::mutant!("M18", state.kv.get_filed(&key)?, state.kv.get(&key)?);
+    let Some(bytes) = found else {
         return Ok(None);
     };
     let parts = bytes.split_first_chunk::<8>();

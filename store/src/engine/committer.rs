@@ -34,11 +34,11 @@ use crate::kv::{Overlay, Tally, end_of};
 use crate::metrics::observe;
 use crate::record::{Entry, encode};
 use crate::shapes::{Counters, pack};
+use crate::sync::Ordering;
 use bursar_domain::link::LinkKey;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 

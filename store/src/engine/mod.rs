@@ -25,6 +25,9 @@ mod queue;
 mod reads;
 pub(crate) mod recount;
 pub(crate) mod replay;
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
+mod schedules_tests;
 pub(crate) mod shared;
 mod store;
 
@@ -39,11 +42,10 @@ use crate::backup::Source;
 use crate::error::StoreError;
 use crate::kv::Kv;
 use crate::metrics::observe::Outcome;
+use crate::sync::{Builder, JoinHandle, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -99,7 +101,7 @@ impl Engine {
     /// # Errors: rows that cannot be read, or no thread.
     pub(crate) fn start(parts: Parts) -> Result<Self, StoreError> {
         let (shared, committer) = Self::prepare(parts)?;
-        let committer = std::thread::Builder::new()
+        let committer = Builder::new()
             .name("committer".to_owned())
             .spawn(move || committer.run())
             .map_err(|cause| StoreError::Io {

@@ -10,8 +10,9 @@
 
 use super::commit::{Commit, Queued};
 use crate::error::StoreError;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Most commits waiting in each line.
@@ -70,10 +71,14 @@ impl Queue {
         }
         line.push_back(queued);
         drop(lines);
+        bursar_domain::mutant!("M17", (), self.wake_committer());
+        Ok(())
+    }
+
+    fn wake_committer(&self) {
         self.arrived.notify_one();
         #[cfg(feature = "crashpoints")]
         self.pushed.notify_one();
-        Ok(())
     }
 
     /// Nothing is taken in any more; what waits is still worked off.

@@ -8,12 +8,12 @@ use crate::backup::Source;
 use crate::error::StoreError;
 use crate::kv::Kv;
 use crate::metrics::observe;
+use crate::progress::Progress;
 use crate::shapes::Counters;
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// From which free space on what is refused. A zero switches a limit off.
@@ -74,7 +74,7 @@ pub(super) struct Shared {
     /// Groups whose records are durable.
     pub(super) synced: AtomicU64,
     /// Groups whose rows are readable.
-    pub(super) readable: watch::Sender<u64>,
+    pub(super) readable: Progress,
     pub(super) closed: AtomicBool,
     poison: Mutex<Option<StoreError>>,
     counters: RwLock<Counters>,
@@ -159,7 +159,7 @@ impl Shared {
             keys,
             due: DueFrom::default(),
             synced: AtomicU64::new(0),
-            readable: watch::Sender::new(0),
+            readable: Progress::default(),
             closed: AtomicBool::new(false),
             poison: Mutex::new(None),
             counters: RwLock::new(folded.counters.clone()),
@@ -189,7 +189,7 @@ impl Shared {
     }
 
     pub(super) fn wake_all(&self) {
-        self.readable.send_modify(|_| {});
+        self.readable.nudge();
     }
 
     /// Rows of this group are readable now.
@@ -198,15 +198,15 @@ impl Shared {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .clone_from(&folded.counters);
-        self.readable.send_replace(group);
+        self.readable.raise(group);
     }
 
     /// Waits until everything answered before this call is readable.
     pub(super) async fn fence(&self) -> Result<(), StoreError> {
         let target = self.synced.load(Ordering::Acquire);
-        if *self.readable.borrow() < target {
-            let mut readable = self.readable.subscribe();
-            let wait = readable.wait_for(|group| *group >= target || self.poisoned().is_some());
+        if self.readable.get() < target {
+            let mut readable = self.readable.watch();
+            let wait = readable.wait_for(|group| group >= target || self.poisoned().is_some());
             let _ = wait.await;
         }
         self.poisoned().map_or(Ok(()), Err)

@@ -24,7 +24,6 @@ use bursar_domain::money::Currency;
 use bursar_domain::rows::{RowKind, Subject};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use tokio::sync::watch;
 
 /// Largest body, and most bytes of one commit: well under the journal's largest group.
 const BODIES_BYTES_MAX: usize = 8 << 20;
@@ -372,14 +371,14 @@ impl Store for Engine {
             task.await.unwrap_or(Err(StoreError::Closed))
         })
     }
-    fn commits(&self) -> watch::Receiver<u64> {
-        self.shared.readable.subscribe()
+    fn commits(&self) -> crate::progress::Watch {
+        self.shared.readable.watch()
     }
     fn close(&self) -> Fut<'_, ()> {
         Box::pin(async move {
             self.shared
                 .closed
-                .store(true, std::sync::atomic::Ordering::Release);
+                .store(true, crate::sync::Ordering::Release);
             match self.commit(Commit::Close).await {
                 Ok(_) | Err(StoreError::Closed) => Ok(()),
                 Err(error) => Err(error),

@@ -102,6 +102,12 @@ impl<'a> Overlay<'a> {
         }
     }
 
+    /// M18: the value of a key without what the group wrote.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn get_filed(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.base.get(key)
+    }
+
     /// Whether a key has a value.
     pub(crate) fn has(&self, key: &[u8]) -> Result<bool, StoreError> {
         Ok(self.get(key)?.is_some())

@@ -100,7 +100,7 @@ async fn answer(
     let deadline = tokio::time::Instant::now() + APPLY_WAIT;
     let mut commits = call.edge.store.commits();
     let (row, is_fresh) = loop {
-        commits.borrow_and_update();
+        commits.look();
         let row = value(&row_of(call, subject.id.as_str()).await?);
         if is_applied(&row) {
             break (row, true);

@@ -9,6 +9,7 @@ use crate::vfs::{SimVfs, Vfs};
 mod basics;
 mod damage;
 mod flips;
+mod fuzz;
 mod golden;
 mod power_cut;
 
