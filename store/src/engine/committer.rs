@@ -51,6 +51,10 @@ const GROUP_BYTES_MAX: usize = 1 << 20;
 /// Rows go to the operating system this often, in a quiet moment: a flush takes milliseconds, and a
 /// killed process only has that much more to fold again.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
+/// And this often between commits that never cease.
+const FLUSH_AT_LAST: Duration = Duration::from_secs(20);
+/// In a burst there are moments without a commit, too; this long without one, it is over.
+const QUIET: Duration = Duration::from_millis(50);
 /// While rows are put away more slowly than they come, applies rest and it is looked again this often.
 const ROWS_WAIT: Duration = Duration::from_millis(2);
 /// While commits wait, the walk over the rows takes a slice this often at most. Few rows are looked at in tests, and
@@ -83,6 +87,8 @@ pub(super) struct Committer {
     /// The walk over all rows, until it is through.
     pub(super) recount: Option<Recount>,
     pub(super) counted_at: Instant,
+    /// When the last group ended.
+    pub(super) worked_at: Instant,
     pub(super) doubt: Option<Doubt>,
     /// Checkpoints and retention.
     pub(super) keeper: Option<Keeper>,
@@ -168,6 +174,7 @@ impl Committer {
             self.count_on();
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| self.group()));
+        self.worked_at = Instant::now();
         outcome.unwrap_or_else(|_| {
             let error = broken("the committer panicked".to_owned());
             self.shared.poison(&error);
@@ -281,7 +288,11 @@ impl Committer {
             return;
         }
         let mut done = self.log.idle();
-        if self.folded.record != self.flushed && self.flushed_at.elapsed() >= FLUSH_EVERY {
+        let waited = self.flushed_at.elapsed();
+        let is_quiet = self.worked_at.elapsed() >= QUIET;
+        let is_time = waited >= FLUSH_AT_LAST
+            || (is_quiet && (waited >= FLUSH_EVERY || self.shared.kv.is_full()));
+        if self.folded.record != self.flushed && is_time {
             done = done.and_then(|()| self.shared.kv.tidy());
             self.flushed = self.folded.record;
             self.flushed_at = Instant::now();

@@ -29,13 +29,15 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 
-/// A table is closed at this size, once the one before is written. A killed process has what two of
-/// them hold to fold again: a second or two.
-const TABLE_BYTES_MAX: usize = 24 << 20;
-/// The open table may grow to this many times its size while the closed one is being written; then a
-/// batch waits. So two tables of this many times the size are the most memory this takes, and while
-/// one is written down again as much for its `redo`.
-const TABLES_MAX: usize = 4;
+/// A table is closed at this size, once the one before is written: in a burst rows stay here, and go below when
+/// nobody waits ([`Kv::is_full`]). A killed process has what two of them hold to fold again: seconds.
+const TABLE_BYTES_MAX: usize = 64 << 20;
+/// A table of this part of that size is worth closing in a quiet moment.
+const WORTH_CLOSING: usize = 8;
+/// The open table may grow to this many halves of its size while the closed one is being written; then a batch
+/// waits. So two tables of that size are the most memory this takes, and while one is written down again as much for
+/// its `redo`.
+const HALVES_MAX: usize = 3;
 /// The threads here give way to those somebody waits for.
 const NICENESS: i32 = 5;
 /// Keys told to the filter under one lock.
@@ -366,9 +368,9 @@ impl Kv for Buffered {
                 tables.open.insert(key, value);
             }
         }
-        let sizes = tables.bytes / self.table_bytes_max;
+        let halves = tables.bytes * 2 / self.table_bytes_max;
         drop(tables);
-        if sizes >= TABLES_MAX || (sizes >= 1 && self.shared.is_idle()) {
+        if halves >= HALVES_MAX || (halves >= 2 && self.shared.is_idle()) {
             self.close_table()
         } else {
             Ok(())
@@ -394,6 +396,11 @@ impl Kv for Buffered {
         tables.closed.is_some()
             && tables.bytes >= self.table_bytes_max
             && self.shared.failed().is_ok()
+    }
+
+    fn is_full(&self) -> bool {
+        let bytes = self.shared.tables().bytes;
+        bytes >= self.table_bytes_max / WORTH_CLOSING && self.shared.is_idle()
     }
 
     fn tidy(&self) -> Result<(), StoreError> {

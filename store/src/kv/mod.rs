@@ -63,6 +63,10 @@ pub(crate) trait Kv: Send + Sync {
     fn is_behind(&self) -> bool {
         false
     }
+    /// Whether there is enough to `tidy` that the next quiet moment is good for it.
+    fn is_full(&self) -> bool {
+        false
+    }
     /// Moves a little towards `flush` without waiting; for quiet moments.
     fn tidy(&self) -> Result<(), StoreError> {
         self.flush()
