@@ -8,6 +8,7 @@
 //! `drain` is a crash, and crashes are safe.
 //! Not here: what is configured (`config`), what is printed (`commands`), any business rule.
 
+use crate::account_watch;
 use crate::adapters::{EdgeHealth, EdgeIntake, EdgeStripe};
 use crate::background::Background;
 use crate::commands::doctor::Doctor;
@@ -30,13 +31,13 @@ use crate::stripe::signature::SecretSet;
 use crate::stripe::write::WriteClient;
 use crate::telemetry;
 use crate::telemetry::exporter::Exporter;
-use bursar_actors::Exit;
 use bursar_actors::clock::Clock;
 use bursar_actors::core_reducer::CoreReducer;
 use bursar_actors::limits::Limits as ActorLimits;
 use bursar_actors::outbound::gated_read::GatedRead;
 use bursar_actors::ports::{StripeRead, StripeWrite};
 use bursar_actors::tree::{Deps, Drained, Tree};
+use bursar_actors::{EXIT_ACCOUNT, Exit};
 use bursar_config::{Config, StoreLocation, WebhookSecrets};
 use bursar_domain::decision::Lane;
 use bursar_domain::settings::Settings;
@@ -363,6 +364,20 @@ impl App {
             watch = watch.mailing(Digests::new(store), clock);
         }
         let watching = watch.run(self.stop.subscribe());
+        self.listeners.push(tokio::spawn(watching));
+    }
+
+    /// Asks Stripe whose key this is; if it is not the account the store belongs to, the process must end.
+    pub fn watch_account(&mut self) {
+        let ender = self.tree.ender();
+        let refuse = move |why| ender.end(EXIT_ACCOUNT, why);
+        let store = Arc::clone(self.edge.store.whole());
+        let watching = account_watch::run(
+            Arc::clone(&self.stripe),
+            store,
+            refuse,
+            self.stop.subscribe(),
+        );
         self.listeners.push(tokio::spawn(watching));
     }
 

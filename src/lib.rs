@@ -1,5 +1,6 @@
 //! Bursar, the payment back office between Stripe and a product.
 
+pub mod account_watch;
 pub mod adapters;
 pub mod app;
 pub mod background;

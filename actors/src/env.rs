@@ -19,12 +19,14 @@ use tokio::sync::watch;
 /// Why the tree ended, and the code the process should end with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// 70: restarted too often; 74: the store failed for good.
+    /// 65: the store is another account's; 70: restarted too often; 74: the store failed for good.
     pub code: u8,
     /// In words.
     pub reason: String,
 }
 
+/// `EX_DATAERR`: the store is another account's.
+pub const EXIT_ACCOUNT: u8 = 65;
 /// `EX_SOFTWARE`: an actor could not be kept alive.
 pub const EXIT_ESCALATED: u8 = 70;
 /// `EX_IOERR`: the store cannot be trusted any more.

@@ -40,4 +40,4 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
-pub use env::{Core, EXIT_ESCALATED, EXIT_STORE, Exit};
+pub use env::{Core, EXIT_ACCOUNT, EXIT_ESCALATED, EXIT_STORE, Exit};

@@ -208,6 +208,11 @@ impl Tree {
         self.env.exit.subscribe()
     }
 
+    /// For what finds outside the tree that the process must end.
+    pub fn ender(&self) -> Ender {
+        Ender(Arc::clone(&self.env))
+    }
+
     /// Aggregates set aside at present.
     pub fn quarantined(&self) -> u64 {
         self.env.gauges.quarantined.load(Ordering::Relaxed)
@@ -294,6 +299,16 @@ impl Drop for Tree {
         self.settling.abort();
         self.auditing.abort();
         self.root.kill();
+    }
+}
+
+/// Ends the process for a reason found outside the tree.
+pub struct Ender(Arc<Env>);
+
+impl Ender {
+    /// The first reason counts.
+    pub fn end(&self, code: u8, reason: String) {
+        self.0.escalate(code, reason);
     }
 }
 

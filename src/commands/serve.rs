@@ -1,7 +1,7 @@
 //! `bursar serve`: the service, until it is told to stop.
 //!
-//! Exit codes: 0 after a clean stop, 65 a damaged or foreign store, 69 an address that is taken,
-//! 70 the actors gave up, 73 the store is held by another process, 78 the configuration.
+//! Exit codes: 0 after a clean stop, 65 a damaged store or one of another mode or account, 69 an address that is
+//! taken, 70 the actors gave up, 73 the store is held by another process, 74 the store failed, 78 the configuration.
 
 use crate::app::{Addresses, App, AppError};
 use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
@@ -9,6 +9,7 @@ use crate::http::server::asked_to_stop;
 use crate::telemetry;
 use crate::telemetry::exporter::{self, Exporter};
 use bursar_actors::clock::{Clock, SystemClock};
+use bursar_actors::{EXIT_ACCOUNT, EXIT_ESCALATED, EXIT_STORE, Exit as End};
 use bursar_config::{Config, LoadArgs, ProcessEnv, load, reload_webhook_secrets};
 use bursar_store::error::StoreError;
 use std::io::Write;
@@ -43,6 +44,7 @@ async fn serve(config: &Config, load_args: &LoadArgs) -> Result<Exit, CliError> 
     print_banner(config, addresses)?;
     let version = config.stripe.api_version.clone();
     app.watch_endpoints(config.addresses.app.to_string(), version);
+    app.watch_account();
     let ended = until_stopped(&app, load_args).await;
     let drained = app.drain(config.drain).await;
     match ended {
@@ -51,13 +53,32 @@ async fn serve(config: &Config, load_args: &LoadArgs) -> Result<Exit, CliError> 
             Exit::TryAgain,
             format!("stopped, not all ended in time: {:?}", drained.unfinished),
         )),
-        Ended::GaveUp(reason) => Err(CliError::new(Exit::Internal, reason)),
+        Ended::GaveUp(end) => Err(CliError::new(exit_of(end.code), end.reason)),
     }
 }
 
 enum Ended {
     Asked,
-    GaveUp(String),
+    GaveUp(End),
+}
+
+impl Ended {
+    fn gave_up(reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self::GaveUp(End {
+            code: EXIT_ESCALATED,
+            reason,
+        })
+    }
+}
+
+/// The exit code for what the tree says; every other one is a bug.
+fn exit_of(code: u8) -> Exit {
+    match code {
+        EXIT_ACCOUNT => Exit::Data,
+        EXIT_STORE => Exit::Io,
+        _ => Exit::Internal,
+    }
 }
 
 /// Waits for a signal to stop or for the actors to give up; SIGHUP swaps the webhook secrets.
@@ -67,19 +88,19 @@ async fn until_stopped(app: &App, load_args: &LoadArgs) -> Ended {
     tokio::pin!(stop);
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,
-        Err(error) => return Ended::GaveUp(format!("signals cannot be received: {error}")),
+        Err(error) => return Ended::gave_up(format!("signals cannot be received: {error}")),
     };
     loop {
         tokio::select! {
             biased;
             asked = &mut stop => return match asked {
                 Ok(()) => Ended::Asked,
-                Err(error) => Ended::GaveUp(format!("signals cannot be received: {error}")),
+                Err(error) => Ended::gave_up(format!("signals cannot be received: {error}")),
             },
             _ = hangup.recv() => reload(app, load_args),
             gave_up = exit.wait_for(Option::is_some) => {
-                let reason = gave_up.ok().and_then(|exit| exit.clone()).map(|exit| format!("{exit:?}"));
-                return Ended::GaveUp(reason.unwrap_or_else(|| "the actors are gone".to_owned()));
+                let end = gave_up.ok().and_then(|end| end.clone());
+                return end.map_or_else(|| Ended::gave_up("the actors are gone"), Ended::GaveUp);
             }
         }
     }

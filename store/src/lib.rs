@@ -47,4 +47,4 @@ pub mod vfs;
 
 pub use engine::shared::Watermarks;
 pub use mem::MemStore;
-pub use open::{OpenOptions, OpenReport, RowsFound, bind_installation, bind_mode, open_sled};
+pub use open::{OpenOptions, OpenReport, RowsFound, bind_account, bind_mode, open_sled};

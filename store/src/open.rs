@@ -534,20 +534,14 @@ async fn bind(store: &dyn Store, key: &str, mine: &str) -> Result<String, StoreE
     Ok(String::from_utf8_lossy(&bound.unwrap_or_default()).into_owned())
 }
 
-/// Ties the store to a Stripe account and mode, or checks that it is tied to these.
-/// # Errors: `Incompatible` if it is tied to others.
-pub async fn bind_installation(
-    store: &dyn Store,
-    platform_account: &str,
-    livemode: bool,
-) -> Result<(), StoreError> {
-    let mode = if livemode { "live" } else { "test" };
-    let mine = format!("{platform_account}/{mode}");
-    let bound = bind(store, "platform", &mine).await?;
-    if bound == mine {
+/// Ties the store to an account of Stripe's, or checks that it is tied to this one.
+/// # Errors: `Incompatible` if it is tied to another.
+pub async fn bind_account(store: &dyn Store, account: &str) -> Result<(), StoreError> {
+    let bound = bind(store, "account", account).await?;
+    if bound == account {
         return Ok(());
     }
     Err(StoreError::Incompatible(format!(
-        "this store belongs to Stripe account {bound}, not to {mine}"
+        "this store belongs to Stripe account {bound}, and the key is of {account}; give each account a store of its own"
     )))
 }

@@ -93,7 +93,7 @@ macro_rules! store_suite {
                 records_of_a_person_are_sealed_compared_and_forgotten,
                 the_audit_trail_is_read_newest_first,
                 a_store_is_bound_to_one_mode,
-                an_installation_is_bound_to_one_account_and_mode,
+                a_store_is_bound_to_one_account,
                 an_erased_body_is_gone_and_its_input_is_not,
                 a_snapshot_without_personal_fields_outlives_an_erasure,
                 commits_raise_the_watched_number,

@@ -6,7 +6,7 @@ use crate::api::{
     Settle, Settled, Store,
 };
 use crate::error::StoreError;
-use crate::open::{bind_installation, bind_mode};
+use crate::open::{bind_account, bind_mode};
 use crate::query::{AuditQuery, OutboxQuery};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::{Decision, EffectId, EffectIntent, Lane, TimerWrite};
@@ -519,13 +519,14 @@ pub(crate) async fn a_store_is_bound_to_one_mode(store: &dyn Store) {
     assert!(why.contains("test mode"), "{why}");
 }
 
-pub(crate) async fn an_installation_is_bound_to_one_account_and_mode(store: &dyn Store) {
-    bind_installation(store, "acct_1", false).await.unwrap();
-    bind_installation(store, "acct_1", false).await.unwrap();
-    for (account, live) in [("acct_2", false), ("acct_1", true)] {
-        let refused = bind_installation(store, account, live).await;
-        assert!(matches!(refused, Err(StoreError::Incompatible(_))));
+pub(crate) async fn a_store_is_bound_to_one_account(store: &dyn Store) {
+    for _ in 0..2 {
+        bind_account(store, "acct_1").await.unwrap();
     }
+    let Err(StoreError::Incompatible(why)) = bind_account(store, "acct_2").await else {
+        panic!("it was taken")
+    };
+    assert!(why.contains("acct_1"), "{why}");
 }
 
 pub(crate) async fn an_erased_body_is_gone_and_its_input_is_not(store: &dyn Store) {
