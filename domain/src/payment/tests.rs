@@ -424,3 +424,65 @@ fn what_is_missing_is_asked_after_a_minute_once_and_never_more_than_sixteen() {
         "and makes room for another"
     );
 }
+
+#[test]
+fn a_payment_is_found_by_every_id_of_its_parts() {
+    let mut state = PaymentState::default();
+    let customer = json!({ "customer": "cus_1", "invoice": "in_1" });
+    state.payment.join(Fact::Charge(charge(0, customer)));
+    state.payment.join(Fact::Refund(refund(0, json!({}))));
+    state.payment.join(Fact::Dispute(dispute(0, "", json!({}))));
+    let ids = state.ids(&PaymentId::parse("pi_1").unwrap());
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    assert_eq!(ids, ["ch_1", "cus_1", "du_1", "in_1", "pi_1", "re_1"]);
+}
+
+#[test]
+fn an_answer_is_news_once_whatever_was_asked() {
+    let pi = PaymentId::parse("pi_1").unwrap();
+    let of = |target: RereadTarget, body: Value| answer(target, 9, body);
+    let answers = [
+        of(
+            RereadTarget::Refund(RefundId::parse("re_1").unwrap()),
+            json!({ "id": "re_1", "object": "refund", "status": "succeeded", "amount": 5,
+                "currency": "usd", "charge": "ch_1" }),
+        ),
+        of(
+            RereadTarget::Dispute(crate::ids::DisputeId::parse("du_1").unwrap()),
+            json!({ "id": "du_1", "object": "dispute", "status": "lost", "amount": 5,
+                "currency": "usd", "charge": "ch_1" }),
+        ),
+        of(
+            RereadTarget::Charge(ChargeId::parse("ch_1").unwrap()),
+            json!({ "id": "ch_1", "status": "succeeded", "amount": 5, "currency": "usd",
+                "balance_transaction": { "id": "txn_1", "fee": 1, "currency": "usd" } }),
+        ),
+        of(
+            RereadTarget::BalanceTransaction(txn(7)),
+            json!({ "id": "txn_0007", "fee": 1, "currency": "usd" }),
+        ),
+        of(
+            RereadTarget::PaymentIntent(crate::ids::PaymentIntentId::parse("pi_1").unwrap()),
+            json!({ "id": "pi_1", "status": "processing", "amount": 5, "currency": "usd" }),
+        ),
+    ];
+    let mut state = PaymentState::default();
+    let mut said = |answer: &Answer| state.join_answer(answer, &pi).disposition.as_str();
+    for answer in &answers {
+        assert_eq!(said(answer), "applied", "{answer:?}");
+        assert_eq!(said(answer), "duplicate", "{answer:?}");
+    }
+    let payment = &state.payment;
+    assert_eq!(
+        (
+            payment.refunds.len(),
+            payment.disputes.len(),
+            payment.charges.len()
+        ),
+        (1, 1, 1)
+    );
+    assert_eq!(
+        (payment.fees.iter().count(), payment.intent.status()),
+        (2, Some("processing"))
+    );
+}

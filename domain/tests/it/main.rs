@@ -18,6 +18,8 @@ mod revocation;
 mod sealing;
 mod shapes;
 mod standing;
+mod steps;
 mod tenants;
 mod unclaimed;
+mod wire;
 mod words;
