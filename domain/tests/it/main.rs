@@ -11,6 +11,7 @@ mod filters;
 mod flows;
 mod histories;
 mod mails;
+mod names;
 mod orders;
 mod random;
 mod ranks;
