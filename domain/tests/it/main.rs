@@ -3,6 +3,7 @@
 // A test that cannot go on says so by panicking; helpers of tests are tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bills;
 mod build;
 mod commands;
 mod conditions;
