@@ -187,3 +187,42 @@ fn an_answer_about_an_object_of_its_own_goes_there_and_not_back() {
     );
     assert_eq!(passed_on("customer:/cus_1", target()), Vec::<String>::new());
 }
+
+#[test]
+fn a_feature_is_known_by_any_plan_that_has_or_limits_it() {
+    use bursar_domain::plans::{Catalogue, Limit, Plan, PlanEffect};
+    use bursar_domain::tenant::{TenantView, entitlement};
+    let free = Plan {
+        id: "free".to_owned(),
+        name: "Free".to_owned(),
+        price_ids: Vec::new(),
+        effect: PlanEffect::Free {
+            features: ["export".to_owned()].into(),
+            limits: BTreeMap::from([("seats".to_owned(), Limit::Fixed(1))]),
+        },
+        revoke_on: Default::default(),
+    };
+    let mut catalogue = settings().catalogue;
+    let credits = catalogue.plans.pop().unwrap();
+    let pro = catalogue.plans.pop().unwrap();
+    let known = |plan: &Plan, feature: &str| {
+        let catalogue = Catalogue {
+            plans: vec![plan.clone()],
+        };
+        let now = Timestamp::from_seconds(T0);
+        entitlement(&TenantView::default(), feature, &catalogue, now).is_ok()
+    };
+    for (plan, feature, expected) in [
+        (&free, "export", true),
+        (&free, "seats", true),
+        (&free, "sso", false),
+        (&pro, "sso", true),
+        (&pro, "seats", true),
+        (&pro, "teleport", false),
+        (&credits, "export", false),
+    ] {
+        assert_eq!(known(plan, feature), expected, "{}: {feature}", plan.id);
+    }
+    let plans = vec![free];
+    assert_eq!(features(&Catalogue { plans }), ["export", "seats"]);
+}

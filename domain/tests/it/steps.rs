@@ -385,3 +385,99 @@ fn an_event_under_a_key_of_ours_is_told_to_its_command() {
         1
     );
 }
+
+#[test]
+fn the_end_of_a_trial_is_told_once_while_it_is_one() {
+    let told = |steps: &[(i64, &str)]| {
+        let mut desk = Desk::new();
+        let object = |status: &str| {
+            let fields = json!({ "metadata": { "tenant_id": "t1" }, "trial_end": T0 + 900 });
+            with(
+                subscription("sub_1", "cus_1", status, PRO, T0, T0 + MONTH),
+                fields,
+            )
+        };
+        desk.hears("customer.subscription.created", T0, object(steps[0].1));
+        for (at, status) in steps {
+            let kind = "customer.subscription.trial_will_end";
+            desk.hears(kind, T0 + at, object(status));
+        }
+        let notified = desk.world.effects_of("notify.subscription.trial_ending");
+        (notified.len(), mail(&desk.world, "trial_ending").len())
+    };
+    assert_eq!(told(&[(5, "trialing")]), (1, 1));
+    assert_eq!(told(&[(5, "trialing"), (6, "trialing")]), (1, 1));
+    assert_eq!(told(&[(5, "active")]), (0, 0));
+    let mut desk = subscribed();
+    desk.subscription(T0 + 9, "trialing", json!({ "trial_end": T0 + 900 }));
+    assert_eq!(
+        mail(&desk.world, "trial_ending").len(),
+        0,
+        "nobody said that it ends"
+    );
+}
+
+#[test]
+fn a_grace_keeps_the_length_it_began_with() {
+    let mut desk = subscribed();
+    let until = |desk: &Desk| row(&desk.world, "t1")["license"]["graceUntil"].clone();
+    let end = T0 + MONTH;
+    desk.invoice("invoice.payment_failed", end, "open", json!({}));
+    desk.subscription(end + 1, "past_due", json!({}));
+    let first = until(&desk);
+    assert_eq!(first, "2025-06-18T10:00:00Z");
+    for plan in &mut desk.world.settings.catalogue.plans {
+        if let bursar_domain::plans::PlanEffect::Subscription(terms) = &mut plan.effect {
+            terms.grace_days = 2;
+        }
+    }
+    desk.subscription(end + 2, "past_due", json!({ "discounts": ["di_1"] }));
+    assert_eq!(until(&desk), first);
+    let mut late = subscribed();
+    late.world.settings = desk.world.settings.clone();
+    late.invoice("invoice.payment_failed", end, "open", json!({}));
+    late.subscription(end + 1, "past_due", json!({}));
+    assert_eq!(until(&late), "2025-06-13T10:00:00Z");
+    // An earlier failure, heard of later, is where it began: a new grace, by the terms of now.
+    desk.invoice("invoice.payment_failed", end - 60, "open", json!({}));
+    assert_eq!(until(&desk), "2025-06-13T09:59:00Z");
+}
+
+#[test]
+fn a_command_is_told_of_the_object_its_call_made() {
+    let mut world = world_with(settings());
+    create(&mut world, "t1");
+    let order = Order::CommandBegin(Box::new(bursar_domain::command::CommandOrder {
+        kind: bursar_domain::command::CommandKind::Customer,
+        tenant: TenantId::parse("t1").unwrap(),
+        by: "operator".to_owned(),
+        call: bursar_domain::stripe_call::StripeCall {
+            operation: bursar_domain::stripe_call::Operation::CustomerCreate,
+            scope: bursar_domain::ids::Scope::PLATFORM,
+            method: bursar_domain::stripe_call::Method::Post,
+            path: "/v1/customers".to_owned(),
+            params: Vec::new(),
+        },
+        objects: Vec::new(),
+        awaits: None,
+        after: None,
+        patience_ms: None,
+    }));
+    world.order(AggregateKey::parse("command:cmd_1").unwrap(), "o1", &order);
+    let mut made = event(
+        "evt_1",
+        "customer.created",
+        T0,
+        "",
+        customer("cus_1", T0, Some("t1")),
+        None,
+    );
+    made["request"] = json!({ "id": "req_1", "idempotency_key": "bursar_cmd_1_1" });
+    world.deliver_json(&made);
+    let shown = world.row(RowKind::Command, "cmd_1").unwrap();
+    assert_eq!(
+        (&shown["status"], &shown["objectId"]),
+        (&json!("succeeded"), &json!("cus_1"))
+    );
+    assert_eq!(shown["confirmed"], true);
+}

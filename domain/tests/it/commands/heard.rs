@@ -452,3 +452,65 @@ fn a_key_names_its_command_and_only_ours_do() {
         assert_eq!(of(key), None, "{key}");
     }
 }
+
+#[test]
+fn a_timer_and_a_key_of_its_own_hold_only_while_they_are_needed() {
+    let timers = |decision: &Decision| -> Vec<(String, Option<i64>)> {
+        let timers = decision.timers.iter();
+        let read = timers.map(|one| (one.name.clone(), one.at.map(|at| at.0 - T0.0)));
+        read.collect()
+    };
+    let begin = |order: &CommandOrder| {
+        let mut one = One::default();
+        let decision = one.order(&Order::CommandBegin(Box::new(order.clone())));
+        (one, decision)
+    };
+    let (mut one, begun) = begin(&refund());
+    assert_eq!(timers(&begun), [("delayed".to_owned(), Some(600_000))]);
+    assert_eq!(
+        begun.snapshot_subject.map(|subject| subject.0),
+        Some("tenant:acme".to_owned())
+    );
+    let ended = one.result(&made());
+    assert_eq!(timers(&ended), [("delayed".to_owned(), None)]);
+    let erased = one.order(&Order::Erase {});
+    assert_eq!(
+        (erased.snapshot.is_some(), erased.snapshot_subject),
+        (true, None)
+    );
+    let (_, begun) = begin(&customer());
+    assert_eq!(timers(&begun), [], "nobody waits for it in words");
+    let (mut one, _) = begin(&customer());
+    let unknown = one.order(&unsure());
+    assert_eq!(
+        timers(&unknown),
+        [("unknown_24h".to_owned(), Some(86_400_000))]
+    );
+}
+
+#[test]
+fn what_has_no_id_names_none_and_what_is_read_again_goes_to_its_payment() {
+    let mut one = One::begun(&refund());
+    one.result(&answered(200, false, &json!({})));
+    assert_eq!(
+        (one.status(), &one.row["objectId"]),
+        ("succeeded", &Value::Null)
+    );
+    let mut one = One::begun(&refund());
+    let body = json!({ "id": "re_1", "object": "refund", "payment_intent": "pi_1" });
+    one.result(&answered(200, true, &body));
+    assert_eq!(one.told.len(), 0);
+    let answer = Answer {
+        target: RereadTarget::Refund(RefundId::parse("re_1").unwrap()),
+        status: 200,
+        date: T0.seconds() + 5,
+        body: RawValue::from_string(body.to_string()).ok(),
+    };
+    let read = serde_json::to_vec(&answer).unwrap();
+    let source = InputSource::Effect(EffectId("e9".to_owned()));
+    let decision = one.hear(source, "reread", read);
+    let told: Vec<String> = one.told.iter().map(|(to, _)| to.to_string()).collect();
+    assert_eq!(told, ["payment:/pi_1"]);
+    assert_eq!(decision.disposition.as_str(), "applied");
+    assert!(decision.timeline.is_empty(), "nothing shown changed");
+}
