@@ -298,3 +298,128 @@ impl Reducer for CustomerState {
         effects
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::EntrySource;
+    use crate::message::Envelope;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    fn key() -> AggregateKey {
+        AggregateKey::parse("customer:/cus_1").unwrap()
+    }
+
+    fn cause() -> Cause {
+        Cause {
+            source: EntrySource::Event,
+            source_id: "evt_1".to_owned(),
+            kind: "hello".to_owned(),
+            at: Timestamp(0),
+        }
+    }
+
+    fn join(state: &mut CustomerState, fact: &Fact) -> Outcome {
+        let settings = Settings::default();
+        let ctx = Ctx {
+            now: Timestamp(0),
+            settings: &settings,
+            links: &BTreeMap::new(),
+            shown_version: None,
+        };
+        state.join(&key(), fact, &cause(), &ctx)
+    }
+
+    fn greeted(state: &mut CustomerState, n: usize) {
+        let message = Message::Hello { tenant: None };
+        let from = AggregateKey::parse(&format!("payment:/pi_{n:02}")).unwrap();
+        let envelope = Envelope {
+            cause: cause(),
+            from,
+            message,
+        };
+        join(state, &Fact::Message(Box::new(envelope)));
+    }
+
+    fn answered(state: &mut CustomerState, body: &serde_json::Value) {
+        let answer = Answer {
+            target: RereadTarget::Customer(CustomerId::parse("cus_1").unwrap()),
+            status: 200,
+            date: 1_747_044_000,
+            body: serde_json::value::RawValue::from_string(body.to_string()).ok(),
+        };
+        join(state, &Fact::Answer(Box::new(answer)));
+    }
+
+    #[test]
+    fn an_answer_that_it_is_deleted_keeps_what_was_known() {
+        let mut state = CustomerState::default();
+        let known = json!({ "id": "cus_1", "object": "customer", "created": 5, "name": "Ada" });
+        answered(&mut state, &known);
+        assert_eq!(state.deleted_at, None);
+        answered(&mut state, &json!({ "id": "cus_1", "deleted": true }));
+        assert!(state.deleted_at.is_some());
+        let value = state.customer.value().unwrap();
+        assert_eq!(
+            (value.deleted, value.name.as_deref()),
+            (Some(true), Some("Ada"))
+        );
+    }
+
+    #[test]
+    fn of_more_children_than_are_remembered_one_is_forgotten_and_a_move_is_alerted() {
+        let moved = |crowded: bool, from: Option<&str>, to: &str| {
+            let tenant = |id: &str| TenantId::parse(id).ok();
+            let of = |id: Option<&str>| {
+                let mut state = CustomerState {
+                    is_crowded: crowded,
+                    ..CustomerState::default()
+                };
+                state.owner.tenant = id.and_then(tenant);
+                state
+            };
+            let settings = Settings::default();
+            let ctx = Ctx {
+                now: Timestamp(0),
+                settings: &settings,
+                links: &BTreeMap::new(),
+                shown_version: None,
+            };
+            let effects = of(Some(to)).effects(&of(from), &key(), &cause(), &ctx);
+            effects
+                .into_iter()
+                .map(|effect| effect.kind)
+                .collect::<Vec<_>>()
+        };
+        let mut state = CustomerState::default();
+        for n in 0..64 {
+            greeted(&mut state, n);
+        }
+        assert_eq!((state.children.len(), state.is_crowded), (64, false));
+        greeted(&mut state, 64);
+        assert_eq!((state.children.len(), state.is_crowded), (64, true));
+        assert_eq!(
+            moved(true, Some("t1"), "t2"),
+            ["alert.link_conflict_children"]
+        );
+        assert_eq!(moved(false, Some("t1"), "t2"), Vec::<String>::new());
+        assert_eq!(moved(true, None, "t2"), Vec::<String>::new());
+        assert_eq!(moved(true, Some("t2"), "t2"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn only_children_that_think_otherwise_are_told_whose_it_is() {
+        let mut state = CustomerState::default();
+        state.owner.tenant = TenantId::parse("t1").ok();
+        for (child, thinks) in [("pi_1", None), ("pi_2", Some("t1")), ("pi_3", Some("t2"))] {
+            let child = AggregateKey::parse(&format!("payment:/{child}")).unwrap();
+            state.greet(&child, thinks.and_then(|id| TenantId::parse(id).ok()));
+        }
+        let messages = state.project(&key()).messages.into_values();
+        let told = messages.filter(|slot| matches!(slot.message, Message::Relinked { .. }));
+        let mut told: Vec<String> = told.map(|slot| slot.to.to_string()).collect();
+        told.sort();
+        assert_eq!(told, ["payment:/pi_1", "payment:/pi_3"]);
+    }
+}

@@ -459,4 +459,76 @@ mod tests {
         let claimed = state.owner.claims.least().map(|claim| &claim.tenant);
         assert_eq!(claimed, Some(&TenantId::parse("shop").unwrap()));
     }
+
+    #[test]
+    fn a_merchants_word_is_the_first_that_holds() {
+        let at = |seconds: i64| Timestamp::from_seconds(1_747_044_000 + seconds);
+        let heard = |enabled: bool, past_due: &[&str], reason: Option<&str>| {
+            let account = Account {
+                charges_enabled: Some(enabled),
+                past_due: past_due.iter().map(|due| (*due).to_owned()).collect(),
+                disabled_reason: reason.map(str::to_owned),
+                ..Account::default()
+            };
+            let mut state = MerchantState::default();
+            state.account.join(account, Origin::reread(at(5)));
+            state
+        };
+        assert_eq!(MerchantState::default().status(), "pending");
+        assert_eq!(heard(false, &[], None).status(), "pending");
+        assert_eq!(heard(true, &[], None).status(), "enabled");
+        assert_eq!(heard(true, &["tax_id"], None).status(), "restricted");
+        assert_eq!(heard(true, &[], Some("listed")).status(), "restricted");
+        let account = AccountId::parse("acct_1").unwrap();
+        for (left, status, reason) in [
+            (4, "enabled", None),
+            (5, "deauthorized", Some(DEAUTHORIZED)),
+            (6, "deauthorized", Some(DEAUTHORIZED)),
+        ] {
+            let mut state = heard(true, &[], None);
+            state.deauthorized_at = Some(at(left));
+            let row = state.row(&account).unwrap();
+            let value: Value = serde_json::from_slice(&row.value).unwrap();
+            assert_eq!(row.status, status, "left at {left}");
+            assert_eq!(value["disabledReason"], json!(reason), "left at {left}");
+            assert_eq!(value["chargesEnabled"], json!(reason.is_none()));
+        }
+        assert!(MerchantState::default().row(&account).is_none());
+    }
+
+    #[test]
+    fn of_more_than_are_kept_the_last_are_forgotten_and_that_is_remembered() {
+        let settings = Settings::default();
+        let hello = |n: usize, tenant: Option<&str>| Envelope {
+            cause: Cause {
+                source: EntrySource::Event,
+                source_id: "evt_1".into(),
+                kind: "hello".into(),
+                at: Timestamp(0),
+            },
+            from: AggregateKey::parse(&format!("payment:acct_m/pi_{n:02}")).unwrap(),
+            message: Message::Hello {
+                tenant: tenant.and_then(|id| TenantId::parse(id).ok()),
+            },
+        };
+        let mut state = MerchantState::default();
+        let mut tell = |n, tenant| state.join_message(&hello(n, tenant), &settings);
+        assert_eq!(tell(0, None), Joined::Kept);
+        assert_eq!(tell(0, None), Joined::Same);
+        assert_eq!(tell(0, Some("shop")), Joined::Kept);
+        for n in 1..64 {
+            tell(n, None);
+        }
+        assert_eq!((state.children.len(), state.is_crowded), (64, false));
+        state.join_message(&hello(64, None), &settings);
+        assert_eq!((state.children.len(), state.is_crowded), (64, true));
+        for n in 0..70 {
+            let capability = Capability {
+                id: Some(format!("cap_{n:02}")),
+                ..Capability::default()
+            };
+            state.join_capability(&capability, Origin::reread(Timestamp(1)));
+            assert_eq!(state.capabilities.len(), (n + 1).min(64));
+        }
+    }
 }

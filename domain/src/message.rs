@@ -363,3 +363,60 @@ impl Message {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_taken_back_by_none_and_sums_by_their_difference() {
+        let scope = Scope::PLATFORM;
+        let sums = |granted| Sums {
+            granted,
+            ..Sums::default()
+        };
+        let subscription = |summary| Message::SubscriptionSummary {
+            scope: scope.clone(),
+            id: SubscriptionId::parse("sub_1").unwrap(),
+            summary,
+        };
+        let customer = |summary| Message::CustomerSummary {
+            scope: scope.clone(),
+            id: CustomerId::parse("cus_1").unwrap(),
+            summary,
+        };
+        let merchant = |summary| Message::MerchantSummary {
+            account: AccountId::parse("acct_1").unwrap(),
+            summary,
+        };
+        let invoice = |fact| Message::InvoiceFact {
+            invoice: InvoiceId::parse("in_1").unwrap(),
+            fact,
+        };
+        let grant = |grant| Message::GrantAttached {
+            session: SessionId::parse("cs_1").unwrap(),
+            grant,
+        };
+        let given = Grant {
+            credits: 1,
+            plan_id: "credits".to_owned(),
+            paid_at: Timestamp(0),
+            tenant: None,
+        };
+        let credits = |old, new| Message::CreditSums {
+            old: sums(old),
+            new: sums(new),
+        };
+        for (said, back) in [
+            (subscription(Some(Default::default())), subscription(None)),
+            (customer(Some(Default::default())), customer(None)),
+            (merchant(Some(Default::default())), merchant(None)),
+            (invoice(Some(Default::default())), invoice(None)),
+            (grant(Some(given)), grant(None)),
+            (credits(3, 10), credits(10, 0)),
+        ] {
+            assert_eq!(said.retraction(), Some(back));
+        }
+        assert_eq!(Message::Hello { tenant: None }.retraction(), None);
+    }
+}

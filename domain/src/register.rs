@@ -387,6 +387,38 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_and_an_event_of_one_second_are_at_odds_when_they_differ() {
+        let at = |seconds: i64, reread: bool| Origin {
+            at: Timestamp(1_700_000_000_000 + seconds * 1_000),
+            reread,
+            birth: false,
+            previous: None,
+        };
+        let mut register = Register::default();
+        assert!(
+            !register.is_at_odds(&seats(1), &at(0, true)),
+            "nothing is known"
+        );
+        register.join(seats(1), at(0, false));
+        for (quantity, seconds, reread, at_odds) in [
+            (2, 0, true, true),
+            (1, 0, true, false),
+            (2, 0, false, false),
+            (2, 1, true, false),
+            (2, -1, true, false),
+        ] {
+            let said = register.is_at_odds(&seats(quantity), &at(seconds, reread));
+            assert_eq!(
+                said, at_odds,
+                "{quantity} at {seconds}, an answer: {reread}"
+            );
+        }
+        register.join(seats(1), at(0, true));
+        assert!(register.is_at_odds(&seats(2), &at(0, false)));
+        assert!(!register.is_at_odds(&seats(2), &at(0, true)));
+    }
+
+    #[test]
     fn a_circle_cannot_be_told_and_asks() {
         assert!(last_of(&[(1, 2), (2, 1)]).1);
     }

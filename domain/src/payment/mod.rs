@@ -21,6 +21,8 @@ mod notices;
 mod refund;
 mod rows;
 mod state;
+#[cfg(test)]
+mod tests;
 mod totals;
 mod watch;
 

@@ -12,6 +12,8 @@
 mod notices;
 pub mod orders;
 mod status;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use view::{

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 mod found;
+mod heard;
 mod told;
 
 const T0: Timestamp = Timestamp(1_747_044_000_000);

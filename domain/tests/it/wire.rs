@@ -1,0 +1,113 @@
+//! What an object cannot lack, and what of a body is refused: each field taken away once.
+
+use bursar_domain::ids::Scope;
+use bursar_domain::stripe_wire::{
+    BalanceTransaction, Customer, FraudWarning, Invoice, InvoicePayment, JSON_NODES_MAX, Review,
+    SessionLineItem, WireObject, check_json, read_identity, read_object,
+};
+use serde_json::{Value, json};
+
+fn check<T: WireObject>(whole: Value, needed: &[&str]) {
+    assert!(read_object::<T>(&whole.to_string()).is_ok(), "{whole}");
+    for field in needed {
+        let mut object = whole.clone();
+        object.as_object_mut().unwrap().remove(*field);
+        let error = read_object::<T>(&object.to_string()).err();
+        let text = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            text.contains(field),
+            "{} without {field}: {text:?}",
+            T::OBJECT
+        );
+    }
+}
+
+#[test]
+fn an_object_without_what_it_cannot_lack_is_refused_by_the_fields_name() {
+    check::<Customer>(json!({ "id": "cus_1" }), &["id"]);
+    check::<FraudWarning>(json!({ "id": "issfr_1" }), &["id"]);
+    check::<Review>(json!({ "id": "prv_1" }), &["id"]);
+    check::<SessionLineItem>(json!({ "id": "li_1" }), &["id"]);
+    check::<InvoicePayment>(
+        json!({ "id": "inpay_1", "invoice": "in_1" }),
+        &["id", "invoice"],
+    );
+    let invoice = json!({ "id": "in_1", "status": "open", "currency": "usd", "amount_due": 1,
+        "amount_paid": 0 });
+    check::<Invoice>(
+        invoice,
+        &["status", "currency", "amount_due", "amount_paid"],
+    );
+    let fee = json!({ "id": "txn_1", "currency": "usd", "fee": 59 });
+    check::<BalanceTransaction>(fee, &["id", "currency", "fee"]);
+}
+
+#[test]
+fn a_period_is_that_of_a_subscriptions_lines_alone() {
+    let line = |end: i64, parent: Value| json!({ "id": "il", "period": { "start": 1, "end": end }, "parent": parent });
+    let item = |kind: &str| json!({ "type": kind, kind: { "subscription": "sub_1" } });
+    let read = |lines: Value| {
+        let invoice = json!({ "id": "in_1", "status": "open", "currency": "usd", "amount_due": 1,
+            "amount_paid": 0, "lines": { "data": lines } });
+        read_object::<Invoice>(&invoice.to_string()).unwrap()
+    };
+    let ends = |lines: Value| read(lines).lines_period_end;
+    let of = item("subscription_item_details");
+    assert_eq!(ends(json!([line(50, of.clone())])), Some(50));
+    assert_eq!(
+        ends(json!([line(50, of.clone()), line(90, Value::Null)])),
+        Some(50)
+    );
+    assert_eq!(ends(json!([line(50, of.clone()), line(70, of)])), Some(70));
+    assert_eq!(
+        ends(json!([line(60, item("invoice_item_details"))])),
+        Some(60)
+    );
+}
+
+#[test]
+fn a_key_twice_in_one_object_is_refused_in_small_and_large_ones() {
+    let object = |count: usize, again: Option<usize>| {
+        let names = (0..count).chain(again);
+        let fields: Vec<String> = names.map(|n| format!("\"k{n}\":1")).collect();
+        check_json(format!("{{{}}}", fields.join(",")).as_bytes())
+    };
+    for count in [1, 2, 23, 24, 25, 26, 49, 200] {
+        assert!(object(count, None).is_ok(), "{count}");
+        for again in [0, count / 2, count - 1] {
+            assert!(object(count, Some(again)).is_err(), "{again} of {count}");
+        }
+    }
+}
+
+#[test]
+fn as_many_values_as_may_be_are_read_and_one_more_is_not() {
+    let list = |values: usize| {
+        let ones = vec!["1"; values];
+        check_json(format!("[{}]", ones.join(",")).as_bytes())
+    };
+    // The list is a value too.
+    assert!(list(JSON_NODES_MAX as usize - 1).is_ok());
+    assert!(list(JSON_NODES_MAX as usize).is_err());
+    let pairs = |values: usize| {
+        let ones: Vec<String> = (0..values).map(|n| format!("\"k{n}\":1")).collect();
+        check_json(format!("{{{}}}", ones.join(",")).as_bytes())
+    };
+    assert!(pairs(JSON_NODES_MAX as usize - 1).is_ok());
+    assert!(pairs(JSON_NODES_MAX as usize).is_err());
+}
+
+#[test]
+fn a_body_that_says_it_is_an_event_is_known_by_account_and_id() {
+    let of = |body: &str| {
+        let read = read_identity(body.as_bytes());
+        read.map(|(scope, id)| (scope.as_str().to_owned(), id.to_string()))
+    };
+    let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
+    assert_eq!(of(r#"{"id":"evt_1","object":"event"}"#), pair("", "evt_1"));
+    let connected = r#"{"id":"evt_1","object":"v2.core.event","account":"acct_1"}"#;
+    assert_eq!(of(connected), pair("acct_1", "evt_1"));
+    assert_eq!(of(r#"{"id":"evt_1","object":"charge"}"#), None);
+    assert_eq!(of("no json"), None);
+    assert_eq!(Scope::PLATFORM.as_str(), "");
+}
