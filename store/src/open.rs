@@ -410,7 +410,8 @@ fn open_rows(
     let kv = open()?;
     let made = make(&kv, durable, options)?;
     sign(&kv, durable)?;
-    kv.flush()?;
+    // They go below beside the work: a process killed before that folds them again.
+    kv.tidy()?;
     Ok((kv, made_again(durable, reason), made))
 }
 

@@ -57,9 +57,9 @@ const FLUSH_AT_LAST: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_millis(50);
 /// While rows are put away more slowly than they come, applies rest and it is looked again this often.
 const ROWS_WAIT: Duration = Duration::from_millis(2);
-/// While commits wait, the walk over the rows takes a slice this often at most. Few rows are looked at in tests, and
-/// their walks go on with every group.
-const SLICE_WHILE_BUSY: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 8 });
+/// While commits wait, the walk over the rows takes one part in this many of the time. In tests it goes on with every
+/// group.
+const WALKS_ONE_IN: u32 = if cfg!(test) { 0 } else { 10 };
 /// How often it looks around while a checkpoint waits for the disk.
 const WHILE_WRITING: Duration = Duration::from_millis(2);
 /// How often a quiet committer looks around (disk space, mark).
@@ -87,6 +87,8 @@ pub(super) struct Committer {
     /// The walk over all rows, until it is through.
     pub(super) recount: Option<Recount>,
     pub(super) counted_at: Instant,
+    /// How long the last slice took.
+    pub(super) counted_for: Duration,
     /// When the last group ended.
     pub(super) worked_at: Instant,
     pub(super) doubt: Option<Doubt>,
@@ -170,7 +172,7 @@ impl Committer {
             self.count_on();
             return false;
         }
-        if self.counted_at.elapsed() >= SLICE_WHILE_BUSY {
+        if self.counted_at.elapsed() >= self.counted_for * WALKS_ONE_IN {
             self.count_on();
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| self.group()));
@@ -201,7 +203,13 @@ impl Committer {
 
     /// Checkpoints and retention; the next slice of the recount; at its end, the comparison.
     fn count_on(&mut self) {
+        let began = Instant::now();
+        self.count_slice();
+        self.counted_for = began.elapsed();
         self.counted_at = Instant::now();
+    }
+
+    fn count_slice(&mut self) {
         self.keep_on();
         if self.shared.poisoned().is_some() {
             // What the failed group wrote is in the sums and not in the rows: that is no missing row.
@@ -293,9 +301,16 @@ impl Committer {
         let is_time = waited >= FLUSH_AT_LAST
             || (is_quiet && (waited >= FLUSH_EVERY || self.shared.kv.is_full()));
         if self.folded.record != self.flushed && is_time {
-            done = done.and_then(|()| self.shared.kv.tidy());
-            self.flushed = self.folded.record;
-            self.flushed_at = Instant::now();
+            match done.and_then(|()| self.shared.kv.tidy()) {
+                Ok(true) => {
+                    self.flushed = self.folded.record;
+                    self.flushed_at = Instant::now();
+                    done = Ok(());
+                }
+                // A table is being written: the next quiet moment asks again.
+                Ok(false) => done = Ok(()),
+                Err(error) => done = Err(error),
+            }
         }
         if let Err(error) = done {
             self.shared.poison(&error);

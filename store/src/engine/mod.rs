@@ -147,6 +147,7 @@ impl Engine {
             flushed: folded.record,
             flushed_at: Instant::now(),
             counted_at: Instant::now(),
+            counted_for: std::time::Duration::ZERO,
             worked_at: Instant::now(),
             recount: parts.count_rows.then(recount::Recount::start),
             doubt: parts.doubt,

@@ -403,11 +403,11 @@ impl Kv for Buffered {
         bytes >= self.table_bytes_max / WORTH_CLOSING && self.shared.is_idle()
     }
 
-    fn tidy(&self) -> Result<(), StoreError> {
+    fn tidy(&self) -> Result<bool, StoreError> {
         if self.shared.is_idle() {
-            self.close_table()
+            self.close_table().map(|()| true)
         } else {
-            self.shared.failed()
+            self.shared.failed().map(|()| false)
         }
     }
 }

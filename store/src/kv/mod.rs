@@ -67,9 +67,10 @@ pub(crate) trait Kv: Send + Sync {
     fn is_full(&self) -> bool {
         false
     }
-    /// Moves a little towards `flush` without waiting; for quiet moments.
-    fn tidy(&self) -> Result<(), StoreError> {
-        self.flush()
+    /// Moves towards `flush` without waiting, for quiet moments. Says whether all is on its way: something else may be
+    /// under way yet, and then it is to be asked again.
+    fn tidy(&self) -> Result<bool, StoreError> {
+        self.flush().map(|()| true)
     }
 }
 

@@ -73,7 +73,7 @@ scrape() {
   curl -sS "http://127.0.0.1:$metrics/metrics" >"$work/metrics.txt"
   promtool check metrics <"$work/metrics.txt" >"$work/lint.log" 2>&1 || { fail "promtool check metrics"; cat "$work/lint.log"; }
   echo "ran metrics: series=$(grep -vc '^#' "$work/metrics.txt")"
-  timeout "$PART_SECONDS_MAX" python3 "$here/drive.py" "$prometheus" "$dashboards" || fail "the queries of dashboards and rules"
+  timeout $((2 * PART_SECONDS_MAX)) python3 "$here/drive.py" "$prometheus" "$dashboards" || fail "the queries of dashboards and rules"
 }
 
 types() {
