@@ -6,7 +6,7 @@
 
 use super::accept::resolve;
 use super::commit::{Answer, Plan, SealedApply, Tail};
-use super::fold::State;
+use super::fold::{State, broken};
 use crate::api::{Applied, Fate};
 use crate::error::StoreError;
 use crate::keys;
@@ -17,7 +17,7 @@ use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Lane;
 use bursar_domain::input::InputSource;
 use bursar_domain::link::{LinkKey, LinkTarget};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Most parked inputs one commit puts into their inboxes; the rest follows in commits of its own.
 pub(super) const FREED_MAX: usize = 512;
@@ -206,4 +206,16 @@ fn lanes_of(state: &State<'_>, apply: &SealedApply) -> Result<BTreeSet<Lane>, St
         }
     }
     Ok(lanes)
+}
+
+/// Links whose inputs were not all freed when the process stopped.
+pub(super) fn unfreed(kv: &dyn crate::kv::Kv) -> Result<VecDeque<LinkKey>, StoreError> {
+    let mut out = VecDeque::new();
+    let low = [keys::UNFREED];
+    for (key, _) in crate::kv::first(kv, &low, &end_of(&low), usize::MAX)? {
+        let text = keys::Fields::of(&key).text();
+        let link = text.and_then(|text| LinkKey::parse(&text).ok());
+        out.push_back(link.ok_or_else(|| broken("an unfreed link cannot be read".to_owned()))?);
+    }
+    Ok(out)
 }

@@ -30,7 +30,7 @@ use super::recount::Recount;
 use super::shared::{Shared, Wants};
 use crate::error::{ErrorClass, StoreError};
 use crate::keys;
-use crate::kv::{Overlay, Tally, end_of};
+use crate::kv::{Overlay, Tally};
 use crate::metrics::observe;
 use crate::record::{Entry, encode};
 use crate::shapes::{Counters, pack};
@@ -592,16 +592,4 @@ fn plan(state: &State<'_>, commit: Commit) -> Result<Plan, StoreError> {
         Commit::Probe => Ok(Plan::write(Entry::Probe, Answer::Done)),
         Commit::Close => Ok(Plan::nothing(Answer::Done)),
     }
-}
-
-/// Links whose inputs were not all freed when the process stopped.
-pub(super) fn unfreed(kv: &dyn crate::kv::Kv) -> Result<VecDeque<LinkKey>, StoreError> {
-    let mut out = VecDeque::new();
-    let low = [keys::UNFREED];
-    for (key, _) in crate::kv::first(kv, &low, &end_of(&low), usize::MAX)? {
-        let text = keys::Fields::of(&key).text();
-        let link = text.and_then(|text| LinkKey::parse(&text).ok());
-        out.push_back(link.ok_or_else(|| broken("an unfreed link cannot be read".to_owned()))?);
-    }
-    Ok(out)
 }

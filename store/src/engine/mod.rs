@@ -129,7 +129,7 @@ impl Engine {
 
     fn prepare(parts: Parts) -> Result<(Arc<Shared>, Committer), StoreError> {
         let folded = replay::folded(parts.kv.as_ref())?;
-        let unfreed = committer::unfreed(parts.kv.as_ref())?;
+        let unfreed = apply::unfreed(parts.kv.as_ref())?;
         let disk = Disk::new(parts.dir, parts.marks);
         let shared = Arc::new(Shared::new(
             parts.kv,
