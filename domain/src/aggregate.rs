@@ -12,12 +12,12 @@ use crate::ids::{
     SubscriptionId, TenantId,
 };
 use crate::rows::{RowKind, RowWrite};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 
 /// Names one aggregate.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub enum AggregateKey {
     /// Status, licence, credits, merchant state of a tenant: decided over all its parts.
     Tenant(TenantId),
@@ -134,6 +134,25 @@ impl AggregateKey {
         }
     }
 
+    /// What its text form is made of, in order.
+    pub fn parts(&self) -> [&str; 5] {
+        let kind = self.kind().as_str();
+        const fn on<'a>(kind: &'a str, scope: &'a str, id: &'a str) -> [&'a str; 5] {
+            [kind, ":", scope, "/", id]
+        }
+        match self {
+            Self::Tenant(id) => [kind, ":", "", "", id.as_str()],
+            Self::Merchant(id) => [kind, ":", "", "", id.as_str()],
+            Self::Command(id) => [kind, ":", "", "", id.as_str()],
+            Self::Customer(scope, id) => on(kind, scope.as_str(), id.as_str()),
+            Self::Subscription(scope, id) => on(kind, scope.as_str(), id.as_str()),
+            Self::Invoice(scope, id) => on(kind, scope.as_str(), id.as_str()),
+            Self::Payment(scope, id) => on(kind, scope.as_str(), id.as_str()),
+            Self::Session(scope, id) => on(kind, scope.as_str(), id.as_str()),
+            Self::Installation(scope) => on(kind, scope.as_str(), ""),
+        }
+    }
+
     /// Reads the text form, e.g. `payment:/pi_1` (platform) or `payment:acct_9/pi_1`.
     /// # Errors: unknown kind or a malformed id.
     pub fn parse(text: &str) -> Result<Self, IdError> {
@@ -171,18 +190,15 @@ impl AggregateKey {
 
 impl fmt::Display for AggregateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = self.kind().as_str();
-        match self {
-            Self::Tenant(id) => write!(f, "{kind}:{id}"),
-            Self::Merchant(id) => write!(f, "{kind}:{id}"),
-            Self::Command(id) => write!(f, "{kind}:{id}"),
-            Self::Customer(scope, id) => write!(f, "{kind}:{}/{id}", scope.as_str()),
-            Self::Subscription(scope, id) => write!(f, "{kind}:{}/{id}", scope.as_str()),
-            Self::Invoice(scope, id) => write!(f, "{kind}:{}/{id}", scope.as_str()),
-            Self::Payment(scope, id) => write!(f, "{kind}:{}/{id}", scope.as_str()),
-            Self::Session(scope, id) => write!(f, "{kind}:{}/{id}", scope.as_str()),
-            Self::Installation(scope) => write!(f, "{kind}:{}/", scope.as_str()),
-        }
+        self.parts()
+            .into_iter()
+            .try_for_each(|part| f.write_str(part))
+    }
+}
+/// As its text.
+impl Serialize for AggregateKey {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
     }
 }
 impl TryFrom<String> for AggregateKey {

@@ -43,7 +43,7 @@ macro_rules! stripe_id {
     ($($(#[$doc:meta])* $name:ident = $kind:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[serde(try_from = "String")]
         pub struct $name(String);
 
         impl $name {
@@ -118,7 +118,7 @@ impl From<&ChargeId> for PaymentId {
 
 /// A customer of the installation: a UUID or `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`, case-sensitive.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct TenantId(String);
 
 impl TenantId {

@@ -35,7 +35,7 @@ impl InputSource {
         match self {
             Self::Event(scope, id) => {
                 let scope = crate::mutant!("M7b", "", scope.as_str());
-                format!("event:{scope}/{id}")
+                ["event:", scope, "/", id.as_str()].concat()
             }
             Self::Raw(hash) => format!("raw:{hash}"),
             Self::Effect(id) => format!("effect:{}", id.0),

@@ -12,12 +12,12 @@ use crate::ids::{
     AccountId, ChargeId, CommandId, CustomerId, IdError, InvoiceId, PaymentId, Scope, SessionId,
     SubscriptionId, TenantId, Timestamp,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 
 /// Something an event can name, and that may be known to belong to a tenant.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub enum LinkKey {
     /// The tenant itself: linked once it exists.
     Tenant(TenantId),
@@ -82,6 +82,20 @@ pub struct Claim {
 }
 
 impl LinkKey {
+    /// What its text form is made of, in order.
+    pub fn parts(&self) -> [&str; 4] {
+        match self {
+            Self::Tenant(id) => ["tenant:", "", "", id.as_str()],
+            Self::Command(id) => ["command:", "", "", id.as_str()],
+            Self::Merchant(id) => ["merchant:", "", "", id.as_str()],
+            Self::Customer(scope, id) => ["customer:", scope.as_str(), "/", id.as_str()],
+            Self::Subscription(scope, id) => ["subscription:", scope.as_str(), "/", id.as_str()],
+            Self::Invoice(scope, id) => ["invoice:", scope.as_str(), "/", id.as_str()],
+            Self::Payment(scope, id) => ["payment:", scope.as_str(), "/", id.as_str()],
+            Self::Charge(scope, id) => ["charge:", scope.as_str(), "/", id.as_str()],
+            Self::Session(scope, id) => ["session:", scope.as_str(), "/", id.as_str()],
+        }
+    }
     /// Reads the text form (as `AggregateKey`'s). # Errors: unknown kind or malformed id.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         const BAD: IdError = IdError {
@@ -115,17 +129,15 @@ impl LinkKey {
 
 impl fmt::Display for LinkKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tenant(id) => write!(f, "tenant:{id}"),
-            Self::Command(id) => write!(f, "command:{id}"),
-            Self::Merchant(id) => write!(f, "merchant:{id}"),
-            Self::Customer(scope, id) => write!(f, "customer:{}/{id}", scope.as_str()),
-            Self::Subscription(scope, id) => write!(f, "subscription:{}/{id}", scope.as_str()),
-            Self::Invoice(scope, id) => write!(f, "invoice:{}/{id}", scope.as_str()),
-            Self::Payment(scope, id) => write!(f, "payment:{}/{id}", scope.as_str()),
-            Self::Charge(scope, id) => write!(f, "charge:{}/{id}", scope.as_str()),
-            Self::Session(scope, id) => write!(f, "session:{}/{id}", scope.as_str()),
-        }
+        self.parts()
+            .into_iter()
+            .try_for_each(|part| f.write_str(part))
+    }
+}
+/// As its text.
+impl Serialize for LinkKey {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
     }
 }
 impl TryFrom<String> for LinkKey {

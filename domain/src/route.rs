@@ -144,7 +144,7 @@ pub fn route(body: &[u8], settings: &Settings, received_at: Timestamp) -> Routed
             reason: String::new(),
         },
         objects: Vec::new(),
-        subject: month_of(received_at),
+        subject: Subject(String::new()),
     };
     if let Some(account) = &envelope.scope.0 {
         routed.subject = Subject(format!("account:{account}"));
@@ -156,6 +156,9 @@ pub fn route(body: &[u8], settings: &Settings, received_at: Timestamp) -> Routed
         if let Some(Ok(customer)) = customer.as_deref().map(CustomerId::parse) {
             routed.subject = customer_subject(&envelope.scope, &customer);
         }
+    }
+    if routed.subject.0.is_empty() {
+        routed.subject = month_of(received_at);
     }
     crate::mutant!("M7", crate::mutants::name_after_object(&mut routed));
     routed

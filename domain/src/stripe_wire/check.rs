@@ -16,6 +16,8 @@ pub const JSON_DEPTH_MAX: u32 = 64;
 pub const JSON_NODES_MAX: u32 = 20_000;
 /// Up to this many keys are compared one by one; beyond, a set is cheaper.
 const KEYS_LINEAR_MAX: usize = 24;
+/// Keys of objects that are open at the same time: seldom more.
+const KEYS_USUAL: usize = 40;
 
 /// Checks a whole body.
 /// # Errors: not JSON, too deep, too many values, a duplicate key, a NUL.
@@ -30,22 +32,25 @@ pub fn check_json(body: &[u8]) -> Result<(), WireError> {
 fn walk<'de, R: serde_json::de::Read<'de>>(
     mut reader: serde_json::Deserializer<R>,
 ) -> Result<(), WireError> {
-    let mut nodes = 0;
+    let mut seen = Seen {
+        nodes: 0,
+        keys: Vec::with_capacity(KEYS_USUAL),
+    };
     Walk {
         depth: 0,
-        nodes: &mut nodes,
+        seen: &mut seen,
     }
     .deserialize(&mut reader)
     .and_then(|()| reader.end())
     .map_err(|error| WireError::of("body", &error))
 }
 
-struct Walk<'n> {
+struct Walk<'n, 'de> {
     depth: u32,
-    nodes: &'n mut u32,
+    seen: &'n mut Seen<'de>,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     fn text<E: serde::de::Error>(text: &str) -> Result<(), E> {
         if text.as_bytes().contains(&0) {
             return Err(E::custom("a text holds a NUL"));
@@ -54,38 +59,44 @@ impl Walk<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
+impl<'de> DeserializeSeed<'de> for Walk<'_, 'de> {
     type Value = ();
     fn deserialize<D: serde::Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
-        *self.nodes += 1;
-        if *self.nodes > JSON_NODES_MAX {
+        self.seen.nodes += 1;
+        if self.seen.nodes > JSON_NODES_MAX {
             return Err(D::Error::custom("more than 20000 values"));
         }
         reader.deserialize_any(self)
     }
 }
 
-/// Keys of one object seen so far.
-#[derive(Default)]
+/// What was seen so far.
+struct Seen<'de> {
+    /// Values.
+    nodes: u32,
+    /// Keys of the objects that are open, the innermost last.
+    keys: Vec<Cow<'de, str>>,
+}
+
+/// Keys of one object.
 struct Keys<'de> {
-    few: Vec<Cow<'de, str>>,
+    /// Where its own begin in [`Seen::keys`].
+    from: usize,
+    /// All of them, once they are many.
     many: HashSet<Cow<'de, str>>,
 }
 
 impl<'de> Keys<'de> {
-    fn is_new(&mut self, key: Cow<'de, str>) -> bool {
+    fn is_new(&mut self, key: Cow<'de, str>, open: &mut Vec<Cow<'de, str>>) -> bool {
         if !self.many.is_empty() {
             return self.many.insert(key);
         }
-        if self.few.contains(&key) {
+        if open[self.from..].contains(&key) {
             return false;
         }
-        if self.few.is_empty() {
-            self.few.reserve(KEYS_LINEAR_MAX + 1);
-        }
-        self.few.push(key);
-        if self.few.len() > KEYS_LINEAR_MAX {
-            self.many = self.few.drain(..).collect();
+        open.push(key);
+        if open.len() - self.from > KEYS_LINEAR_MAX {
+            self.many = open.drain(self.from..).collect();
         }
         true
     }
@@ -111,7 +122,7 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_> {
+impl<'de> Visitor<'de> for Walk<'_, 'de> {
     type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
@@ -145,7 +156,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         while list
             .next_element_seed(Walk {
                 depth: self.depth + 1,
-                nodes: &mut *self.nodes,
+                seen: &mut *self.seen,
             })?
             .is_some()
         {}
@@ -155,19 +166,23 @@ impl<'de> Visitor<'de> for Walk<'_> {
         if self.depth >= JSON_DEPTH_MAX {
             return Err(A::Error::custom("nested deeper than 64"));
         }
-        let mut keys = Keys::default();
+        let mut keys = Keys {
+            from: self.seen.keys.len(),
+            many: HashSet::new(),
+        };
         while let Some(key) = map.next_key_seed(Key)? {
             if let Cow::Owned(escaped) = &key {
                 Self::text(escaped)?;
             }
-            if !keys.is_new(key) {
+            if !keys.is_new(key, &mut self.seen.keys) {
                 return Err(A::Error::custom("an object has a key twice"));
             }
             map.next_value_seed(Walk {
                 depth: self.depth + 1,
-                nodes: &mut *self.nodes,
+                seen: &mut *self.seen,
             })?;
         }
+        self.seen.keys.truncate(keys.from);
         Ok(())
     }
 }
