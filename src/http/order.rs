@@ -97,7 +97,7 @@ async fn sealed_under(
         created_at: None,
         received_at: edge.now(),
         subject,
-        body: order.to_body(),
+        body: order.to_body().into(),
         tenant,
     };
     let seq = match edge.intake.accept(inbound).await? {

@@ -157,7 +157,7 @@ async fn store(
         created_at: routed.created_at,
         received_at: now,
         subject: routed.subject,
-        body: body.to_vec(),
+        body: body.clone(),
         tenant: None,
     };
     match edge.intake.accept(inbound).await {

@@ -27,6 +27,7 @@ use bursar_domain::ids::{Scope, TenantId, Timestamp};
 use bursar_domain::input::{InputSource, StoredInput};
 use bursar_domain::link::{LinkKey, LinkTarget};
 use bursar_domain::rows::{RowKind, Subject};
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::future::Future;
 use std::path::PathBuf;
@@ -85,7 +86,7 @@ pub struct Inbound {
     /// Under whose key the body is sealed.
     pub subject: Subject,
     /// The raw body.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// Tenant named by the caller (operator orders), for lists.
     pub tenant: Option<TenantId>,
 }

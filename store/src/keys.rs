@@ -16,7 +16,7 @@
 //! 07 link        text link                                  -> LinkTarget
 //! 08 aggregate   text aggregate                             -> AggregateRow
 //! 09 unfreed     text link                                  -> nothing
-//! 0a delivery    newest seq                                 -> nothing
+//! 0a             was an index of deliveries
 //! 0b status      byte status, newest seq                    -> nothing (not for `applied`)
 //! 0c named       text id, number seq                        -> nothing (inputs that name an id)
 //! 0d of tenant   text tenant, newest seq                    -> nothing (ended deliveries)
@@ -52,6 +52,7 @@
 //!
 //! Never renumber, never reuse: change the format version instead.
 
+pub(crate) use crate::key::Key;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::ids::{Scope, TenantId, Timestamp};
 use bursar_domain::link::LinkKey;
@@ -67,7 +68,6 @@ pub(crate) const PARKED: u8 = 0x06;
 pub(crate) const LINK: u8 = 0x07;
 pub(crate) const AGGREGATE: u8 = 0x08;
 pub(crate) const UNFREED: u8 = 0x09;
-pub(crate) const DELIVERY: u8 = 0x0a;
 pub(crate) const STATUS: u8 = 0x0b;
 pub(crate) const NAMED: u8 = 0x0c;
 pub(crate) const OF_TENANT: u8 = 0x0d;
@@ -118,24 +118,19 @@ pub(crate) const fn may_be_large(prefix: u8) -> bool {
     )
 }
 
-/// A key being written.
-pub(crate) struct Key(Vec<u8>);
-
 impl Key {
     /// Starts a key.
     pub(crate) fn new(prefix: u8) -> Self {
-        let mut bytes = Vec::with_capacity(64);
-        bytes.push(prefix);
-        Self(bytes)
+        Self::default().byte(prefix)
     }
     /// One byte.
     pub(crate) fn byte(mut self, byte: u8) -> Self {
-        self.0.push(byte);
+        self.extend(&[byte]);
         self
     }
     /// A rising number.
     pub(crate) fn number(mut self, number: u64) -> Self {
-        self.0.extend_from_slice(&number.to_be_bytes());
+        self.extend(&number.to_be_bytes());
         self
     }
     /// A falling number.
@@ -154,25 +149,45 @@ impl Key {
         }
     }
     /// A text, ended.
-    pub(crate) fn text(mut self, text: &str) -> Self {
-        for byte in text.bytes() {
-            match byte {
-                0 => self.0.extend_from_slice(&[1, 1]),
-                1 => self.0.extend_from_slice(&[1, 2]),
-                other => self.0.push(other),
+    pub(crate) fn text(self, text: &str) -> Self {
+        self.texts(&[text])
+    }
+    /// One text of several parts, ended.
+    pub(crate) fn texts(mut self, parts: &[&str]) -> Self {
+        for part in parts {
+            let is_plain = part.bytes().all(|byte| byte > 1);
+            if is_plain {
+                self.extend(part.as_bytes());
+                continue;
+            }
+            for byte in part.bytes() {
+                match byte {
+                    0 => self.extend(&[1, 1]),
+                    1 => self.extend(&[1, 2]),
+                    other => self.extend(&[other]),
+                }
             }
         }
-        self.0.push(0);
-        self
+        self.byte(0)
     }
     /// A currency.
     pub(crate) fn currency(mut self, currency: Currency) -> Self {
-        self.0.extend_from_slice(currency.as_str().as_bytes());
+        self.extend(currency.as_str().as_bytes());
         self
     }
-    /// The finished key.
-    pub(crate) fn done(self) -> Vec<u8> {
-        self.0
+}
+
+/// The least key after this one.
+pub(crate) fn after(key: &[u8]) -> Key {
+    Key::from(key).byte(0)
+}
+
+/// The least key that is greater than every key with this prefix.
+pub(crate) fn end_of(prefix: &[u8]) -> Key {
+    let last = prefix.iter().rposition(|byte| *byte < u8::MAX);
+    match last.and_then(|last| prefix.get(..=last)?.split_last()) {
+        Some((last, before)) => Key::from(before).byte(last + 1),
+        None => [u8::MAX; 64].into(),
     }
 }
 
@@ -236,11 +251,11 @@ impl<'a> Fields<'a> {
     }
 }
 
-pub(crate) fn meta(name: &str) -> Vec<u8> {
-    Key::new(META).text(name).done()
+pub(crate) fn meta(name: &str) -> Key {
+    Key::new(META).text(name)
 }
-pub(crate) fn input(seq: u64) -> Vec<u8> {
-    Key::new(INPUT).number(seq).done()
+pub(crate) fn input(seq: u64) -> Key {
+    Key::new(INPUT).number(seq)
 }
 /// First 16 bytes of a SHA-256: enough to tell inputs apart for good.
 pub(crate) fn short_hash(bytes: &[u8]) -> [u8; 16] {
@@ -248,63 +263,49 @@ pub(crate) fn short_hash(bytes: &[u8]) -> [u8; 16] {
     out.copy_from_slice(&Sha256::digest(bytes)[..16]);
     out
 }
-pub(crate) fn dedup(text: &str) -> Vec<u8> {
-    let mut key = vec![DEDUP];
-    key.extend_from_slice(&short_hash(text.as_bytes()));
+pub(crate) fn dedup(text: &str) -> Key {
+    let mut key = Key::new(DEDUP);
+    key.extend(&short_hash(text.as_bytes()));
     key
 }
-pub(crate) fn pending_of(aggregate: &AggregateKey) -> Vec<u8> {
-    Key::new(PENDING).text(&aggregate.to_string()).done()
+pub(crate) fn pending_of(aggregate: &AggregateKey) -> Key {
+    Key::new(PENDING).texts(&aggregate.parts())
 }
-pub(crate) fn pending(aggregate: &AggregateKey, seq: u64) -> Vec<u8> {
-    Key::new(PENDING)
-        .text(&aggregate.to_string())
-        .number(seq)
-        .done()
+pub(crate) fn pending(aggregate: &AggregateKey, seq: u64) -> Key {
+    Key::new(PENDING).texts(&aggregate.parts()).number(seq)
 }
-pub(crate) fn ready(aggregate: &AggregateKey) -> Vec<u8> {
-    Key::new(READY).text(&aggregate.to_string()).done()
+pub(crate) fn ready(aggregate: &AggregateKey) -> Key {
+    Key::new(READY).texts(&aggregate.parts())
 }
-pub(crate) fn parked_under(link: &LinkKey) -> Vec<u8> {
-    Key::new(PARKED).text(&link.to_string()).done()
+pub(crate) fn parked_under(link: &LinkKey) -> Key {
+    Key::new(PARKED).texts(&link.parts())
 }
-pub(crate) fn parked(link: &LinkKey, seq: u64) -> Vec<u8> {
-    Key::new(PARKED).text(&link.to_string()).number(seq).done()
+pub(crate) fn parked(link: &LinkKey, seq: u64) -> Key {
+    Key::new(PARKED).texts(&link.parts()).number(seq)
 }
-pub(crate) fn link(link: &LinkKey) -> Vec<u8> {
-    Key::new(LINK).text(&link.to_string()).done()
+pub(crate) fn link(link: &LinkKey) -> Key {
+    Key::new(LINK).texts(&link.parts())
 }
-pub(crate) fn aggregate(aggregate: &AggregateKey) -> Vec<u8> {
-    Key::new(AGGREGATE).text(&aggregate.to_string()).done()
+pub(crate) fn aggregate(aggregate: &AggregateKey) -> Key {
+    Key::new(AGGREGATE).texts(&aggregate.parts())
 }
-pub(crate) fn unfreed(link: &LinkKey) -> Vec<u8> {
-    Key::new(UNFREED).text(&link.to_string()).done()
+pub(crate) fn unfreed(link: &LinkKey) -> Key {
+    Key::new(UNFREED).texts(&link.parts())
 }
-pub(crate) fn delivery(seq: u64) -> Vec<u8> {
-    Key::new(DELIVERY).newest(seq).done()
+pub(crate) fn status(status: u8, seq: u64) -> Key {
+    Key::new(STATUS).byte(status).newest(seq)
 }
-pub(crate) fn status(status: u8, seq: u64) -> Vec<u8> {
-    Key::new(STATUS).byte(status).newest(seq).done()
+pub(crate) fn named(id: &str, seq: u64) -> Key {
+    Key::new(NAMED).text(id).number(seq)
 }
-pub(crate) fn named(id: &str, seq: u64) -> Vec<u8> {
-    Key::new(NAMED).text(id).number(seq).done()
+pub(crate) fn of_tenant(tenant: &TenantId, seq: u64) -> Key {
+    Key::new(OF_TENANT).text(tenant.as_str()).newest(seq)
 }
-pub(crate) fn of_tenant(tenant: &TenantId, seq: u64) -> Vec<u8> {
-    Key::new(OF_TENANT).text(tenant.as_str()).newest(seq).done()
+pub(crate) fn row(kind: u8, id: &str, scope: &Scope) -> Key {
+    Key::new(ROW).byte(kind).text(id).text(scope.as_str())
 }
-pub(crate) fn row(kind: u8, id: &str, scope: &Scope) -> Vec<u8> {
-    Key::new(ROW)
-        .byte(kind)
-        .text(id)
-        .text(scope.as_str())
-        .done()
-}
-pub(crate) fn alias(kind: u8, alias: &str, scope: &Scope) -> Vec<u8> {
-    Key::new(ALIAS)
-        .byte(kind)
-        .text(alias)
-        .text(scope.as_str())
-        .done()
+pub(crate) fn alias(kind: u8, alias: &str, scope: &Scope) -> Key {
+    Key::new(ALIAS).byte(kind).text(alias).text(scope.as_str())
 }
 /// The list of a kind: of all tenants, or of one.
 pub(crate) fn row_list(kind: u8, tenant: Option<&TenantId>) -> Key {
@@ -313,76 +314,65 @@ pub(crate) fn row_list(kind: u8, tenant: Option<&TenantId>) -> Key {
         Some(tenant) => Key::new(TENANT_ROWS).byte(kind).text(tenant.as_str()),
     }
 }
-pub(crate) fn line(number: u64) -> Vec<u8> {
-    Key::new(LINE).number(number).done()
+pub(crate) fn line(number: u64) -> Key {
+    Key::new(LINE).number(number)
 }
 pub(crate) fn line_index(of: u8, whose: &str) -> Key {
     Key::new(LINE_INDEX).byte(of).text(whose)
 }
-pub(crate) fn ledger(number: u64) -> Vec<u8> {
-    Key::new(LEDGER).number(number).done()
+pub(crate) fn ledger(number: u64) -> Key {
+    Key::new(LEDGER).number(number)
 }
 pub(crate) fn ledger_list(by: u8, whose: &str) -> Key {
     Key::new(LEDGER_LIST).byte(by).text(whose)
 }
-pub(crate) fn balance(tenant: Option<&TenantId>, account: u8, currency: Currency) -> Vec<u8> {
+pub(crate) fn balance(tenant: Option<&TenantId>, account: u8, currency: Currency) -> Key {
     Key::new(BALANCE)
         .text(tenant.map_or("", TenantId::as_str))
         .byte(account)
         .currency(currency)
-        .done()
 }
-pub(crate) fn effect(id: &str) -> Vec<u8> {
-    Key::new(EFFECT).text(id).done()
+pub(crate) fn effect(id: &str) -> Key {
+    Key::new(EFFECT).text(id)
 }
-pub(crate) fn due_effect(lane: u8, at: Timestamp, id: &str) -> Vec<u8> {
-    Key::new(DUE_EFFECT).byte(lane).time(at).text(id).done()
+pub(crate) fn due_effect(lane: u8, at: Timestamp, id: &str) -> Key {
+    Key::new(DUE_EFFECT).byte(lane).time(at).text(id)
 }
-pub(crate) fn outbox(number: u64) -> Vec<u8> {
-    Key::new(OUTBOX).newest(number).done()
+pub(crate) fn outbox(number: u64) -> Key {
+    Key::new(OUTBOX).newest(number)
 }
-pub(crate) fn outbox_by(status: u8, number: u64) -> Vec<u8> {
-    Key::new(OUTBOX_BY).byte(status).newest(number).done()
+pub(crate) fn outbox_by(status: u8, number: u64) -> Key {
+    Key::new(OUTBOX_BY).byte(status).newest(number)
 }
-pub(crate) fn timer(aggregate: &AggregateKey, name: &str) -> Vec<u8> {
-    Key::new(TIMER)
-        .text(&aggregate.to_string())
-        .text(name)
-        .done()
+pub(crate) fn timer(aggregate: &AggregateKey, name: &str) -> Key {
+    Key::new(TIMER).texts(&aggregate.parts()).text(name)
 }
-pub(crate) fn due_timer(at: Timestamp, aggregate: &AggregateKey, name: &str) -> Vec<u8> {
+pub(crate) fn due_timer(at: Timestamp, aggregate: &AggregateKey, name: &str) -> Key {
     Key::new(DUE_TIMER)
         .time(at)
-        .text(&aggregate.to_string())
+        .texts(&aggregate.parts())
         .text(name)
-        .done()
 }
-pub(crate) fn audit(number: u64) -> Vec<u8> {
-    Key::new(AUDIT).newest(number).done()
+pub(crate) fn audit(number: u64) -> Key {
+    Key::new(AUDIT).newest(number)
 }
-pub(crate) fn audit_of(tenant: &TenantId, number: u64) -> Vec<u8> {
-    Key::new(AUDIT_OF)
-        .text(tenant.as_str())
-        .newest(number)
-        .done()
+pub(crate) fn audit_of(tenant: &TenantId, number: u64) -> Key {
+    Key::new(AUDIT_OF).text(tenant.as_str()).newest(number)
 }
-pub(crate) fn keep(space: &str, key: &str) -> Vec<u8> {
-    Key::new(KEEP).text(space).text(key).done()
+pub(crate) fn keep(space: &str, key: &str) -> Key {
+    Key::new(KEEP).text(space).text(key)
 }
-pub(crate) fn sealed_keep(space: &str, key: &str) -> Vec<u8> {
-    Key::new(SEALED_KEEP).text(space).text(key).done()
+pub(crate) fn sealed_keep(space: &str, key: &str) -> Key {
+    Key::new(SEALED_KEEP).text(space).text(key)
 }
-pub(crate) fn applied(number: u64) -> Vec<u8> {
-    Key::new(APPLIED).number(number).done()
+pub(crate) fn applied(number: u64) -> Key {
+    Key::new(APPLIED).number(number)
 }
-pub(crate) fn place(record: u64) -> Vec<u8> {
-    Key::new(PLACE).number(record).done()
+pub(crate) fn place(record: u64) -> Key {
+    Key::new(PLACE).number(record)
 }
-pub(crate) fn holder(subject: &str, aggregate: &AggregateKey) -> Vec<u8> {
-    Key::new(HOLDER)
-        .text(subject)
-        .text(&aggregate.to_string())
-        .done()
+pub(crate) fn holder(subject: &str, aggregate: &AggregateKey) -> Key {
+    Key::new(HOLDER).text(subject).texts(&aggregate.parts())
 }
 
 #[cfg(test)]
@@ -417,35 +407,26 @@ mod tests {
             (super::link(&link), "07637573746f6d65723a2f6300"),
             (aggregate(&payment), "087061796d656e743a2f7000"),
             (unfreed(&link), "09637573746f6d65723a2f6300"),
-            (delivery(1), "0afffffffffffffffe"),
             (status(4, 1), "0b04fffffffffffffffe"),
             (named("x", 1), "0c78000000000000000001"),
             (of_tenant(&tenant, 1), "0d61636d6500fffffffffffffffe"),
             (row(5, "p", &scope), "10057000616363745f3900"),
             (alias(5, "c", &Scope::PLATFORM), "1105630000"),
             (
-                row_list(5, None)
-                    .created(Some(at))
-                    .text("p")
-                    .text("")
-                    .done(),
+                row_list(5, None).created(Some(at)).text("p").text(""),
                 "1205007ffffffffffffc17700000",
             ),
             (
-                row_list(5, Some(&tenant))
-                    .created(None)
-                    .text("p")
-                    .text("")
-                    .done(),
+                row_list(5, Some(&tenant)).created(None).text("p").text(""),
                 "130561636d650001700000",
             ),
             (line(1), "180000000000000001"),
             (
-                line_index(LINE_TENANT, "acme").time(at).number(1).done(),
+                line_index(LINE_TENANT, "acme").time(at).number(1),
                 "190161636d650080000000000003e80000000000000001",
             ),
             (ledger(1), "200000000000000001"),
-            (ledger_list(LEDGER_ALL, "").done(), "210000"),
+            (ledger_list(LEDGER_ALL, ""), "210000"),
             (
                 balance(Some(&tenant), 1, Currency::parse("usd").unwrap()),
                 "2261636d650001757364",
@@ -474,7 +455,7 @@ mod tests {
     fn texts_sort_as_themselves_and_come_back() {
         let mut texts = ["", "a", "a\0", "a\u{1}", "a\u{2}", "ab", "b", "é"].map(str::to_owned);
         texts.sort();
-        let keys: Vec<_> = texts.iter().map(|t| Key::new(1).text(t).done()).collect();
+        let keys: Vec<_> = texts.iter().map(|t| Key::new(1).text(t)).collect();
         assert!(keys.windows(2).all(|pair| pair[0] < pair[1]));
         for (text, key) in texts.iter().zip(&keys) {
             assert_eq!(Fields::of(key).text().as_ref(), Some(text));
@@ -490,14 +471,14 @@ mod tests {
     #[test]
     fn times_sort_across_the_epoch_and_the_newest_comes_first() {
         let times = [i64::MIN, -1, 0, 1, i64::MAX].map(Timestamp);
-        let rising: Vec<_> = times.iter().map(|t| Key::new(1).time(*t).done()).collect();
+        let rising: Vec<_> = times.iter().map(|t| Key::new(1).time(*t)).collect();
         assert!(rising.windows(2).all(|pair| pair[0] < pair[1]));
         let falling: Vec<_> = times
             .iter()
-            .map(|t| Key::new(1).created(Some(*t)).done())
+            .map(|t| Key::new(1).created(Some(*t)))
             .collect();
         assert!(falling.windows(2).all(|pair| pair[0] > pair[1]));
-        assert!(Key::new(1).created(None).done() > falling[0]);
+        assert!(Key::new(1).created(None) > falling[0]);
         for (time, key) in times.iter().zip(&falling) {
             assert_eq!(Fields::of(key).created(), Some(Some(*time)));
         }

@@ -27,6 +27,7 @@ mod fuzz_engine;
 #[cfg(test)]
 mod fuzz_tests;
 pub mod journal;
+mod key;
 mod keys;
 mod kv;
 mod mem;

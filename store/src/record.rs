@@ -229,8 +229,18 @@ pub(crate) enum Entry {
 
 /// An encoded record.
 pub(crate) fn encode(entry: &Entry, bodies: &[&[u8]]) -> Result<Vec<u8>, StoreError> {
+    encode_into(Vec::new(), entry, bodies)
+}
+
+/// The same, in room that was taken before.
+pub(crate) fn encode_into(
+    mut out: Vec<u8>,
+    entry: &Entry,
+    bodies: &[&[u8]],
+) -> Result<Vec<u8>, StoreError> {
     let bodies_bytes: usize = bodies.iter().map(|body| body.len()).sum();
-    let mut out = Vec::with_capacity(HEAD_BYTES_USUAL + bodies_bytes);
+    out.clear();
+    out.reserve(HEAD_BYTES_USUAL + bodies_bytes);
     out.extend_from_slice(&[FORMAT, 0, 0, 0, 0]);
     out = postcard::to_extend(entry, out)
         .map_err(|error| StoreError::Invalid(format!("a record cannot be written: {error}")))?;

@@ -252,7 +252,7 @@ async fn a_key_is_kept_for_what_still_waits_and_asking_again_ends() {
         received_at: app.edge.now(),
         tenant: None,
         subject: subject.clone(),
-        body: Order::Erase {}.to_body(),
+        body: Order::Erase {}.to_body().into(),
     };
     app.edge.intake.accept(waiting).await.unwrap();
     app.settle().await;

@@ -24,7 +24,7 @@ async fn dead(app: &App, event: &Value) {
         created_at: routed.created_at,
         received_at: now,
         subject: routed.subject,
-        body,
+        body: body.into(),
         tenant: None,
     };
     app.store.accept(vec![inbound]).await.unwrap();
@@ -214,7 +214,7 @@ async fn parked(app: &App, event: &Value, on: LinkKey) {
         created_at: routed.created_at,
         received_at: now,
         subject: routed.subject,
-        body,
+        body: body.into(),
         tenant: None,
     };
     app.store.accept(vec![inbound]).await.unwrap();

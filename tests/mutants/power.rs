@@ -38,7 +38,7 @@ pub(crate) fn delivery(n: u64) -> Inbound {
         created_at: Some(NOW),
         received_at: NOW,
         subject: Subject("customer:/cus_1".to_owned()),
-        body: format!("{{\"id\":\"evt_{n}\"}}").into_bytes(),
+        body: format!("{{\"id\":\"evt_{n}\"}}").into_bytes().into(),
         tenant: None,
     }
 }

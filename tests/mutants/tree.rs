@@ -129,7 +129,7 @@ fn delivery(n: u64, to: AggregateKey, text: &str) -> Inbound {
         created_at: Some(START),
         received_at: START,
         subject: Subject(format!("customer:/{to}")),
-        body: text.as_bytes().to_vec(),
+        body: text.as_bytes().to_vec().into(),
         tenant: None,
     }
 }

@@ -169,7 +169,7 @@ impl StripeCalls {
             created_at: None,
             received_at: self.clock.now(),
             subject: tenant::subject(&call.tenant),
-            body,
+            body: body.into(),
             tenant: Some(call.tenant.clone()),
         }
     }

@@ -202,7 +202,7 @@ pub fn heard(
         created_at: Some(Timestamp::from_seconds(answer.date_unix)),
         received_at: now,
         subject: subject_of(scope, &object, now),
-        body,
+        body: body.into(),
         tenant: None,
     })
 }

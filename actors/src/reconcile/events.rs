@@ -98,7 +98,7 @@ impl Run {
             created_at: routed.created_at,
             received_at: now,
             subject: routed.subject,
-            body,
+            body: body.into(),
             tenant: None,
         };
         match self.take_in(inbound).await? {

@@ -225,7 +225,7 @@ impl Run {
             created_at: Some(Timestamp::from_seconds(found.answer.date)),
             received_at: self.env.clock.now(),
             subject: found.subject,
-            body,
+            body: body.into(),
             tenant: None,
         };
         match self.take_in(inbound).await? {

@@ -76,7 +76,7 @@ fn delivery(body: &[u8], now: Timestamp) -> Inbound {
         created_at: routed.created_at,
         received_at: now,
         subject: routed.subject,
-        body: body.to_vec(),
+        body: body.to_vec().into(),
         tenant: None,
     }
 }

@@ -114,7 +114,7 @@ impl State {
             source: item.source,
             kind: item.kind,
             received_at: item.received_at,
-            body: item.body,
+            body: item.body.to_vec(),
         };
         let input = Input {
             stored,
@@ -140,7 +140,7 @@ impl State {
             created_at: None,
             received_at: Timestamp(0),
             subject: Subject("month:2026-01".into()),
-            body,
+            body: body.into(),
             tenant: None,
         }
     }

@@ -248,7 +248,7 @@ pub(super) fn event(scope: Scope, n: u32, to: &AggregateKey, text: &str) -> Inbo
         created_at: Some(START),
         received_at: START,
         subject: Subject(format!("customer:/{to}")),
-        body: text.as_bytes().to_vec(),
+        body: text.as_bytes().to_vec().into(),
         tenant: None,
     }
 }

@@ -326,7 +326,7 @@ pub fn inbound(
         created_at: None,
         received_at,
         subject: tenant::subject(tenant),
-        body: order.to_body(),
+        body: order.to_body().into(),
         tenant: Some(tenant.clone()),
     }
 }

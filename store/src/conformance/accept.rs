@@ -67,7 +67,7 @@ pub(crate) async fn another_body_under_the_same_id_is_seen_and_the_first_is_kept
 ) {
     let seq = accept(store, event("evt_1", "payment:/pi_1")).await;
     let mut other = event("evt_1", "payment:/pi_1");
-    other.body = b"forged".to_vec();
+    other.body = b"forged".to_vec().into();
     let answer = store.accept(vec![other]).await.unwrap();
     let same_body = false;
     assert_eq!(answer, [Accepted::Duplicate { seq, same_body }]);
@@ -153,7 +153,7 @@ pub(crate) async fn a_known_reference_does_not_park(store: &dyn Store) {
 
 pub(crate) async fn limits_are_refused_and_nothing_is_written(store: &dyn Store) {
     let mut large = event("evt_1", "payment:/pi_1");
-    large.body = vec![b'x'; 9 << 20];
+    large.body = vec![b'x'; 9 << 20].into();
     let mut patient = event("evt_2", "payment:/pi_1");
     patient.fate = Fate::Pending {
         to: key("payment:/pi_1"),

@@ -38,7 +38,7 @@ pub(super) fn audit(kv: &dyn Kv) {
         let mut fields = Fields::of(&key);
         let (of, name) = (fields.text().unwrap(), fields.text().unwrap());
         let due = keys::Key::new(keys::DUE_TIMER).time(unpack(&value).unwrap());
-        let due = due.text(&of).text(&name).done();
+        let due = due.text(&of).text(&name);
         assert!(kv.get(&due).unwrap().is_some(), "a timer that is never due");
     }
     assert_eq!(all(kv, keys::TIMER).len(), all(kv, keys::DUE_TIMER).len());
@@ -47,7 +47,7 @@ pub(super) fn audit(kv: &dyn Kv) {
 fn audit_inputs(kv: &dyn Kv) {
     let (mut pending, mut parked) = (BTreeSet::new(), BTreeSet::new());
     let (mut listed, mut named) = (BTreeSet::new(), BTreeSet::new());
-    let mut ready: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    let mut ready: BTreeMap<keys::Key, u32> = BTreeMap::new();
     let mut counts: BTreeMap<InputStatus, u64> = BTreeMap::new();
     for (key, value) in all(kv, keys::INPUT) {
         let seq = number(&key);
@@ -98,8 +98,8 @@ fn audit_inputs(kv: &dyn Kv) {
 }
 
 fn audit_books(kv: &dyn Kv) {
-    let mut balances: BTreeMap<Vec<u8>, i128> = BTreeMap::new();
-    let mut nets: BTreeMap<Vec<u8>, i128> = BTreeMap::new();
+    let mut balances: BTreeMap<keys::Key, i128> = BTreeMap::new();
+    let mut nets: BTreeMap<keys::Key, i128> = BTreeMap::new();
     let mut lists = BTreeSet::new();
     for (key, value) in all(kv, keys::LEDGER) {
         let row: LedgerRow = unpack(&value).unwrap();
@@ -111,7 +111,7 @@ fn audit_books(kv: &dyn Kv) {
         let payment = row.payment.as_ref().map(LinkKey::to_string);
         let net = keys::Key::new(keys::NET).text(&row.source).text(tenant);
         let net = net.text(payment.as_deref().unwrap_or_default());
-        let net = net.byte(account).currency(currency).done();
+        let net = net.byte(account).currency(currency);
         *nets.entry(net).or_default() += minor;
         for (by, whose) in [
             (keys::LEDGER_ALL, Some("")),
@@ -123,7 +123,7 @@ fn audit_books(kv: &dyn Kv) {
             (keys::LEDGER_ACCOUNT, Some(row.account.as_str())),
         ] {
             let entry = whose.map(|whose| keys::ledger_list(by, whose).time(row.at));
-            lists.extend(entry.map(|entry| entry.number(number(&key)).done()));
+            lists.extend(entry.map(|entry| entry.number(number(&key))));
         }
     }
     let total: i128 = balances.values().sum();
@@ -148,7 +148,7 @@ fn audit_rows(kv: &dyn Kv) {
         let row: StoredRow = unpack(&value).unwrap();
         for of in [None, row.tenant.as_ref()] {
             let list = keys::row_list(kind, of).created(row.created_at);
-            lists.insert(list.text(&id).text(&scope).done());
+            lists.insert(list.text(&id).text(&scope));
         }
         *counts.entry((kind, row.status)).or_default() += 1;
     }

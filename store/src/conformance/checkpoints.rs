@@ -88,7 +88,7 @@ async fn fill(store: &dyn Store, vfs: &SimVfs, from: &mut u64, segments: usize) 
             *from += 1;
             let what = puts(vec![row("pi_1", Some("acme"), Some(1), "succeeded")]);
             let mut item = event(&format!("evt_f{from}"), "payment:/pi_1");
-            item.body = vec![b'{'; 500];
+            item.body = vec![b'{'; 500].into();
             let seq = accept(store, item).await;
             let version = store.load(key("payment:/pi_1")).await.unwrap();
             let version = version.map_or(0, |snapshot| snapshot.version);

@@ -304,7 +304,7 @@ fn leftovers_of_sled_are_removed_and_nothing_leaves_its_log() {
         assert!(!leftover.exists());
         let (store, _) = open(dir.path());
         let mut large = event("evt_large", "payment:/pi_1");
-        large.body = vec![b'x'; 1 << 20];
+        large.body = vec![b'x'; 1 << 20].into();
         accept(store.as_ref(), large).await;
         let text = format!("{{\"pad\":\"{}\"}}", "y".repeat(700_000));
         decide(

@@ -206,7 +206,7 @@ async fn accept_some(
         if let (Accepted::New { .. }, InputSource::Event(scope, id)) = (answer, &item.source) {
             known
                 .events
-                .insert(format!("{}/{id}", scope.as_str()), item.body);
+                .insert(format!("{}/{id}", scope.as_str()), item.body.to_vec());
         }
     }
     Ok(())

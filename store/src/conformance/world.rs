@@ -54,7 +54,7 @@ pub(crate) fn parked_event(id: &str, to: &str, park: &[&str]) -> Inbound {
         created_at: Some(at(-5)),
         received_at: NOW,
         subject: Subject("customer:/cus_1".to_owned()),
-        body: format!("{{\"id\":\"{id}\"}}").into_bytes(),
+        body: format!("{{\"id\":\"{id}\"}}").into_bytes().into(),
         tenant: None,
     }
 }

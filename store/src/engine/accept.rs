@@ -69,7 +69,8 @@ const fn status_of(fate: &NewFate) -> InputStatus {
 
 pub(super) fn plan(state: &State<'_>, arrivals: Vec<Arrival>) -> Result<Plan, StoreError> {
     let mut tail = Tail::default();
-    let mut inputs = Vec::with_capacity(arrivals.len());
+    let most = arrivals.len();
+    let mut inputs = Vec::with_capacity(most);
     let mut answers = Vec::with_capacity(arrivals.len());
     let mut here: BTreeMap<String, First> = BTreeMap::new();
     let mut seq = state.counters.next_seq.max(1);
@@ -89,14 +90,17 @@ pub(super) fn plan(state: &State<'_>, arrivals: Vec<Arrival>) -> Result<Plan, St
             });
             continue;
         }
-        let fate = resolve(state, arrival.inbound.fate.clone(), &BTreeSet::new())?;
+        let fate = |fate| resolve(state, fate, &BTreeSet::new());
+        let input = new_input(seq, arrival, &mut tail, fate)?;
         answers.push(Accepted::New {
             seq,
-            status: status_of(&fate),
-            to: fate.inbox().cloned(),
+            status: status_of(&input.fate),
+            to: input.fate.inbox().cloned(),
         });
-        here.insert(text, First { seq, body });
-        inputs.push(new_input(seq, fate, arrival, &mut tail)?);
+        inputs.push(input);
+        if inputs.len() < most {
+            here.insert(text, First { seq, body });
+        }
         seq += 1;
     }
     let answer = Answer::Accepted(answers);

@@ -4,6 +4,7 @@ use crate::api::{Accepted, Administer, Applied, Apply, DueTimer, Fate, Inbound, 
 use crate::api::{EffectStatus, Revive, Revived, decision_digest};
 use crate::engine::port::Sealer;
 use crate::error::StoreError;
+use crate::journal::sha256;
 use crate::record::{Body, Entry, KeepRecord, KeptRecord, NewFate, NewInput, SealedKeep};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::EffectId;
@@ -11,7 +12,6 @@ use bursar_domain::decision::Lane;
 use bursar_domain::ids::Timestamp;
 use bursar_domain::link::LinkKey;
 use bursar_domain::rows::{RowWrite, Subject};
-use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -28,16 +28,16 @@ impl SealedBody {
     pub(super) fn seal(
         keys: &dyn Sealer,
         subject: Option<Subject>,
-        plain: Vec<u8>,
+        plain: &[u8],
     ) -> Result<Self, StoreError> {
-        let sha256 = Sha256::digest(&plain).into();
+        let sha256 = sha256(&[plain]);
         let plain_bytes = plain.len() as u64;
         let (subject, bytes) = match subject {
             Some(subject) if !plain.is_empty() => {
-                let sealed = keys.seal(&subject, &plain)?;
+                let sealed = keys.seal(&subject, plain)?;
                 (Some(subject), sealed)
             }
-            _ => (None, plain),
+            _ => (None, plain.to_vec()),
         };
         Ok(Self {
             bytes,
@@ -58,7 +58,7 @@ pub(super) struct Arrival {
 impl Arrival {
     pub(super) fn seal(keys: &dyn Sealer, mut inbound: Inbound) -> Result<Self, StoreError> {
         let plain = std::mem::take(&mut inbound.body);
-        let body = SealedBody::seal(keys, Some(inbound.subject.clone()), plain)?;
+        let body = SealedBody::seal(keys, Some(inbound.subject.clone()), &plain)?;
         Ok(Self { inbound, body })
     }
 }
@@ -119,7 +119,7 @@ fn seal_step(keys: &dyn Sealer, mut step: Step) -> Result<SealedStep, StoreError
     let mut payloads = Vec::with_capacity(decision.messages.len());
     for message in &mut decision.messages {
         let plain = std::mem::take(&mut message.payload);
-        payloads.push(SealedBody::seal(keys, message.subject.clone(), plain)?);
+        payloads.push(SealedBody::seal(keys, message.subject.clone(), &plain)?);
     }
     Ok(SealedStep {
         step,
@@ -154,7 +154,7 @@ impl SealedAdminister {
                 space,
                 key: keep.key,
                 value: plain.map(|plain| keys.seal(&subject, plain)).transpose()?,
-                sha256: Sha256::digest(plain.unwrap_or_default()).into(),
+                sha256: sha256(&[plain.unwrap_or_default()]),
                 subject,
             });
         }
@@ -171,7 +171,7 @@ impl SealedAdminister {
         Ok(Self {
             must_be_absent: write.must_be_absent,
             must_be_unchanged: unchanged
-                .map(|(space, key, bytes)| (space, key, Sha256::digest(bytes).into()))
+                .map(|(space, key, bytes)| (space, key, sha256(&[&bytes])))
                 .collect(),
             record,
         })
@@ -298,16 +298,17 @@ impl Tail {
     }
 }
 
-/// Makes the record of an arriving input; its body goes to the tail.
+/// Makes the record of an arriving input, whose fate is what `resolve` says; its body goes to the tail.
 pub(super) fn new_input(
     seq: u64,
-    fate: NewFate,
     arrival: Arrival,
     tail: &mut Tail,
+    resolve: impl FnOnce(Fate) -> Result<NewFate, StoreError>,
 ) -> Result<NewInput, StoreError> {
-    let subject = arrival.body.subject.clone();
-    let body = tail.place(arrival.body)?;
-    let inbound = arrival.inbound;
+    let Arrival { inbound, mut body } = arrival;
+    let fate = resolve(inbound.fate)?;
+    let subject = body.subject.take();
+    let body = tail.place(body)?;
     Ok(NewInput {
         seq,
         source: inbound.source,

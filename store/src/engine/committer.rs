@@ -11,11 +11,14 @@
 //! after it is answered with that error, and the process is expected to end. A panic here likewise.
 //! A full disk noticed before anything was written refuses the group and nothing more.
 
+mod group;
 #[cfg(feature = "crashpoints")]
 mod here;
 #[cfg(feature = "mutants")]
 mod torn;
 
+pub(super) use self::group::Rooms;
+use self::group::{Group, Member};
 use super::Doubt;
 use super::accept;
 use super::apply;
@@ -32,7 +35,7 @@ use crate::error::{ErrorClass, StoreError};
 use crate::keys;
 use crate::kv::{Overlay, Tally};
 use crate::metrics::observe;
-use crate::record::{Entry, encode};
+use crate::record::{Entry, encode_into};
 use crate::shapes::{Counters, pack};
 use crate::sync::Ordering;
 use bursar_domain::link::LinkKey;
@@ -42,12 +45,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Most commits of one group.
-const GROUP_COMMITS_MAX: usize = 256;
-/// Of these, from the line behind: whoever comes in front meanwhile waits for all of them.
-const GROUP_BEHIND_MAX: usize = 16;
-/// A group takes no further commit once its records have this many bytes.
-const GROUP_BYTES_MAX: usize = 1 << 20;
 /// Rows go to the operating system this often, in a quiet moment: a flush takes milliseconds, and a
 /// killed process only has that much more to fold again.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
@@ -97,34 +94,8 @@ pub(super) struct Committer {
     /// The last group was refused: the next attempt is not made at once.
     pub(super) was_refused: bool,
     pub(super) shares: Shares,
-}
-
-/// A commit of the open group: who waits, and with what answer.
-struct Member {
-    label: &'static str,
-    since: Instant,
-    answer: Option<tokio::sync::oneshot::Sender<Result<Answer, StoreError>>>,
-    came_to: Result<Answer, StoreError>,
-}
-
-/// The open group.
-#[derive(Default)]
-struct Group {
-    members: Vec<Member>,
-    records: Vec<Vec<u8>>,
-    bytes: usize,
-    erased: Vec<bursar_domain::rows::Subject>,
-    unfreed: Vec<LinkKey>,
-    /// Whether somebody outside waits for it.
-    has_front: bool,
-    /// Commits of the line behind.
-    behind: usize,
-}
-
-impl Group {
-    fn has_room(&self) -> bool {
-        self.members.len() < GROUP_COMMITS_MAX && self.bytes < GROUP_BYTES_MAX
-    }
+    /// For the records of the next group.
+    pub(super) rooms: Rooms,
 }
 
 /// Tells everybody who waits that nobody will answer.
@@ -412,7 +383,7 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         let queue = &shared.queue;
         while group.has_room() {
-            let rests = group.behind >= GROUP_BEHIND_MAX || shared.kv.is_behind();
+            let rests = !group.has_room_behind() || shared.kv.is_behind();
             let owes = self.shares.is_owed() && !rests;
             let owed = owes.then(|| queue.behind()).flatten();
             let (queued, is_front) = match owed {
@@ -453,17 +424,17 @@ impl Committer {
                 return Ok(planned.answer);
             };
             let bodies: Vec<&[u8]> = planned.bodies.iter().map(Vec::as_slice).collect();
-            let record = encode(&entry, &bodies)?;
-            // Half a fold is in the open group: nothing of it may be written.
-            fold(state, number, &entry).inspect_err(|error| self.shared.poison(error))?;
+            let record = encode_into(self.rooms.take(), &entry, &bodies)?;
             group.bytes += record.len();
             group.records.push(record);
-            match entry {
-                Entry::Erased { subjects, .. } => group.erased.extend(subjects),
-                Entry::Applied(apply) => group.unfreed.extend(apply.unfreed),
-                Entry::Freed { link, done, .. } if !done => group.unfreed.push(link),
+            match &entry {
+                Entry::Erased { subjects, .. } => group.erased.extend_from_slice(subjects),
+                Entry::Applied(apply) => group.unfreed.extend_from_slice(&apply.unfreed),
+                Entry::Freed { link, done, .. } if !done => group.unfreed.push(link.clone()),
                 _ => {}
             }
+            // Half a fold is in the open group: nothing of it may be written.
+            fold(state, number, entry).inspect_err(|error| self.shared.poison(error))?;
             Ok(planned.answer)
         });
         if let Err(error) = &came_to
@@ -489,6 +460,7 @@ impl Committer {
         bursar_domain::mutant!("M1", self.answer_deliveries(group));
         bursar_domain::mutant!("M15", (), self.keys.sync_new_keys()?);
         let places = observe::sync(|| self.log.append(&group.records))?;
+        self.rooms.keep(&mut group.records);
         bursar_domain::mutant!("M15", self.keys.sync_new_keys()?);
         // From here on the journal is ahead of the rows: whatever fails now ends this store.
         let filed = self.file(kv, counters, group, places);

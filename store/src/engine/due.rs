@@ -8,7 +8,7 @@
 //! since it began, because it may not have seen it; whoever files lowers it, after the rows are readable and before
 //! anybody is told of them.
 
-use crate::keys;
+use crate::keys::{self, Key};
 use crate::kv::Batch;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -22,7 +22,7 @@ pub(super) struct DueFrom {
 
 #[derive(Default)]
 struct Mark {
-    from: Vec<u8>,
+    from: Key,
     /// How often something was filed.
     filings: u64,
 }
@@ -32,11 +32,11 @@ pub(super) struct Look {
     lane: u8,
     filings: u64,
     /// Where it starts.
-    pub(super) low: Vec<u8>,
+    pub(super) low: Key,
 }
 
 /// The first key a group files in each lane.
-pub(super) type Filed = BTreeMap<u8, Vec<u8>>;
+pub(super) type Filed = BTreeMap<u8, Key>;
 
 /// What a group files; read before the rows are handed on.
 pub(super) fn filed(batch: &Batch) -> Filed {
@@ -63,7 +63,7 @@ impl DueFrom {
     pub(super) fn look(&self, lane: u8) -> Look {
         let mut lanes = self.lanes();
         let mark = lanes.entry(lane).or_default();
-        let front = keys::Key::new(keys::DUE_EFFECT).byte(lane).done();
+        let front = Key::new(keys::DUE_EFFECT).byte(lane);
         Look {
             lane,
             filings: mark.filings,
@@ -75,8 +75,8 @@ impl DueFrom {
     pub(super) fn seen(&self, look: &Look, first: &[u8]) {
         let mut lanes = self.lanes();
         let mark = lanes.entry(look.lane).or_default();
-        if mark.filings == look.filings && mark.from.as_slice() < first {
-            mark.from = first.to_vec();
+        if mark.filings == look.filings && *mark.from < *first {
+            mark.from = first.into();
         }
     }
 
@@ -101,14 +101,14 @@ mod tests {
     use super::*;
     use bursar_domain::ids::Timestamp;
 
-    fn key(at: i64) -> Vec<u8> {
+    fn key(at: i64) -> keys::Key {
         keys::due_effect(3, Timestamp(at), "eff_1")
     }
 
     fn batch(at: i64, value: Option<Vec<u8>>) -> Filed {
         filed(&Batch::from([
             (key(at), value),
-            (vec![keys::EFFECT, 1], Some(Vec::new())),
+            ([keys::EFFECT, 1].into(), Some(Vec::new())),
         ]))
     }
 

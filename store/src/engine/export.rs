@@ -17,7 +17,7 @@ use super::committer::{Folded, close_batch};
 use super::replay::count;
 use crate::error::StoreError;
 use crate::journal::{Checkpoint, Checkpoints};
-use crate::keys;
+use crate::keys::{self, Key};
 use crate::kv::{Batch, Kv, Tally, after, first};
 use crate::shapes::{Counters, PROJECTIONS, pack, unpack};
 use serde::{Deserialize, Serialize};
@@ -199,7 +199,7 @@ fn batch_of(mut rows: &[u8]) -> Option<Batch> {
         if key.first().is_none_or(|prefix| *prefix <= keys::META) {
             return None;
         }
-        batch.insert(key.to_vec(), (of_value > 0).then(|| value.to_vec()));
+        batch.insert(key.into(), (of_value > 0).then(|| value.to_vec()));
         rows = rest;
     }
     Some(batch)
@@ -207,7 +207,7 @@ fn batch_of(mut rows: &[u8]) -> Option<Batch> {
 
 /// Removes every row.
 fn clear(kv: &dyn Kv) -> Result<(), StoreError> {
-    let mut low = vec![0];
+    let mut low = Key::from([0]);
     loop {
         let found = first(kv, &low, &[0xff], CLEARED_AT_ONCE)?;
         let Some((last, _)) = found.last() else {
@@ -242,7 +242,7 @@ mod tests {
         let batch = batch_of(&piece[1..]).unwrap();
         assert_eq!(
             batch,
-            Batch::from([(vec![2, 7], None), (vec![2, 8], Some(Vec::new()))])
+            Batch::from([([2, 7].into(), None), ([2, 8].into(), Some(Vec::new()))])
         );
         for cut in 1..10 {
             assert_eq!(batch_of(&piece[1..piece.len() - cut]), None, "{cut}");

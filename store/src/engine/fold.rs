@@ -73,14 +73,14 @@ pub(crate) const fn is_deduplicated(source: &InputSource) -> bool {
 }
 
 /// Writes what a record says.
-pub(crate) fn fold(state: &mut State<'_>, number: u64, entry: &Entry) -> Result<(), StoreError> {
+pub(crate) fn fold(state: &mut State<'_>, number: u64, entry: Entry) -> Result<(), StoreError> {
     match entry {
         Entry::Accepted(items) => {
             for item in items {
                 insert(state, number, item)?;
             }
         }
-        Entry::Applied(apply) => fold_apply(state, number, apply)?,
+        Entry::Applied(apply) => fold_apply(state, number, *apply)?,
         Entry::Settled {
             id,
             status,
@@ -88,9 +88,9 @@ pub(crate) fn fold(state: &mut State<'_>, number: u64, entry: &Entry) -> Result<
             at,
             result,
         } => {
-            settle(state, id, *status, note, *at)?;
+            settle(state, &id, status, &note, at)?;
             if let Some(input) = result {
-                insert(state, number, input)?;
+                insert(state, number, *input)?;
             }
         }
         Entry::Postponed {
@@ -98,18 +98,18 @@ pub(crate) fn fold(state: &mut State<'_>, number: u64, entry: &Entry) -> Result<
             attempted,
             due_at,
             error,
-        } => postpone(state, id, *attempted, *due_at, error)?,
+        } => postpone(state, &id, attempted, due_at, &error)?,
         Entry::Revived { id, at, audit } => {
-            revive(state, id, *at)?;
-            administer(state, &[], std::slice::from_ref(audit))?;
+            revive(state, &id, at)?;
+            administer(state, &[], std::slice::from_ref(&audit))?;
         }
-        Entry::Buried { seq, reason, at } => end(state, *seq, Disposition::Dead, reason, *at)?,
+        Entry::Buried { seq, reason, at } => end(state, seq, Disposition::Dead, &reason, at)?,
         Entry::Dismissed { seq, reason, at } => {
-            end(state, *seq, Disposition::Ignored, reason, *at)?;
+            end(state, seq, Disposition::Ignored, &reason, at)?;
         }
         Entry::Requeued { items, at } => {
             for (seq, fate) in items {
-                change(state, *seq, |row| give_fate(row, fate, *at))?;
+                change(state, seq, |row| give_fate(row, fate, at))?;
             }
         }
         Entry::Fired(fired) => {
@@ -117,7 +117,7 @@ pub(crate) fn fold(state: &mut State<'_>, number: u64, entry: &Entry) -> Result<
                 fire(state, number, one)?;
             }
         }
-        Entry::Administered { keeps, audit } => administer(state, keeps, audit)?,
+        Entry::Administered { keeps, audit } => administer(state, &keeps, &audit)?,
         Entry::Kept(kept) => {
             administer(state, &kept.keeps, &kept.audit)?;
             keep_sealed(state, &kept.sealed)?;
@@ -126,19 +126,19 @@ pub(crate) fn fold(state: &mut State<'_>, number: u64, entry: &Entry) -> Result<
             }
         }
         Entry::Freed { link, seqs, done } => {
-            free(state, seqs)?;
-            if *done {
-                state.kv.delete(keys::unfreed(link))?;
+            free(state, &seqs)?;
+            if done {
+                state.kv.delete(keys::unfreed(&link))?;
             }
         }
         Entry::Installed { id, .. } => {
             state
                 .kv
-                .put(keys::keep("store", "installation"), id.clone().into_bytes())?;
+                .put(keys::keep("store", "installation"), id.into_bytes())?;
         }
         Entry::Erased { subjects, at } => {
             for subject in subjects {
-                state.kv.put(keys::keep(ERASED, &subject.0), pack(at)?)?;
+                state.kv.put(keys::keep(ERASED, &subject.0), pack(&at)?)?;
             }
         }
         Entry::Probe => {}
@@ -150,11 +150,11 @@ pub(crate) fn fold(state: &mut State<'_>, number: u64, entry: &Entry) -> Result<
 pub(super) fn insert(
     state: &mut State<'_>,
     number: u64,
-    input: &NewInput,
+    input: NewInput,
 ) -> Result<(), StoreError> {
     let mut row = InputRow {
-        source: input.source.clone(),
-        kind: input.kind.clone(),
+        source: input.source,
+        kind: input.kind,
         to: None,
         status: InputStatus::Received,
         disposition: None,
@@ -163,13 +163,13 @@ pub(super) fn insert(
         created_at: input.created_at,
         received_at: input.received_at,
         ended_at: None,
-        tenant: input.tenant.clone(),
-        object_ids: input.object_ids.clone(),
-        subject: input.subject.clone(),
+        tenant: input.tenant,
+        object_ids: input.object_ids,
+        subject: input.subject,
         record: number,
         body: input.body,
     };
-    give_fate(&mut row, &input.fate, input.received_at);
+    give_fate(&mut row, input.fate, input.received_at);
     state.counters.next_seq = state.counters.next_seq.max(input.seq + 1);
     state.counters.inputs += 1;
     if is_deduplicated(&row.source) {
@@ -178,9 +178,6 @@ pub(super) fn insert(
         state
             .kv
             .put_new(keys::dedup(&row.source.dedup_text()), value);
-    }
-    if is_delivery(&row.source) {
-        state.kv.put_new(keys::delivery(input.seq), Vec::new());
     }
     let mut ids: BTreeSet<&str> = row.object_ids.iter().map(String::as_str).collect();
     let public = row.source.public_id();
@@ -197,24 +194,24 @@ pub(super) fn insert(
     Ok(())
 }
 
-fn give_fate(row: &mut InputRow, fate: &NewFate, at: Timestamp) {
+fn give_fate(row: &mut InputRow, fate: NewFate, at: Timestamp) {
     row.parked_on.clear();
     row.disposition = None;
     row.ended_at = None;
     row.reason.clear();
     match fate {
         NewFate::Pending { to } => {
-            row.to = Some(to.clone());
+            row.to = Some(to);
             row.status = InputStatus::Received;
         }
         NewFate::Parked { to, on } => {
-            row.to = Some(to.clone());
+            row.to = Some(to);
             row.status = InputStatus::Parked;
             row.disposition = Some(Disposition::Parked);
-            row.parked_on.clone_from(on);
+            row.parked_on = on;
         }
-        NewFate::Ignored { reason } => end_row(row, Disposition::Ignored, reason, at),
-        NewFate::Dead { reason } => end_row(row, Disposition::Dead, reason, at),
+        NewFate::Ignored { reason } => end_row(row, Disposition::Ignored, &reason, at),
+        NewFate::Dead { reason } => end_row(row, Disposition::Dead, &reason, at),
     }
 }
 
@@ -355,14 +352,14 @@ pub(super) fn free(state: &mut State<'_>, seqs: &[u64]) -> Result<(), StoreError
     Ok(())
 }
 
-fn fire(state: &mut State<'_>, number: u64, fired: &Fired) -> Result<(), StoreError> {
+fn fire(state: &mut State<'_>, number: u64, fired: Fired) -> Result<(), StoreError> {
     if let Some(of) = fired.input.fate.inbox() {
         state.kv.delete(keys::timer(of, &fired.name))?;
         state
             .kv
             .delete(keys::due_timer(fired.at, of, &fired.name))?;
     }
-    insert(state, number, &fired.input)
+    insert(state, number, fired.input)
 }
 
 fn settle(

@@ -6,7 +6,7 @@
 use super::fold::{State, change, end_row, free, insert};
 use crate::api::EffectStatus;
 use crate::error::StoreError;
-use crate::keys;
+use crate::keys::{self, Key};
 use crate::record::{ApplyRecord, StepRecord};
 use crate::shapes::{AggregateRow, EffectRow, LedgerRow, LineRow, StoredRow, pack, unpack};
 use bursar_domain::aggregate::AggregateKey;
@@ -20,13 +20,13 @@ use std::collections::BTreeSet;
 pub(super) fn fold_apply(
     state: &mut State<'_>,
     number: u64,
-    apply: &ApplyRecord,
+    apply: ApplyRecord,
 ) -> Result<(), StoreError> {
     for step in &apply.steps {
-        fold_step(state, apply, step)?;
+        fold_step(state, &apply, step)?;
     }
-    file_snapshot(state, apply)?;
-    for input in &apply.messages {
+    file_snapshot(state, &apply)?;
+    for input in apply.messages {
         insert(state, number, input)?;
     }
     free(state, &apply.freed)?;
@@ -120,13 +120,12 @@ fn list_keys(
     id: &str,
     tenant: Option<&TenantId>,
     created_at: Option<Timestamp>,
-) -> Vec<Vec<u8>> {
+) -> Vec<Key> {
     let key = |of: Option<&TenantId>| {
         keys::row_list(kind as u8, of)
             .created(created_at)
             .text(id)
             .text(scope.as_str())
-            .done()
     };
     let mut out = vec![key(None)];
     out.extend(tenant.map(|tenant| key(Some(tenant))));
@@ -228,25 +227,25 @@ fn post(state: &mut State<'_>, movement: &Movement) -> Result<(), StoreError> {
             let key = keys::ledger_list(by, whose)
                 .time(movement.at)
                 .number(number);
-            state.kv.put_new(key.done(), Vec::new());
+            state.kv.put_new(key, Vec::new());
         }
         let amount = i128::from(entry.amount_minor);
         let account = entry.account as u8;
         let balance = keys::balance(movement.tenant.as_ref(), account, entry.currency);
         add(state, balance, amount)?;
-        let net = keys::Key::new(keys::NET)
+        let net = Key::new(keys::NET)
             .text(&movement.source)
             .text(tenant.unwrap_or_default())
             .text(payment.as_deref().unwrap_or_default())
             .byte(account)
             .currency(entry.currency);
-        add(state, net.done(), amount)?;
+        add(state, net, amount)?;
     }
     Ok(())
 }
 
 /// Adds to a stored sum; zero is no row.
-fn add(state: &mut State<'_>, key: Vec<u8>, amount: i128) -> Result<(), StoreError> {
+fn add(state: &mut State<'_>, key: Key, amount: i128) -> Result<(), StoreError> {
     let before = match state.kv.get(&key)? {
         Some(bytes) => sum_of(&bytes)?,
         None => 0,
@@ -299,7 +298,7 @@ fn add_line(
     }
     for (of, whose) in places {
         let key = keys::line_index(of, whose).time(entry.at).number(number);
-        state.kv.put_new(key.done(), Vec::new());
+        state.kv.put_new(key, Vec::new());
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ use super::port::Log;
 use crate::api::InputStatus;
 use crate::error::StoreError;
 use crate::journal::{Checkpoints, Covered, Head};
-use crate::keys;
+use crate::keys::{self, Key};
 use crate::kv::{Batch, Kv, Overlay, end_of};
 use crate::record::{decode, time_of};
 use crate::shapes::{InputRow, unpack};
@@ -201,7 +201,7 @@ impl Keeper {
         if writing.sealed.is_some() {
             return;
         }
-        let walked = batch.range(vec![keys::META + 1]..walked_to.to_vec());
+        let walked = batch.range(Key::new(keys::META + 1)..walked_to.into());
         for (key, value) in walked {
             writing.add(key, value.as_deref());
         }
@@ -511,7 +511,7 @@ fn oldest_open(kv: &dyn Kv) -> Result<Option<u64>, StoreError> {
         InputStatus::Parked,
         InputStatus::Dead,
     ] {
-        let low = keys::Key::new(keys::STATUS).byte(status as u8).done();
+        let low = Key::new(keys::STATUS).byte(status as u8);
         let mut seq = None;
         kv.range(&low, &end_of(&low), true, &mut |key, _| {
             let mut fields = keys::Fields::of(key);

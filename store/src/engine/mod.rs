@@ -154,6 +154,7 @@ impl Engine {
             keeper: parts.keeping.map(Keeper::new).transpose()?,
             was_refused: false,
             shares: Shares::default(),
+            rooms: committer::Rooms::default(),
             folded,
             unfreed,
         };

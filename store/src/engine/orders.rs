@@ -28,10 +28,11 @@ pub(super) fn settle(state: &State<'_>, settle: SealedSettle) -> Result<Plan, St
     if let Some(arrival) = settle.result {
         let known = first_of(state, &arrival.inbound.source.dedup_text())?.is_some();
         if !known {
-            let fate = resolve(state, arrival.inbound.fate.clone(), &BTreeSet::new())?;
-            woken = fate.inbox().cloned();
             let seq = state.counters.next_seq.max(1);
-            result = Some(Box::new(new_input(seq, fate, arrival, &mut tail)?));
+            let fate = |fate| resolve(state, fate, &BTreeSet::new());
+            let input = new_input(seq, arrival, &mut tail, fate)?;
+            woken = input.fate.inbox().cloned();
+            result = Some(Box::new(input));
         }
     }
     Ok(Plan {

@@ -28,6 +28,9 @@ struct Lines {
     front: VecDeque<Queued>,
     behind: VecDeque<Queued>,
     is_closed: bool,
+    /// The committer waits: whoever brings work wakes it. To wake one that does not is a call into the system for
+    /// nothing.
+    is_waited_for: bool,
 }
 
 /// The two lines.
@@ -70,13 +73,16 @@ impl Queue {
             return Err(StoreError::Busy);
         }
         line.push_back(queued);
+        let is_waited_for = lines.is_waited_for;
         drop(lines);
-        bursar_domain::mutant!("M17", (), self.wake_committer());
+        bursar_domain::mutant!("M17", (), self.wake_committer(is_waited_for));
         Ok(())
     }
 
-    fn wake_committer(&self) {
-        self.arrived.notify_one();
+    fn wake_committer(&self, is_waited_for: bool) {
+        if is_waited_for {
+            self.arrived.notify_one();
+        }
         #[cfg(feature = "crashpoints")]
         self.pushed.notify_one();
     }
@@ -99,13 +105,9 @@ impl Queue {
 
     /// Waits for something to do.
     pub(super) fn wait(&self, most: Duration) -> Waited {
-        let is_empty = |lines: &mut Lines| {
+        let lines = self.wait_while(most, |lines| {
             lines.front.is_empty() && lines.behind.is_empty() && !lines.is_closed
-        };
-        let waited = self
-            .arrived
-            .wait_timeout_while(self.lines(), most, is_empty);
-        let (lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        });
         match (
             lines.front.is_empty() && lines.behind.is_empty(),
             lines.is_closed,
@@ -118,12 +120,26 @@ impl Queue {
 
     /// Waits for something in front; says whether it came.
     pub(super) fn wait_front(&self, most: Duration) -> bool {
-        let is_empty = |lines: &mut Lines| lines.front.is_empty();
+        let lines = self.wait_while(most, |lines| lines.front.is_empty());
+        !lines.front.is_empty()
+    }
+
+    fn wait_while(
+        &self,
+        most: Duration,
+        is_empty: impl Fn(&Lines) -> bool,
+    ) -> MutexGuard<'_, Lines> {
+        let mut lines = self.lines();
+        if !is_empty(&lines) || most.is_zero() {
+            return lines;
+        }
+        lines.is_waited_for = true;
         let waited = self
             .arrived
-            .wait_timeout_while(self.lines(), most, is_empty);
-        let (lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        !lines.front.is_empty()
+            .wait_timeout_while(lines, most, |lines| is_empty(lines));
+        let (mut lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        lines.is_waited_for = false;
+        lines
     }
 
     /// The next commit of the front line.

@@ -10,7 +10,7 @@
 //! opening folds the rows again (`open`).
 
 use crate::error::StoreError;
-use crate::keys;
+use crate::keys::{self, Key};
 use crate::kv::{Kv, Tally, after, end_of};
 use std::ops::ControlFlow;
 
@@ -21,7 +21,7 @@ const SLICE_ROWS: usize = if cfg!(test) { 7 } else { 64 };
 /// A walk under way.
 pub(crate) struct Recount {
     /// Rows before this key were seen.
-    pub(crate) walked_to: Vec<u8>,
+    pub(crate) walked_to: Key,
     /// What was seen, with all later writes to it.
     pub(crate) seen: Tally,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Recount {
 impl Recount {
     pub(crate) fn start() -> Self {
         Self {
-            walked_to: vec![keys::META + 1],
+            walked_to: Key::new(keys::META + 1),
             seen: Tally::default(),
         }
     }
@@ -42,7 +42,7 @@ impl Recount {
     ) -> Result<bool, StoreError> {
         let mut looked = 0;
         let mut last = None;
-        let (seen, low) = (&mut self.seen, self.walked_to.as_slice());
+        let (seen, low) = (&mut self.seen, &*self.walked_to);
         kv.range(low, &end_of(&[0xfe]), false, &mut |key, value| {
             seen.add(key, value);
             show(key, value);
@@ -50,12 +50,12 @@ impl Recount {
             if looked < SLICE_ROWS {
                 return ControlFlow::Continue(());
             }
-            last = Some(key.to_vec());
+            last = Some(after(key));
             ControlFlow::Break(())
         })?;
         match last {
             Some(key) => {
-                self.walked_to = after(&key);
+                self.walked_to = key;
                 Ok(false)
             }
             None => Ok(true),
@@ -88,7 +88,7 @@ mod tests {
                 random = random
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(round);
-                let key = vec![2 + (random >> 60) as u8, (random >> 50) as u8 % 16];
+                let key = Key::from([2 + (random >> 60) as u8, (random >> 50) as u8 % 16]);
                 if random >> 63 == 0 {
                     group.put(key, vec![random as u8]).unwrap();
                 } else {
@@ -162,7 +162,7 @@ mod tests {
         ended.expect("nobody waits for ever");
     }
 
-    fn lose(kv: &MemKv, key: Vec<u8>) {
+    fn lose(kv: &MemKv, key: Key) {
         kv.apply_batch(&Batch::from([(key, None)])).unwrap();
     }
 

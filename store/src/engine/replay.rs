@@ -101,7 +101,7 @@ pub(crate) fn catch_up(
         {
             erase.keys.erase(subjects)?;
         }
-        open.add(number, place, &entry)?;
+        open.add(number, place, entry)?;
         bursar_domain::step!("KS1");
         count += 1;
         if count % BATCH_RECORDS == 0 {
@@ -121,7 +121,7 @@ pub(crate) fn catch_up(
 
 /// Forgets every key that was ever to be forgotten. Who that is outlives the records that said so.
 fn erase_all(kv: &dyn Kv, keys: &dyn Sealer) -> Result<(), StoreError> {
-    let low = keys::Key::new(keys::KEEP).text(ERASED).done();
+    let low = keys::Key::new(keys::KEEP).text(ERASED);
     let mut subjects = Vec::new();
     kv.range(&low, &end_of(&low), false, &mut |key, _| {
         let mut fields = keys::Fields::of(key);
@@ -152,7 +152,7 @@ impl<'a> Open<'a> {
         })
     }
 
-    fn add(&mut self, number: u64, place: Vec<u8>, entry: &Entry) -> Result<(), StoreError> {
+    fn add(&mut self, number: u64, place: Vec<u8>, entry: Entry) -> Result<(), StoreError> {
         if number != self.record + 1 {
             return Err(broken(format!("record {} is missing", self.record + 1)));
         }

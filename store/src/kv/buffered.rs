@@ -21,6 +21,7 @@ use super::merge::merged;
 use super::{Batch, Each, Kv, after, end_of};
 use crate::engine::fold::broken;
 use crate::error::StoreError;
+use crate::keys::Key;
 use crate::threads::give_way;
 use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -137,7 +138,7 @@ impl Shared {
             .iter()
             .filter_map(|(key, value)| value.as_ref().and(Some(key)));
         loop {
-            let some: Vec<&Vec<u8>> = keys.by_ref().take(LEARNT_AT_ONCE).collect();
+            let some: Vec<&Key> = keys.by_ref().take(LEARNT_AT_ONCE).collect();
             if some.is_empty() {
                 return;
             }
@@ -149,11 +150,11 @@ impl Shared {
     /// Tells the filter of every key below, some at a time.
     fn learn(&self) {
         give_way(NICENESS);
-        let (mut low, high) = (vec![0], end_of(&[0xfe]));
+        let (mut low, high) = (Key::new(0), end_of(&[0xfe]));
         loop {
-            let mut keys: Vec<Vec<u8>> = Vec::new();
+            let mut keys: Vec<Key> = Vec::new();
             let walked = self.below.range(&low, &high, false, &mut |key, _| {
-                keys.push(key.to_vec());
+                keys.push(key.into());
                 if keys.len() == LEARNT_AT_ONCE {
                     ControlFlow::Break(())
                 } else {
@@ -193,7 +194,7 @@ impl Shared {
         for table in tables.closed.as_deref().into_iter().chain([&tables.open]) {
             let range = table.range::<[u8], _>((Bound::Included(low), Bound::Excluded(high)));
             let mut copied = 0;
-            let mut copy = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
+            let mut copy = |(key, value): (&Key, &Option<Vec<u8>>)| {
                 copied += 1;
                 part.insert(key.clone(), value.clone());
             };
@@ -304,7 +305,7 @@ impl Kv for Buffered {
         if let Some(change) = tables.change(key, hash) {
             return Ok(change.clone());
         }
-        if tables.known.denies(key, hash) {
+        if tables.known.denies(hash) {
             return Ok(None);
         }
         drop(tables);
@@ -318,7 +319,7 @@ impl Kv for Buffered {
         reverse: bool,
         each: &mut Each<'_>,
     ) -> Result<(), StoreError> {
-        let (mut low, mut high) = (low.to_vec(), high.to_vec());
+        let (mut low, mut high) = (Key::from(low), Key::from(high));
         let mut most = PART_CHANGES_MIN;
         while low < high {
             let (part, has_more) = self.shared.changes(&low, &high, reverse, most);
@@ -357,8 +358,7 @@ impl Kv for Buffered {
             let cost = cost(&key, value.as_ref());
             // What came and went within a table was never below, and need not be deleted there.
             let hash = Hash::of(&key);
-            if value.is_none() && tables.known.denies(&key, hash) && !tables.has_closed(&key, hash)
-            {
+            if value.is_none() && tables.known.denies(hash) && !tables.has_closed(&key, hash) {
                 let before = tables.open.remove_entry(&key);
                 let freed = before.map_or(0, |(key, value)| self::cost(&key, value.as_ref()));
                 tables.bytes = tables.bytes.saturating_sub(freed);
@@ -457,12 +457,12 @@ mod tests {
         seen
     }
 
-    fn key(dice: &mut Dice) -> Vec<u8> {
+    fn key(dice: &mut Dice) -> Key {
         // Kinds of keys the filter keeps, and one it does not.
         let kind = [keys::INPUT, keys::PENDING, keys::READY][dice.roll(3) as usize];
         let mut key = vec![kind, dice.roll(4) as u8, dice.roll(60) as u8];
         key.truncate(1 + dice.roll(3) as usize);
-        key
+        key.into()
     }
 
     #[test]
@@ -520,8 +520,8 @@ mod tests {
     fn what_came_and_went_within_a_table_never_goes_below() {
         let below = MemKv::default();
         let kv = Buffered::over(Box::new(below.clone())).unwrap();
-        let row = |n: u8| vec![keys::PENDING, n];
-        while !kv.shared.tables().known.denies(&row(0), Hash::of(&row(0))) {
+        let row = |n: u8| Key::from([keys::PENDING, n]);
+        while !kv.shared.tables().known.denies(Hash::of(&row(0))) {
             std::thread::yield_now();
         }
         kv.take_batch(Batch::from([
@@ -543,7 +543,7 @@ mod tests {
     #[test]
     fn what_could_not_be_written_below_is_still_read_and_the_next_batch_hears_of_it() {
         let kv = Buffered::over(Box::new(Broken)).unwrap();
-        let batch = |n: u8| Batch::from([(vec![2, n], Some(vec![n]))]);
+        let batch = |n: u8| Batch::from([([2, n].into(), Some(vec![n]))]);
         kv.take_batch(batch(1)).unwrap();
         assert!(kv.flush().is_err());
         assert_eq!(kv.get(&[2, 1]).unwrap(), Some(vec![1]));
@@ -557,8 +557,8 @@ mod tests {
         let kv = Buffered::with_tables_of(Box::new(sled), 50_000).unwrap();
         for n in 0..2_100_u16 {
             let n = n.to_be_bytes().to_vec();
-            let row = [&[2], n.as_slice()].concat();
-            kv.take_batch(Batch::from([(row, Some(n.clone())), (vec![1], Some(n))]))
+            let row = Key::from([&[2], n.as_slice()].concat());
+            kv.take_batch(Batch::from([(row, Some(n.clone())), ([1].into(), Some(n))]))
                 .unwrap();
         }
         // As a kill would: what is in the open table is gone.

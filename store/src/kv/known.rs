@@ -32,7 +32,7 @@ pub(super) struct Known {
     is_complete: bool,
 }
 
-/// The keys of one table in memory: spares looking for those it does not have.
+/// The keys of one table in memory, as far as they are [`is_kept`]: spares looking for those it does not have.
 pub(super) struct InTable(Filter);
 
 /// Whether keys of this kind are asked for before they exist, or are gone again soon. The others
@@ -64,27 +64,29 @@ const fn is_kept(key: &[u8]) -> bool {
     )
 }
 
-/// A key's hash, for all filters.
+/// A key's hash, for all filters; `None` for keys no filter keeps.
 #[derive(Clone, Copy)]
-pub(super) struct Hash(u64);
+pub(super) struct Hash(Option<u64>);
 
 impl Hash {
     pub(super) fn of(key: &[u8]) -> Self {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(key);
-        Self(hasher.finish())
+        Self(is_kept(key).then(|| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(key);
+            hasher.finish()
+        }))
     }
 }
 
 impl Filter {
     /// Where the bits of a key are: the first word of its block, and four places in it.
-    fn places(&self, Hash(hash): Hash) -> (usize, [u64; 4]) {
+    fn places(&self, hash: u64) -> (usize, [u64; 4]) {
         let blocks = self.0.len() / WORDS_PER_BLOCK;
         let block = (hash >> 40) as usize % blocks;
         let bit = |n: u32| (hash >> (9 * n)) % BLOCK_BITS;
         (block * WORDS_PER_BLOCK, [bit(0), bit(1), bit(2), bit(3)])
     }
-    fn add(&mut self, hash: Hash) {
+    fn add(&mut self, hash: u64) {
         let (block, bits) = self.places(hash);
         for bit in bits {
             if let Some(word) = self.0.get_mut(block + (bit / 64) as usize) {
@@ -92,7 +94,7 @@ impl Filter {
             }
         }
     }
-    fn may_have(&self, hash: Hash) -> bool {
+    fn may_have(&self, hash: u64) -> bool {
         let (block, bits) = self.places(hash);
         bits.into_iter().all(|bit| {
             let word = self.0.get(block + (bit / 64) as usize);
@@ -107,11 +109,13 @@ impl InTable {
     }
     /// Adds a key.
     pub(super) fn add(&mut self, hash: Hash) {
-        self.0.add(hash);
+        if let Some(hash) = hash.0 {
+            self.0.add(hash);
+        }
     }
     /// Whether the table may have it.
     pub(super) fn may_have(&self, hash: Hash) -> bool {
-        self.0.may_have(hash)
+        hash.0.is_none_or(|hash| self.0.may_have(hash))
     }
 }
 
@@ -125,8 +129,8 @@ impl Known {
 
     /// Adds a key.
     pub(super) fn add(&mut self, key: &[u8]) {
-        if is_kept(key) {
-            self.filter.add(Hash::of(key));
+        if let Hash(Some(hash)) = Hash::of(key) {
+            self.filter.add(hash);
         }
     }
 
@@ -136,8 +140,8 @@ impl Known {
     }
 
     /// Whether there is certainly no such key.
-    pub(super) fn denies(&self, key: &[u8], hash: Hash) -> bool {
-        self.is_complete && is_kept(key) && !self.filter.may_have(hash)
+    pub(super) fn denies(&self, hash: Hash) -> bool {
+        self.is_complete && hash.0.is_some_and(|hash| !self.filter.may_have(hash))
     }
 }
 
@@ -152,7 +156,7 @@ mod tests {
     #[test]
     fn what_was_added_is_never_denied_and_little_else_is_believed() {
         let mut known = Known::new();
-        let denies = |known: &Known, key: &[u8]| known.denies(key, Hash::of(key));
+        let denies = |known: &Known, key: &[u8]| known.denies(Hash::of(key));
         assert!(!denies(&known, &key(1)), "nothing is denied too early");
         for n in 0..100_000 {
             known.add(&key(n));

@@ -2,6 +2,7 @@
 
 use super::{Batch, Each, Kv, Pair, after};
 use crate::error::StoreError;
+use crate::keys::Key;
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,7 +13,7 @@ const PART_PAIRS: usize = 64;
 /// A sorted map behind a lock; a batch is applied under one write lock. Clones are the same map.
 #[derive(Clone, Default)]
 pub(crate) struct MemKv {
-    map: Arc<RwLock<BTreeMap<Vec<u8>, Vec<u8>>>>,
+    map: Arc<RwLock<BTreeMap<Key, Vec<u8>>>>,
 }
 
 impl MemKv {
@@ -21,7 +22,7 @@ impl MemKv {
     fn part(&self, low: &[u8], high: &[u8], reverse: bool) -> Vec<Pair> {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         let range = map.range::<[u8], _>((Bound::Included(low), Bound::Excluded(high)));
-        let pair = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
+        let pair = |(key, value): (&Key, &Vec<u8>)| (key.clone(), value.clone());
         if reverse {
             range.rev().take(PART_PAIRS).map(pair).collect()
         } else {
@@ -46,7 +47,7 @@ impl Kv for MemKv {
         if low >= high {
             return Ok(());
         }
-        let (mut low, mut high) = (low.to_vec(), high.to_vec());
+        let (mut low, mut high) = (Key::from(low), Key::from(high));
         loop {
             let part = self.part(&low, &high, reverse);
             let Some((last, _)) = part.last() else {
@@ -93,14 +94,14 @@ mod tests {
     #[test]
     fn a_range_lets_its_reader_read_and_others_write() {
         let kv = MemKv::default();
-        let key = |n: u8| vec![1, n];
+        let key = |n: u8| Key::from([1, n]);
         let batch: Batch = (0..200).map(|n| (key(n), Some(vec![n]))).collect();
         kv.apply_batch(&batch).unwrap();
         for reverse in [false, true] {
             let mut seen = Vec::new();
             kv.range(&[0], &[9], reverse, &mut |found, _| {
                 assert_eq!(kv.get(found).unwrap(), Some(vec![found[1]]));
-                kv.apply_batch(&Batch::from([(vec![200, found[1]], Some(Vec::new()))]))
+                kv.apply_batch(&Batch::from([([200, found[1]].into(), Some(Vec::new()))]))
                     .unwrap();
                 seen.push(found[1]);
                 ControlFlow::Continue(())

@@ -36,7 +36,7 @@ pub(super) fn merged(
                 return ControlFlow::Break(());
             }
         }
-        let shown = match own.next_if(|(own, _)| own.as_slice() == key) {
+        let shown = match own.next_if(|(own, _)| ***own == *key) {
             Some((changed, to)) => show(each, changed, to.as_deref()),
             None => each(key, value),
         };

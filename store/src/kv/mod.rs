@@ -13,20 +13,22 @@ mod overlay;
 mod redo;
 mod sled;
 
+pub(crate) use crate::keys::{after, end_of};
 pub(crate) use buffered::Buffered;
 pub(crate) use mem::MemKv;
 pub(crate) use overlay::{Overlay, Tally};
 pub(crate) use sled::SledKv;
 
 use crate::error::StoreError;
+use crate::keys::Key;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// Puts (`Some`) and deletes (`None`) by key.
-pub(crate) type Batch = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub(crate) type Batch = BTreeMap<Key, Option<Vec<u8>>>;
 
 /// A key and its value.
-pub(crate) type Pair = (Vec<u8>, Vec<u8>);
+pub(crate) type Pair = (Key, Vec<u8>);
 
 /// Called with each pair of a range; `Break` ends it.
 pub(crate) type Each<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
@@ -86,7 +88,7 @@ pub(crate) fn first(
         return Ok(out);
     }
     kv.range(low, high, false, &mut |key, value| {
-        out.push((key.to_vec(), value.to_vec()));
+        out.push((key.into(), value.to_vec()));
         if out.len() == limit {
             ControlFlow::Break(())
         } else {
@@ -94,25 +96,6 @@ pub(crate) fn first(
         }
     })?;
     Ok(out)
-}
-
-/// The least key after this one.
-pub(crate) fn after(key: &[u8]) -> Vec<u8> {
-    let mut next = key.to_vec();
-    next.push(0);
-    next
-}
-
-/// The least key that is greater than every key with this prefix.
-pub(crate) fn end_of(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if last < u8::MAX {
-            end.push(last + 1);
-            return end;
-        }
-    }
-    vec![u8::MAX; 64]
 }
 
 #[cfg(test)]
@@ -123,9 +106,9 @@ mod tests {
     fn suite(kv: &dyn Kv) {
         let mut batch = Batch::new();
         for n in 0..10_u8 {
-            batch.insert(vec![1, n], Some(vec![n; usize::from(n) * 1_000]));
+            batch.insert([1, n].into(), Some(vec![n; usize::from(n) * 1_000]));
         }
-        batch.insert(vec![2], Some(b"x".to_vec()));
+        batch.insert([2].into(), Some(b"x".to_vec()));
         kv.apply_batch(&batch).unwrap();
         assert_eq!(kv.get(&[1, 3]).unwrap(), Some(vec![3; 3_000]));
         assert_eq!(kv.get(&[1, 9]).unwrap(), Some(vec![9; 9_000]));
@@ -141,9 +124,9 @@ mod tests {
         .unwrap();
         assert_eq!(back, [7, 6, 5, 4, 3, 2]);
         let change = Batch::from([
-            (vec![1, 9], Some(b"small now".to_vec())),
-            (vec![1, 8], None),
-            (vec![1, 1], Some(vec![7; 20_000])),
+            ([1, 9].into(), Some(b"small now".to_vec())),
+            ([1, 8].into(), None),
+            ([1, 1].into(), Some(vec![7; 20_000])),
         ]);
         kv.apply_batch(&change).unwrap();
         assert_eq!(kv.get(&[1, 9]).unwrap(), Some(b"small now".to_vec()));
@@ -179,7 +162,7 @@ mod tests {
     fn a_large_value_is_read_whole_while_it_is_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let kv = SledKv::open(dir.path(), 8 << 20).unwrap();
-        let key = vec![1, 7];
+        let key = Key::from([1, 7]);
         let write = |n: u16| {
             let value =
                 (!n.is_multiple_of(5)).then(|| vec![n as u8; usize::from(n % 7) * 3_000 + 1]);
@@ -215,8 +198,8 @@ mod tests {
 
     #[test]
     fn the_end_of_a_prefix_is_past_all_of_it() {
-        assert_eq!(end_of(&[1, 2]), [1, 3]);
-        assert_eq!(end_of(&[1, 255]), [2]);
-        assert!(end_of(&[255]) > vec![255, 255]);
+        assert_eq!(*end_of(&[1, 2]), [1, 3]);
+        assert_eq!(*end_of(&[1, 255]), [2]);
+        assert!(end_of(&[255]) > Key::from([255, 255]));
     }
 }

@@ -8,6 +8,7 @@ use super::merge::merged;
 use super::{Batch, Kv, Pair};
 use crate::engine::recount::Recount;
 use crate::error::StoreError;
+use crate::keys::Key;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -84,7 +85,7 @@ impl<'a> Overlay<'a> {
     /// The recount's sums, if the row lies in what it has walked.
     fn walked(&mut self, key: &[u8]) -> Option<&mut Tally> {
         let recount = self.recount.as_mut()?;
-        (key < recount.walked_to.as_slice()).then_some(&mut recount.seen)
+        (*key < *recount.walked_to).then_some(&mut recount.seen)
     }
 
     fn forget(&mut self, key: &[u8], old: &[u8]) {
@@ -114,7 +115,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// Writes a key.
-    pub(crate) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), StoreError> {
+    pub(crate) fn put(&mut self, key: Key, value: Vec<u8>) -> Result<(), StoreError> {
         if let Some(old) = self.get(&key)? {
             self.forget(&key, &old);
         }
@@ -123,7 +124,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// Writes a key that has no value (it holds a number given out just now).
-    pub(crate) fn put_new(&mut self, key: Vec<u8>, value: Vec<u8>) {
+    pub(crate) fn put_new(&mut self, key: Key, value: Vec<u8>) {
         self.tally.add(&key, &value);
         if let Some(seen) = self.walked(&key) {
             seen.add(&key, &value);
@@ -132,7 +133,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// Removes a key; says whether it had a value.
-    pub(crate) fn delete(&mut self, key: Vec<u8>) -> Result<bool, StoreError> {
+    pub(crate) fn delete(&mut self, key: Key) -> Result<bool, StoreError> {
         let Some(old) = self.get(&key)? else {
             return Ok(false);
         };
@@ -158,7 +159,7 @@ impl<'a> Overlay<'a> {
             (low, high),
             false,
             &mut |key, value| {
-                out.push((key.to_vec(), value.to_vec()));
+                out.push((key.into(), value.to_vec()));
                 if out.len() == limit {
                     ControlFlow::Break(())
                 } else {
@@ -193,15 +194,15 @@ mod tests {
         let mut stored = Batch::new();
         for n in [1_u8, 3, 5, 7] {
             before.add(&[9, n], &[n]);
-            stored.insert(vec![9, n], Some(vec![n]));
+            stored.insert([9, n].into(), Some(vec![n]));
         }
         base.apply_batch(&stored).unwrap();
         let mut group = Overlay::new(&base, before);
-        group.put(vec![9, 3], vec![33]).unwrap();
-        assert!(group.delete(vec![9, 5]).unwrap());
-        assert!(!group.delete(vec![9, 6]).unwrap());
-        group.put_new(vec![9, 8], vec![8]);
-        group.put_new(vec![9, 0], vec![0]);
+        group.put([9, 3].into(), vec![33]).unwrap();
+        assert!(group.delete([9, 5].into()).unwrap());
+        assert!(!group.delete([9, 6].into()).unwrap());
+        group.put_new([9, 8].into(), vec![8]);
+        group.put_new([9, 0].into(), vec![0]);
         let keys = |limit| -> Vec<u8> {
             let pairs = group.first(&[9], &[10], limit).unwrap();
             pairs.iter().map(|(_, v)| v[0]).collect()

@@ -15,6 +15,7 @@
 use super::Batch;
 use super::sled::io;
 use crate::error::StoreError;
+use crate::keys::Key;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,7 @@ fn path(dir: &Path) -> PathBuf {
 
 /// Writes the batch down.
 pub(super) fn write(dir: &Path, batch: &Batch) -> Result<(), StoreError> {
-    let cost = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
+    let cost = |(key, value): (&Key, &Option<Vec<u8>>)| {
         LENGTHS_BYTES + key.len() + value.as_ref().map_or(0, Vec::len)
     };
     let mut file = Vec::with_capacity(HEAD_BYTES + batch.iter().map(cost).sum::<usize>());
@@ -83,9 +84,9 @@ mod tests {
 
     fn batch() -> Batch {
         Batch::from([
-            (vec![2, 1], Some(vec![7; 9_000])),
-            (vec![2, 2], None),
-            (vec![2, 3], Some(b"new".to_vec())),
+            ([2, 1].into(), Some(vec![7; 9_000])),
+            ([2, 2].into(), None),
+            ([2, 3].into(), Some(b"new".to_vec())),
         ])
     }
 
@@ -93,7 +94,10 @@ mod tests {
     fn a_batch_that_was_begun_is_finished_at_the_next_opening() {
         let dir = tempfile::tempdir().unwrap();
         let kv = SledKv::open(dir.path(), 8 << 20).unwrap();
-        let before = Batch::from([(vec![2, 2], Some(vec![1])), (vec![2, 3], Some(vec![1]))]);
+        let before = Batch::from([
+            ([2, 2].into(), Some(vec![1])),
+            ([2, 3].into(), Some(vec![1])),
+        ]);
         kv.apply_batch(&before).unwrap();
         drop(kv);
         // The process ended after the first of three rows.

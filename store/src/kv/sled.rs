@@ -15,7 +15,7 @@
 
 use super::{Batch, Each, Kv, redo};
 use crate::error::StoreError;
-use crate::keys;
+use crate::keys::{self, Key};
 use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -148,7 +148,7 @@ impl SledKv {
     fn put_all(&self, batch: &Batch) -> Result<(), StoreError> {
         // What the rows say about themselves comes last: should a power cut leave a part of this, the
         // old count does not fit the new rows.
-        let rows = vec![keys::META + 1];
+        let rows = Key::new(keys::META + 1);
         let in_order = batch.range(rows.clone()..).chain(batch.range(..rows));
         for (n, (key, value)) in in_order.enumerate() {
             match value {

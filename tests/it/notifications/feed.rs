@@ -233,7 +233,7 @@ async fn a_tenant_that_does_not_get_on_keeps_nobody_else_waiting() {
         created_at: None,
         received_at: clock.now(),
         subject: Subject("tenant:stuck".to_owned()),
-        body: b"{}".to_vec(),
+        body: b"{}".to_vec().into(),
         tenant: None,
     };
     store.accept(vec![waits]).await.unwrap();

@@ -61,8 +61,8 @@ pub(super) fn write_put_off(committer: &mut Committer) -> Result<(), StoreError>
     for half in waiting {
         let entry = Entry::Applied(Box::new(half));
         let number = committer.folded.record + 1 + group.records.len() as u64;
-        fold(&mut state, number, &entry)?;
         group.records.push(encode(&entry, &[])?);
+        fold(&mut state, number, entry)?;
     }
     committer.make_durable(state, &mut group)
 }

@@ -32,7 +32,7 @@ pub(in crate::engine) fn timeline(
         TimelineOf::Payment(payment) => keys::line_index(keys::LINE_PAYMENT, &payment.to_string()),
         TimelineOf::Installation => keys::line_index(keys::LINE_INSTALLATION, ""),
     };
-    let span = Span::of(prefix.done());
+    let span = Span::of(prefix);
     let after = query.after.as_deref();
     page(shared, &span, after, query.limit, |key, _| {
         line(shared, key)
@@ -52,7 +52,7 @@ pub(in crate::engine) fn ledger(
     } else {
         keys::ledger_list(keys::LEDGER_ALL, "")
     };
-    let span = Span::of(prefix.done());
+    let span = Span::of(prefix);
     let after = query.after.as_deref();
     page(shared, &span, after, query.limit, |key, _| {
         let Some(row) = get::<LedgerRow>(shared, &keys::ledger(number_of(key)?))? else {
@@ -76,8 +76,8 @@ pub(in crate::engine) fn outbox(
     query: &OutboxQuery,
 ) -> Result<Page<OutboxView>, StoreError> {
     let span = Span::of(match query.status {
-        Some(status) => Key::new(keys::OUTBOX_BY).byte(status as u8).done(),
-        None => vec![keys::OUTBOX],
+        Some(status) => Key::new(keys::OUTBOX_BY).byte(status as u8),
+        None => Key::new(keys::OUTBOX),
     });
     let after = query.after.as_deref();
     page(shared, &span, after, query.limit, |_, id| {
@@ -113,8 +113,8 @@ pub(in crate::engine) fn audit(
     query: &AuditQuery,
 ) -> Result<Page<AuditEntry>, StoreError> {
     let span = Span::of(match &query.tenant {
-        Some(tenant) => Key::new(keys::AUDIT_OF).text(tenant.as_str()).done(),
-        None => vec![keys::AUDIT],
+        Some(tenant) => Key::new(keys::AUDIT_OF).text(tenant.as_str()),
+        None => Key::new(keys::AUDIT),
     });
     let after = query.after.as_deref();
     page(shared, &span, after, query.limit, |key, _| {
@@ -168,10 +168,10 @@ fn named(
 ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
     let all = Key::new(prefix).text(space);
     let low = match cursor {
-        Some(cursor) => end_of(&Key::new(prefix).text(space).text(cursor).done()),
-        None => all.done(),
+        Some(cursor) => end_of(&Key::new(prefix).text(space).text(cursor)),
+        None => all,
     };
-    let end = end_of(&Key::new(prefix).text(space).done());
+    let end = end_of(&Key::new(prefix).text(space));
     let found = first(shared.kv.as_ref(), &low, &end, limit)?;
     let mut out = Vec::with_capacity(found.len());
     for (key, value) in found {

@@ -12,7 +12,7 @@ pub(super) mod work;
 use super::fold::broken;
 use super::shared::Shared;
 use crate::error::StoreError;
-use crate::keys;
+use crate::keys::{self, Key};
 use crate::kv::{self, end_of};
 use crate::query::{Gone, Page};
 use crate::record::body_of;
@@ -31,13 +31,13 @@ fn get<T: DeserializeOwned>(shared: &Shared, key: &[u8]) -> Result<Option<T>, St
 
 /// The range of a page: where it may start and end.
 struct Span {
-    low: Vec<u8>,
-    high: Vec<u8>,
+    low: Key,
+    high: Key,
 }
 
 impl Span {
     /// Everything with a prefix.
-    fn of(prefix: Vec<u8>) -> Self {
+    fn of(prefix: Key) -> Self {
         Self {
             high: end_of(&prefix),
             low: prefix,
@@ -70,13 +70,13 @@ fn page_towards<T>(
     }
     let (mut low, mut high) = (span.low.clone(), span.high.clone());
     if let Some(after) = after {
-        if after < span.low.as_slice() || after >= span.high.as_slice() {
+        if after < &*span.low || after >= &*span.high {
             return Err(StoreError::Invalid(
                 "the cursor belongs to another list".to_owned(),
             ));
         }
         if backwards {
-            high = after.to_vec();
+            high = after.into();
         } else {
             low = kv::after(after);
         }

@@ -53,7 +53,7 @@ pub(in crate::engine) fn rows_by_id(
 ) -> Result<Vec<RowView>, StoreError> {
     let mut out = Vec::new();
     for prefix in [keys::ROW, keys::ALIAS] {
-        let low = Key::new(prefix).byte(kind as u8).text(id).done();
+        let low = Key::new(prefix).byte(kind as u8).text(id);
         for (key, _) in first(shared.kv.as_ref(), &low, &end_of(&low), SCOPES_MAX)? {
             let mut fields = Fields::of(&key);
             let _ = (fields.byte(), fields.text());
@@ -73,16 +73,16 @@ pub(in crate::engine) fn rows(
     query: &RowQuery,
 ) -> Result<Page<RowView>, StoreError> {
     let list = || keys::row_list(query.kind as u8, query.tenant.as_ref());
-    let mut span = Span::of(list().done());
+    let mut span = Span::of(list());
     // Newest first: the later bound is where the walk starts. A row without `created` is in no span
     // of time.
     if let Some(before) = query.created_before {
-        span.low = list().created(Some(before.plus_ms(-1))).done();
+        span.low = list().created(Some(before.plus_ms(-1)));
     }
     if let Some(after) = query.created_after {
-        span.high = end_of(&list().created(Some(after)).done());
+        span.high = end_of(&list().created(Some(after)));
     } else if query.created_before.is_some() {
-        span.high = list().created(None).done();
+        span.high = list().created(None);
     }
     let after = query.after.as_deref();
     page(shared, &span, after, query.limit, |key, listed| {

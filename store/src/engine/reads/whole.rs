@@ -270,7 +270,7 @@ fn oldest_effects(
 
 fn oldest_pending(shared: &Shared) -> Result<Option<bursar_domain::ids::Timestamp>, StoreError> {
     let status = crate::api::InputStatus::Received as u8;
-    let low = keys::Key::new(keys::STATUS).byte(status).done();
+    let low = keys::Key::new(keys::STATUS).byte(status);
     let mut oldest = None;
     shared.kv.range(&low, &end_of(&low), true, &mut |key, _| {
         let mut fields = Fields::of(key);

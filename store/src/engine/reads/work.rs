@@ -44,7 +44,7 @@ pub(in crate::engine) fn holders(
     subject: &Subject,
     limit: usize,
 ) -> Result<Vec<AggregateKey>, StoreError> {
-    let prefix = Key::new(keys::HOLDER).text(&subject.0).done();
+    let prefix = Key::new(keys::HOLDER).text(&subject.0);
     let limit = limit.min(ANSWER_MAX);
     let mut out = Vec::new();
     for (key, _) in first(shared.kv.as_ref(), &prefix, &end_of(&prefix), limit)? {
@@ -62,7 +62,7 @@ pub(in crate::engine) fn awaited(
 ) -> Result<Vec<Subject>, StoreError> {
     let mut found = BTreeSet::new();
     for status in [InputStatus::Received, InputStatus::Parked] {
-        let low = Key::new(keys::STATUS).byte(status as u8).done();
+        let low = Key::new(keys::STATUS).byte(status as u8);
         let waiting = first(shared.kv.as_ref(), &low, &end_of(&low), AWAITED_MAX + 1)?;
         if waiting.len() > AWAITED_MAX {
             return Ok(subjects);
@@ -131,7 +131,7 @@ pub(in crate::engine) fn ready(
 ) -> Result<Vec<AggregateKey>, StoreError> {
     let low = match cursor {
         Some(cursor) => end_of(&keys::ready(cursor)),
-        None => vec![keys::READY],
+        None => Key::new(keys::READY),
     };
     let high = end_of(&[keys::READY]);
     let found = first(shared.kv.as_ref(), &low, &high, limit.min(ANSWER_MAX))?;
@@ -155,8 +155,7 @@ pub(in crate::engine) fn due_effects(
 ) -> Result<Vec<DueEffect>, StoreError> {
     let high = Key::new(keys::DUE_EFFECT)
         .byte(lane as u8)
-        .time(now.plus_ms(1))
-        .done();
+        .time(now.plus_ms(1));
     let look = shared.due.look(lane as u8);
     if limit == 0 || look.low >= high {
         return Ok(Vec::new());
@@ -196,8 +195,8 @@ pub(in crate::engine) fn due_timers(
     now: Timestamp,
     limit: usize,
 ) -> Result<Vec<DueTimer>, StoreError> {
-    let low = vec![keys::DUE_TIMER];
-    let high = Key::new(keys::DUE_TIMER).time(now.plus_ms(1)).done();
+    let low = Key::new(keys::DUE_TIMER);
+    let high = Key::new(keys::DUE_TIMER).time(now.plus_ms(1));
     let found = first(shared.kv.as_ref(), &low, &high, limit.min(ANSWER_MAX))?;
     let mut out = Vec::with_capacity(found.len());
     for (key, _) in found {
@@ -222,10 +221,10 @@ pub(in crate::engine) fn next_due(
 ) -> Result<Option<Timestamp>, StoreError> {
     let (low, high) = match lane {
         Some(lane) => {
-            let front = Key::new(keys::DUE_EFFECT).byte(lane as u8).done();
+            let front = Key::new(keys::DUE_EFFECT).byte(lane as u8);
             (shared.due.look(lane as u8).low, end_of(&front))
         }
-        None => (vec![keys::DUE_TIMER], end_of(&[keys::DUE_TIMER])),
+        None => (Key::new(keys::DUE_TIMER), end_of(&[keys::DUE_TIMER])),
     };
     let found = first(shared.kv.as_ref(), &low, &high, 1)?;
     let Some((key, _)) = found.first() else {

@@ -1,0 +1,84 @@
+//! The open group: whose commits it has, their records, and the room those take.
+
+use crate::engine::commit::Answer;
+use crate::error::StoreError;
+use bursar_domain::link::LinkKey;
+use bursar_domain::rows::Subject;
+use tokio::time::Instant;
+
+/// Most commits of one group.
+const GROUP_COMMITS_MAX: usize = 256;
+/// Of these, from the line behind: whoever comes in front meanwhile waits for all of them.
+const GROUP_BEHIND_MAX: usize = 16;
+/// A group takes no further commit once its records have this many bytes.
+const GROUP_BYTES_MAX: usize = 1 << 20;
+/// Rooms for records that are kept, and how large they may be: a megabyte in all.
+const ROOMS_MAX: usize = 64;
+const ROOM_BYTES_MAX: usize = 16 << 10;
+
+/// A commit of the open group: who waits, and with what answer.
+pub(super) struct Member {
+    pub(super) label: &'static str,
+    pub(super) since: Instant,
+    pub(super) answer: Option<tokio::sync::oneshot::Sender<Result<Answer, StoreError>>>,
+    pub(super) came_to: Result<Answer, StoreError>,
+}
+
+/// The open group.
+#[derive(Default)]
+pub(super) struct Group {
+    pub(super) members: Vec<Member>,
+    pub(super) records: Vec<Vec<u8>>,
+    pub(super) bytes: usize,
+    pub(super) erased: Vec<Subject>,
+    pub(super) unfreed: Vec<LinkKey>,
+    /// Whether somebody outside waits for it.
+    pub(super) has_front: bool,
+    /// Commits of the line behind.
+    pub(super) behind: usize,
+}
+
+impl Group {
+    pub(super) fn has_room(&self) -> bool {
+        self.members.len() < GROUP_COMMITS_MAX && self.bytes < GROUP_BYTES_MAX
+    }
+    /// Whether it takes more from the line behind.
+    pub(super) fn has_room_behind(&self) -> bool {
+        self.behind < GROUP_BEHIND_MAX
+    }
+}
+
+/// Room for records, taken once: a few kilobytes each, again and again, are what an allocator is slowest at.
+#[derive(Default)]
+pub(in crate::engine) struct Rooms(Vec<Vec<u8>>);
+
+impl Rooms {
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+    /// Takes back the room of records that are written.
+    pub(super) fn keep(&mut self, written: &mut Vec<Vec<u8>>) {
+        let small = written
+            .drain(..)
+            .filter(|room| room.capacity() <= ROOM_BYTES_MAX);
+        self.0.extend(small.take(ROOMS_MAX - self.0.len()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_used_again_and_bounded() {
+        let mut rooms = Rooms::default();
+        let mut written: Vec<Vec<u8>> = (0..ROOMS_MAX + 9).map(|_| vec![7; 100]).collect();
+        written.push(vec![7; ROOM_BYTES_MAX + 1]);
+        rooms.keep(&mut written);
+        assert!(written.is_empty() && rooms.0.len() == ROOMS_MAX);
+        rooms.keep(&mut vec![vec![7; 100]]);
+        assert_eq!(rooms.0.len(), ROOMS_MAX);
+        assert!((0..ROOMS_MAX).all(|_| rooms.take().capacity() >= 100));
+        assert_eq!(rooms.take().capacity(), 0);
+    }
+}
