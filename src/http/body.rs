@@ -36,8 +36,8 @@ pub async fn read(
     }
     let expected = usize::try_from(announced).map_err(|_| too_large(bytes_max))?;
     let mut taken = budget.take(expected).ok_or_else(no_room)?;
-    let mut bytes = BytesMut::with_capacity(expected);
     let reading = async {
+        let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| unreadable())?;
             let Ok(data) = frame.into_data() else {
@@ -50,21 +50,25 @@ pub async fn read(
             if length > expected && !taken.grow(data.len()) {
                 return Err(no_room());
             }
-            bytes.extend_from_slice(&data);
             bursar_domain::step!("KW1");
+            if bytes.is_empty() && body.is_end_stream() {
+                return Ok(data); // all of it came at once: most bodies do
+            }
+            bytes.reserve(expected.saturating_sub(bytes.len()).max(data.len()));
+            bytes.extend_from_slice(&data);
         }
-        Ok(())
+        Ok(bytes.freeze())
     };
-    match tokio::time::timeout(timeout, reading).await {
+    let bytes = match tokio::time::timeout(timeout, reading).await {
         Ok(outcome) => outcome?,
         Err(_elapsed) => {
             metrics::counter!("bursar_http_rejections_total", "reason" => "slow").increment(1);
             let detail = format!("the body did not arrive within {} s", timeout.as_secs());
             return Err(Problem::new(Code::RequestTimeout, detail).closing());
         }
-    }
+    };
     Ok(ReadBody {
-        bytes: bytes.freeze(),
+        bytes,
         _taken: taken,
     })
 }

@@ -185,7 +185,8 @@ impl Router {
             | Auth::Tenant(..)
             | Auth::PersonOf(_)
             | Auth::Person => {
-                let caller = auth::authenticate(&self.edge, route, &parts.headers, peer).await?;
+                let asked = auth::authenticate(&self.edge, route, &parts.headers, peer);
+                let caller = Box::pin(asked).await?;
                 authorize(route.auth, &caller)?;
                 let selected = match &caller.bound {
                     // Whatever the request names: a bound caller acts in its own tenant.
@@ -195,7 +196,7 @@ impl Router {
                 };
                 (caller, selected)
             }
-            Auth::Console(of) => self.visitor(route, of, &parts, peer).await?,
+            Auth::Console(of) => Box::pin(self.visitor(route, of, &parts, peer)).await?,
         };
         let idempotency_key = if route.is_idempotent() {
             idempotency::key_of(&parts.headers)?
@@ -282,15 +283,16 @@ fn named_in(query: Option<&str>) -> Result<Option<TenantId>, Problem> {
 }
 
 /// What every route's request goes through once it is read, whoever asked: the router, or a page of the console.
+/// The longer ways are boxed, so that a webhook's future, which takes none of them, stays small.
 pub(super) async fn carry_out(call: Call) -> Result<Answer, Problem> {
     agree_on_tenant(&call)?;
     paced(&call)?;
     let (edge, route) = (Arc::clone(&call.edge), call.route);
     if route.is_idempotent() {
-        return to_its_end(&edge, idempotency::run(call)).await;
+        return Box::pin(to_its_end(&edge, idempotency::run(call))).await;
     }
     if matches!(route.verb, Verb::Patch | Verb::Delete) {
-        return to_its_end(&edge, (route.handler)(call)).await;
+        return Box::pin(to_its_end(&edge, (route.handler)(call))).await;
     }
     (route.handler)(call).await
 }

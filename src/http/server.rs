@@ -192,6 +192,8 @@ impl<S: Service> Server<S> {
                 .max_headers(HEADERS_MAX)
                 .max_header_size(HEAD_BYTES_MAX)
                 .max_buf_size(READ_BUFFER_BYTES)
+                // Answers are short: one buffer is less to hand over than a list of two.
+                .writev(false)
                 .serve_connection(io, service)
         );
         let mut draining = self.draining.clone();
