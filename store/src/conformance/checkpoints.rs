@@ -464,6 +464,54 @@ fn a_whole_journal_needs_no_checkpoint_and_one_of_another_layout_is_not_read() {
     });
 }
 
+/// Where retention dropped records, only a checkpoint can make the rows of another layout.
+#[test]
+fn a_checkpoint_of_layout_2_is_read_without_the_index_it_had() {
+    run(async {
+        let vfs = SimVfs::new();
+        let (store, _) = open(&vfs, &MemKv::default(), &short());
+        let mut from = 0;
+        while names(&vfs, "0000000001.segment").len() == 1 {
+            fill(store.as_ref(), &vfs, &mut from, 1).await;
+            assert!(from < 3_000, "it never went");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let digest = store.state_digest().await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        let lock = crate::journal::DirLock::acquire(&vfs, Path::new("/data"), 1, Path::new("/s"));
+        let arc: Arc<dyn Vfs> = Arc::new(vfs.clone());
+        let (journal, _) =
+            crate::journal::Journal::open(arc, &journal_dir(), &lock.unwrap(), short().journal)
+                .unwrap();
+        let all = journal.checkpoints();
+        for record in checkpoints(&vfs) {
+            let checkpoint = all.open(record).unwrap().unwrap();
+            let (head, pieces) = (checkpoint.head(), checkpoint.pieces());
+            let pieces = pieces.collect::<Result<Vec<_>, _>>().unwrap();
+            let mut writer = all.begin().unwrap();
+            for piece in crate::engine::export::as_layout_2(pieces) {
+                writer.piece(&piece).unwrap();
+            }
+            all.finish(writer, head).unwrap();
+        }
+        journal.close().unwrap();
+        let kv = MemKv::default();
+        let (store, made) = open(&vfs, &kv, &short());
+        assert!(made.restored.record.is_some(), "{made:?}");
+        assert!(made.restored.damaged.is_empty(), "{made:?}");
+        assert_eq!(store.state_digest().await.unwrap(), digest);
+        assert!(
+            crate::kv::first(&kv, &[0x0a], &[0x0b], 1)
+                .unwrap()
+                .is_empty()
+        );
+        store.close().await.unwrap();
+        let is_complete = crate::engine::replay::is_complete(&kv).unwrap();
+        assert!(is_complete, "the rows are not what they say of themselves");
+    });
+}
+
 #[test]
 fn erasures_are_carried_out_again_even_if_their_records_were_dropped() {
     use bursar_domain::rows::Subject;

@@ -26,6 +26,11 @@ const LAYOUT: u8 = 0;
 const ROWS: u8 = 1;
 const END: u8 = 2;
 
+/// The oldest layout whose rows are read here too.
+const OLDEST_READ: u32 = 2;
+/// Layout 2 had an index of deliveries under this prefix.
+const DELIVERIES: u8 = 0x0a;
+
 /// Rows removed in one batch.
 const CLEARED_AT_ONCE: usize = 1_000;
 
@@ -143,16 +148,16 @@ fn load(kv: &dyn Kv, checkpoint: &Checkpoint) -> Result<(), StoreError> {
     };
     let mut pieces = checkpoint.pieces();
     let layout = pieces.next().transpose()?.unwrap_or_default();
-    match layout.split_first() {
-        Some((&LAYOUT, version)) if version == PROJECTIONS.to_le_bytes() => {}
-        Some((&LAYOUT, version)) => {
-            return Err(StoreError::Incompatible(format!(
-                "the rows in {} have layout {}, this program reads {PROJECTIONS}; start the version that wrote them",
-                checkpoint.path().display(),
-                version.try_into().map_or(0, u32::from_le_bytes),
-            )));
-        }
+    let version = match layout.split_first() {
+        Some((&LAYOUT, version)) => version.try_into().map_or(0, u32::from_le_bytes),
         _ => return Err(wrong("does not begin with its layout")),
+    };
+    if !(OLDEST_READ..=PROJECTIONS).contains(&version) {
+        return Err(StoreError::Incompatible(format!(
+            "the rows in {} have layout {version}, this program reads {OLDEST_READ} to {PROJECTIONS}; start the version that \
+             wrote them",
+            checkpoint.path().display(),
+        )));
     }
     let mut said: Option<End> = None;
     for piece in pieces {
@@ -167,12 +172,16 @@ fn load(kv: &dyn Kv, checkpoint: &Checkpoint) -> Result<(), StoreError> {
             _ => return Err(wrong("a piece of no known kind")),
         }
     }
-    let said = said.ok_or_else(|| wrong("does not say what it holds"))?;
+    let mut said = said.ok_or_else(|| wrong("does not say what it holds"))?;
     if said.record != checkpoint.head().record {
         return Err(wrong("holds the rows of another record"));
     }
     if count(kv)? != said.tally {
         return Err(wrong("its rows are not the ones it counted"));
+    }
+    if version < 3 {
+        remove(kv, &[DELIVERIES], &[DELIVERIES + 1])?;
+        said.tally.forget(DELIVERIES);
     }
     let mut batch = Batch::new();
     let folded = Folded {
@@ -207,9 +216,14 @@ fn batch_of(mut rows: &[u8]) -> Option<Batch> {
 
 /// Removes every row.
 fn clear(kv: &dyn Kv) -> Result<(), StoreError> {
-    let mut low = Key::from([0]);
+    remove(kv, &[0], &[0xff])
+}
+
+/// Removes the rows from `low` to `high`.
+fn remove(kv: &dyn Kv, low: &[u8], high: &[u8]) -> Result<(), StoreError> {
+    let mut low = Key::from(low);
     loop {
-        let found = first(kv, &low, &[0xff], CLEARED_AT_ONCE)?;
+        let found = first(kv, &low, high, CLEARED_AT_ONCE)?;
         let Some((last, _)) = found.last() else {
             return Ok(());
         };
@@ -218,6 +232,23 @@ fn clear(kv: &dyn Kv) -> Result<(), StoreError> {
         let batch = found.into_iter().map(|(key, _)| (key, None)).collect();
         kv.apply_batch(&batch)?;
     }
+}
+
+/// The pieces of a checkpoint as layout 2 wrote them: with an index of deliveries, counted.
+#[cfg(test)]
+pub(crate) fn as_layout_2(mut pieces: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    pieces[0] = vec![LAYOUT, 2, 0, 0, 0];
+    let last = pieces.pop().unwrap();
+    let mut end: End = unpack(&last[1..]).unwrap();
+    let mut index = Rows::new();
+    for seq in 1..=1_500_u64 {
+        let key = Key::from([DELIVERIES]).number(!seq);
+        index.add(&key, Some(&[]));
+        end.tally.add(&key, &[]);
+    }
+    let counted = pack(&end).unwrap();
+    pieces.extend([index.take(), [vec![END], counted].concat()]);
+    pieces
 }
 
 #[cfg(test)]

@@ -40,6 +40,10 @@ impl Tally {
 }
 
 impl Tally {
+    /// Counts no row with this prefix any more.
+    pub(crate) fn forget(&mut self, prefix: u8) {
+        self.prefixes.remove(&prefix);
+    }
     /// Rows in all.
     pub(crate) fn total(&self) -> u64 {
         self.prefixes.values().map(|slot| slot.0).sum()
