@@ -24,17 +24,16 @@ use target::{Running, Target, WEBHOOK_SECRET};
 
 /// Tenants the load is spread over.
 const TENANTS: usize = 1_000;
-/// Fails below this: intake over verify-only, in thousandths (row 1a). The goal's floor is 420, which a
-/// quiet machine shows; one that compiles beside it shows 190. So this notices a program that became
-/// several times slower, and nothing less.
-const FLOOR_VERIFY_MILLI: u64 = 150;
-/// Fails above this: CPU per event over bare, in thousandths (row 1b). The goal's ceiling is 7,500 and
-/// is not reached (ARCHITECTURE.md, "Known limits").
-const CEILING_CPU_MILLI: u64 = 30_000;
+/// The gate fails below this: intake over verify-only, in thousandths (row 1a).
+const FLOOR_VERIFY_MILLI: u64 = 420;
+/// The gate fails above this: CPU per event over bare, in thousandths (row 1b). The goal's own ceiling, 7,500, is just
+/// missed on a quiet machine (ARCHITECTURE.md, "Known limits").
+const CEILING_CPU_MILLI: u64 = 9_000;
 /// How long an empty inbox must be seen before it counts as empty.
 const QUIET: Duration = Duration::from_millis(2_500);
-/// A shared machine may disturb one run; a slower program is slow in all of them.
-const GATE_RUNS_MAX: usize = 3;
+/// A shared machine disturbs some rounds; a slower program is slow in all of them. So the gate looks again, at the
+/// intake alone, this often at most.
+const GATE_ROUNDS_MAX: usize = 24;
 
 /// Arguments of `bursar bench`.
 #[derive(Debug, clap::Args)]
@@ -72,7 +71,7 @@ struct IntakeArgs {
     /// Rounds; medians are printed.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Exit 1 if row 1a or 1b is past its guard in three runs.
+    /// Exit 1 if row 1a or 1b misses its floor even in the least disturbed of many rounds.
     #[arg(long)]
     gate: bool,
     /// One JSON object instead of a table.
@@ -87,15 +86,7 @@ struct IntakeArgs {
 pub fn run(args: BenchArgs) -> std::io::Result<u8> {
     match args.what {
         What::Target { target } => servers::serve(target).map(|()| 0),
-        What::Intake(args) => {
-            let runs = if args.gate { GATE_RUNS_MAX } else { 1 };
-            for _ in 1..runs {
-                if runtime()?.block_on(intake(&args))? == 0 {
-                    return Ok(0);
-                }
-            }
-            runtime()?.block_on(intake(&args))
-        }
+        What::Intake(args) => runtime()?.block_on(intake(&args)),
         What::Recover(args) => runtime()?.block_on(recover::run(&args)),
         What::Stripe(args) => stripe::run(&args),
     }
@@ -120,13 +111,103 @@ async fn intake(args: &IntakeArgs) -> std::io::Result<u8> {
         }
     }
     report.fsync_after = fsync::probe(folder.path())?;
-    let passed = report.passes(FLOOR_VERIFY_MILLI, CEILING_CPU_MILLI);
     if args.json {
         println!("{}", report.json());
     } else {
         print!("{}", report.table(args.conns, args.events));
     }
-    Ok(u8::from(args.gate && !passed))
+    if !args.gate {
+        return Ok(0);
+    }
+    let passed = gate(args, &mut report, folder.path()).await?;
+    Ok(u8::from(!passed))
+}
+
+/// Whether rows 1a and 1b keep their floors, looking as often as that takes.
+async fn gate(
+    args: &IntakeArgs,
+    report: &mut Report,
+    folder: &std::path::Path,
+) -> std::io::Result<bool> {
+    loop {
+        let (over_verify, cpu_over_bare) = report.undisturbed();
+        let passes = over_verify >= FLOOR_VERIFY_MILLI && cpu_over_bare <= CEILING_CPU_MILLI;
+        let round = report.rounds();
+        if passes || round >= args.rounds + GATE_ROUNDS_MAX {
+            println!(
+                "gate: 1a {} (floor {}), 1b {} (ceiling {}): the least disturbed of rounds={round} passed={passes}",
+                report::thousandths(over_verify),
+                report::thousandths(FLOOR_VERIFY_MILLI),
+                report::thousandths(cpu_over_bare),
+                report::thousandths(CEILING_CPU_MILLI),
+            );
+            return Ok(passes);
+        }
+        for target in [Target::Bare, Target::Verify, Target::Bursar] {
+            let mut running = target.start(&folder.join(format!("gate-{round}")))?;
+            let load = Load::new(&running, round);
+            report.add(target, alone(&running, &load, args).await?.0);
+            running.kill();
+        }
+    }
+}
+
+/// What is sent in a round: every event of it is another one.
+struct Load {
+    address: std::net::SocketAddr,
+    now: i64,
+    base: usize,
+}
+
+impl Load {
+    fn new(running: &Running, round: usize) -> Self {
+        Self {
+            address: running.address,
+            now: jiff::Timestamp::now().as_second(),
+            base: round * 10_000_000,
+        }
+    }
+    /// Signed posts of customers from this one on.
+    fn batch(&self, part: usize, count: usize, customers: usize) -> Vec<Vec<u8>> {
+        let one = |n: usize| {
+            let customer = customers + n % TENANTS;
+            let number = self.base + part * 1_000_000 + n;
+            let event = events::invoice_paid(number, customer, self.now - 30);
+            signed(self.address, self.now, &event)
+        };
+        (0..count).map(one).collect()
+    }
+}
+
+/// Customers nobody has claimed, and those that are linked to tenants.
+const UNCLAIMED: usize = TENANTS;
+const LINKED: usize = 0;
+
+/// Intake alone: durable and answered, but of customers nobody has claimed, so nothing is applied. The first of each
+/// customer makes its key, as it would once in the customer's life. Answers what was sent, too.
+async fn alone(
+    running: &Running,
+    load: &Load,
+    args: &IntakeArgs,
+) -> std::io::Result<(Row, Vec<Vec<u8>>)> {
+    let first = load.batch(0, TENANTS, UNCLAIMED);
+    expect_all_ok(&send(running, first, args.conns, None).await?)?;
+    let fresh = load.batch(1, args.events, UNCLAIMED);
+    let syncs_before = metric(running, "bursar_store_sync_duration_seconds_count").await;
+    let before = running.cpu_by_thread();
+    let saturated = expect_all_ok(&send(running, fresh.clone(), args.conns, None).await?)?;
+    let cpu = target::used(&before, &running.cpu_by_thread());
+    let syncs = metric(running, "bursar_store_sync_duration_seconds_count")
+        .await
+        .saturating_sub(syncs_before);
+    let row = Row {
+        events: args.events as u64,
+        cpu_us: cpu.values().sum(),
+        cpu,
+        syncs,
+        ..Row::of(&saturated)
+    };
+    Ok((row, fresh))
 }
 
 /// One target, one round: intake saturated, repeated (duplicates), on one connection, as a burst; then
@@ -143,45 +224,18 @@ async fn measure(
         link_tenants(&running, now).await?;
         wait_quiet(&running).await?;
     }
-    let base = round * 10_000_000;
-    let batch = |part: usize, count: usize, customers: usize| -> Vec<Vec<u8>> {
-        let one = |n: usize| {
-            let customer = customers + n % TENANTS;
-            let number = base + part * 1_000_000 + n;
-            let event = events::invoice_paid(number, customer, now - 30);
-            post(&running, now, &event)
-        };
-        (0..count).map(one).collect()
-    };
-    // Intake alone: durable and answered, but of customers nobody has claimed, so nothing is applied.
-    // The first of each customer makes its key, as it would once in the customer's life.
-    let (unclaimed, linked) = (TENANTS, 0);
-    let first = batch(0, TENANTS, unclaimed);
-    expect_all_ok(&send(&running, first, args.conns, None).await?)?;
-    let fresh = batch(1, args.events, unclaimed);
-    let syncs_before = metric(&running, "bursar_store_sync_duration_seconds_count").await;
-    let before = running.cpu_by_thread();
-    let saturated = expect_all_ok(&send(&running, fresh.clone(), args.conns, None).await?)?;
-    let cpu = target::used(&before, &running.cpu_by_thread());
-    let syncs = metric(&running, "bursar_store_sync_duration_seconds_count")
-        .await
-        .saturating_sub(syncs_before);
-    let mut row = Row {
-        events: args.events as u64,
-        cpu_us: cpu.values().sum(),
-        cpu,
-        syncs,
-        ..Row::of(&saturated)
-    };
+    let load = Load::new(&running, round);
+    let batch = |part, count, customers| load.batch(part, count, customers);
+    let (mut row, fresh) = alone(&running, &load, args).await?;
     if target == Target::Bursar {
         let repeat = expect_all_ok(&send(&running, fresh, args.conns, None).await?)?;
         row.duplicates_per_second = repeat.per_second();
-        let single = batch(2, (args.events / 10).clamp(100, 2_000), unclaimed);
+        let single = batch(2, (args.events / 10).clamp(100, 2_000), UNCLAIMED);
         row.one = report::Latency::of(&expect_all_ok(&send(&running, single, 1, None).await?)?);
-        let burst = batch(3, 10_000, unclaimed);
+        let burst = batch(3, 10_000, UNCLAIMED);
         row.burst = report::Latency::of(&expect_all_ok(&send(&running, burst, 256, None).await?)?);
         // The whole way: linked customers, applied beside the intake.
-        let applied = batch(4, args.events, linked);
+        let applied = batch(4, args.events, LINKED);
         let (before, started) = (running.cpu_by_thread(), Instant::now());
         let beside = expect_all_ok(&send(&running, applied, args.conns, None).await?)?;
         row.beside_per_second = beside.per_second();
@@ -194,7 +248,7 @@ async fn measure(
             (5, 1_000, &mut row.paced_1000),
             (6, 5_000, &mut row.paced_5000),
         ] {
-            let paced = batch(part, rate * 2, linked);
+            let paced = batch(part, rate * 2, LINKED);
             let outcome = send(&running, paced, 64, Some(rate as u64)).await?;
             *slot = report::Latency::of(&expect_all_ok(&outcome)?);
             wait_applied(&running).await?;
@@ -301,7 +355,11 @@ async fn settled_digest(running: &Running) -> std::io::Result<String> {
 }
 
 fn post(running: &Running, now: i64, body: &[u8]) -> Vec<u8> {
-    events::signed_post(running.address, "/webhook", WEBHOOK_SECRET, now, body)
+    signed(running.address, now, body)
+}
+
+fn signed(to: std::net::SocketAddr, now: i64, body: &[u8]) -> Vec<u8> {
+    events::signed_post(to, "/webhook", WEBHOOK_SECRET, now, body)
 }
 
 async fn send(
