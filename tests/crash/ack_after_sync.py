@@ -22,7 +22,7 @@ env = {
     "STRIPE_WEBHOOK_SECRET": SECRET,
 }
 server = subprocess.Popen(
-    ["strace", "-f", "-yy", "-s", "200", "-o", trace, "-e", "trace=fdatasync,fsync,pwrite64,write,writev,sendto,sendmsg",
+    ["strace", "-f", "-yy", "-s", "600", "-o", trace, "-e", "trace=fdatasync,fsync,pwrite64,write,writev,sendto,sendmsg",
      binary, "serve"], env=env, stdout=subprocess.PIPE, text=True)
 port = None
 for line in server.stdout:
