@@ -9,22 +9,17 @@
 
 use bursar_store::threads::give_way;
 use std::io;
-use std::num::NonZero;
-use std::thread::available_parallelism;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Far enough below the edge (0) to get about a tenth of a busy processor's time.
 const NICENESS: i32 = 10;
 
-/// The runtime of the edge: a thread for every second processor, since the committer and the actors need theirs too.
-/// On two processors a second thread cost a tenth more for each webhook than it gave.
+/// The runtime of the edge: a thread for each processor.
 ///
 /// # Errors
 /// No thread can be had.
 pub fn edge() -> io::Result<Runtime> {
-    let threads = available_parallelism().map_or(1, NonZero::get) / 2;
     Builder::new_multi_thread()
-        .worker_threads(threads.max(1))
         .thread_name("edge")
         .enable_all()
         .build()
