@@ -1,6 +1,6 @@
 //! Inputs: by id, by number, in lists, and everything that names an id.
 
-use super::{SCAN_MAX, Span, get, input_body, number_of, page, page_towards};
+use super::{SCAN_MAX, Span, get, input_body, number_of, page_towards};
 use crate::engine::fold::is_delivery;
 use crate::engine::shared::Shared;
 use crate::error::StoreError;
@@ -90,13 +90,13 @@ pub(in crate::engine) fn inputs(
     let span = Span::of(match (&query.tenant, listed) {
         (_, Some(status)) => Key::new(keys::STATUS).byte(status as u8),
         (Some(tenant), None) => Key::new(keys::OF_TENANT).text(tenant.as_str()),
-        (None, None) if query.oldest_first => {
+        (None, None) => {
             let (span, after) = (Span::of(Key::new(keys::INPUT)), query.after.as_deref());
-            return page(shared, &span, after, query.limit, |key, _| {
+            let backwards = !query.oldest_first;
+            return page_towards(shared, &span, backwards, after, query.limit, |key, _| {
                 matching(shared, query, number_of(key)?)
             });
         }
-        (None, None) => return all_inputs(shared, query),
     });
     let (backwards, after) = (query.oldest_first, query.after.as_deref());
     page_towards(shared, &span, backwards, after, query.limit, |key, _| {
@@ -123,45 +123,6 @@ fn fits(query: &InputQuery, row: &InputRow) -> bool {
         && query.received_after.is_none_or(|at| row.received_at >= at)
         && query.received_before.is_none_or(|at| row.received_at < at)
         && (query.kinds.is_empty() || query.kinds.contains(&row.kind))
-}
-
-/// Every input that fits, newest first: walks the inputs themselves backwards.
-fn all_inputs(shared: &Shared, query: &InputQuery) -> Result<Page<InputView>, StoreError> {
-    use std::ops::ControlFlow;
-    let span = Span::of(Key::new(keys::INPUT));
-    let high = query.after.clone().map_or(span.high, Key::from);
-    let is_foreign = query
-        .after
-        .as_ref()
-        .is_some_and(|after| !after.starts_with(&span.low));
-    if query.limit == 0 || is_foreign {
-        return Err(StoreError::Invalid("not a page of the inputs".to_owned()));
-    }
-    let mut seqs = Vec::new();
-    shared.kv.range(&span.low, &high, true, &mut |key, _| {
-        seqs.push(number_of(key));
-        if seqs.len() > SCAN_MAX {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    })?;
-    let mut out = Page {
-        items: Vec::new(),
-        next: None,
-    };
-    let mut last = None;
-    for (n, seq) in seqs.into_iter().enumerate() {
-        let seq = seq?;
-        let found = matching(shared, query, seq)?;
-        if n == SCAN_MAX || (found.is_some() && out.items.len() == query.limit) {
-            out.next = last.map(|seq| keys::input(seq).to_vec());
-            break;
-        }
-        out.items.extend(found);
-        last = Some(seq);
-    }
-    Ok(out)
 }
 
 /// What is named under a prefix and is wanted, in order, so much at most; whether there is more of it.
