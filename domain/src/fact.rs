@@ -132,7 +132,8 @@ impl Fact {
     pub fn read(input: &StoredInput) -> Result<Self, String> {
         match &input.source {
             InputSource::Event(..) | InputSource::Raw(_) => {
-                let envelope = read_envelope(&input.body).map_err(|error| error.to_string())?;
+                let body = std::str::from_utf8(&input.body).map_err(|error| error.to_string())?;
+                let envelope = read_envelope(body).map_err(|error| error.to_string())?;
                 let event = read_event(&envelope).map_err(|error| error.to_string())?;
                 let event = event.ok_or_else(|| "type not handled".to_owned())?;
                 Ok(Self::Event(Box::new(event)))

@@ -130,7 +130,7 @@ pub fn is_handled(kind: &str) -> bool {
 
 /// Addresses a delivery.
 pub fn route(body: &[u8], settings: &Settings, received_at: Timestamp) -> Routed {
-    let read = check_json(body).and_then(|()| read_envelope(body));
+    let read = check_json(body).and_then(read_envelope);
     let envelope = match read {
         Ok(envelope) => envelope,
         Err(error) => return unreadable(body, received_at, error.to_string()),
@@ -212,13 +212,10 @@ fn fate(envelope: &Envelope<'_>, settings: &Settings, routed: &mut Routed) -> Fa
 
 /// Dead under its own id where it has a good one, else under its hash.
 fn unreadable(body: &[u8], received_at: Timestamp, reason: String) -> Routed {
-    let source = check_json(body)
-        .ok()
-        .and_then(|()| read_identity(body))
-        .map_or_else(
-            || InputSource::Raw(hex::encode(Sha256::digest(body))),
-            |(scope, id)| InputSource::Event(scope, id),
-        );
+    let source = check_json(body).ok().and_then(read_identity).map_or_else(
+        || InputSource::Raw(hex::encode(Sha256::digest(body))),
+        |(scope, id)| InputSource::Event(scope, id),
+    );
     Routed {
         source,
         kind: "unreadable".to_owned(),

@@ -19,13 +19,16 @@ const KEYS_LINEAR_MAX: usize = 24;
 /// Keys of objects that are open at the same time: seldom more.
 const KEYS_USUAL: usize = 40;
 
-/// Checks a whole body.
+/// Checks a whole body, and answers it as the text it is.
 /// # Errors: not JSON, too deep, too many values, a duplicate key, a NUL.
-pub fn check_json(body: &[u8]) -> Result<(), WireError> {
+pub fn check_json(body: &[u8]) -> Result<&str, WireError> {
     // Looked at as a whole: text by text costs more. Otherwise the reader says where it is none.
     match std::str::from_utf8(body) {
-        Ok(text) => walk(serde_json::Deserializer::from_str(text)),
-        Err(_) => walk(serde_json::Deserializer::from_slice(body)),
+        Ok(text) => walk(serde_json::Deserializer::from_str(text)).map(|()| text),
+        Err(_) => {
+            walk(serde_json::Deserializer::from_slice(body))?;
+            Err(WireError::new("body: not UTF-8"))
+        }
     }
 }
 
@@ -216,16 +219,13 @@ mod tests {
                 String::from_utf8_lossy(&body[..body.len().min(60)])
             );
         }
-        assert_eq!(check_json(&deep(64)), Ok(()));
+        assert!(check_json(&deep(64)).is_ok());
         // How long one text may be is the body limit's to say.
         let long = format!("{{\"a\":\"{}\"}}", "x".repeat(1_000_000));
-        assert_eq!(check_json(long.as_bytes()), Ok(()));
-        assert_eq!(check_json(br#"{"a":1,"b":{"a":1}}"#), Ok(()));
+        assert_eq!(check_json(long.as_bytes()), Ok(long.as_str()));
+        assert!(check_json(br#"{"a":1,"b":{"a":1}}"#).is_ok());
         let many: Vec<String> = (0..100).map(|n| format!("\"k{n}\":1")).collect();
-        assert_eq!(
-            check_json(format!("{{{}}}", many.join(",")).as_bytes()),
-            Ok(())
-        );
+        assert!(check_json(format!("{{{}}}", many.join(",")).as_bytes()).is_ok());
         let twice = format!("{{{},\"k3\":2}}", many.join(","));
         assert!(check_json(twice.as_bytes()).is_err());
     }

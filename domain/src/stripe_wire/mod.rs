@@ -185,7 +185,7 @@ fn scope_of(account: Option<&str>) -> Result<Scope, WireError> {
 }
 
 /// Account and id of a body that says it is an event, whatever else is wrong with it.
-pub fn read_identity(body: &[u8]) -> Option<(Scope, EventId)> {
+pub fn read_identity(body: &str) -> Option<(Scope, EventId)> {
     #[derive(Deserialize)]
     struct Identity<'a> {
         #[serde(borrow)]
@@ -195,7 +195,7 @@ pub fn read_identity(body: &[u8]) -> Option<(Scope, EventId)> {
         #[serde(borrow)]
         account: Option<Cow<'a, str>>,
     }
-    let read: Identity<'_> = serde_json::from_slice(body).ok()?;
+    let read: Identity<'_> = serde_json::from_str(body).ok()?;
     let is_event = matches!(read.object.as_ref(), "event" | "v2.core.event");
     let scope = scope_of(read.account.as_deref()).ok()?;
     Some((scope, event_id(&read.id).ok()?)).filter(|_| is_event)
@@ -203,9 +203,9 @@ pub fn read_identity(body: &[u8]) -> Option<(Scope, EventId)> {
 
 /// Reads the outside of an event. Everything else of the body was looked at by `check_json`.
 /// # Errors: not JSON, not an event, or a field of the outside is missing or malformed.
-pub fn read_envelope(body: &[u8]) -> Result<Envelope<'_>, WireError> {
+pub fn read_envelope(body: &str) -> Result<Envelope<'_>, WireError> {
     let wire: WireEnvelope<'_> =
-        serde_json::from_slice(body).map_err(|error| WireError::of("event", &error))?;
+        serde_json::from_str(body).map_err(|error| WireError::of("event", &error))?;
     let missing = |field: &str| WireError::new(format!("event: missing field `{field}`"));
     let id = wire.id.ok_or_else(|| missing("id"))?;
     let id = event_id(&id)?;
