@@ -253,7 +253,6 @@ impl Admission {
         }
         let env = &self.intake.shared.env;
         let group = Group(inbound.subject.0.clone());
-        let is_event = matches!(inbound.source, InputSource::Event(..));
         let (kind, created_at) = (inbound.kind.clone(), inbound.created_at);
         let accept = env.store.accept(vec![inbound]);
         let mut answers = match tokio::time::timeout(env.limits.accept_wait, accept).await {
@@ -277,20 +276,6 @@ impl Admission {
             .shared
             .last_accepted_ms
             .store(now.0, Ordering::Relaxed);
-        if let Accepted::Duplicate {
-            seq,
-            same_body: false,
-        } = &accepted
-            && !is_event
-        {
-            // Of an event its bearer can tell: a body that was listed and one that was delivered are
-            // written differently and say the same.
-            tracing::warn!(
-                input.seq = seq,
-                kind,
-                "a repeated delivery has another body: the first one stays"
-            );
-        }
         if let Accepted::New {
             status, to, seq, ..
         } = &accepted

@@ -229,7 +229,7 @@ pub fn input_json(view: &InputView) -> Value {
         "parkedOn": parked, "addressedTo": view.to.as_ref().map(ToString::to_string),
         "createdAt": view.created_at.map(time), "receivedAt": view.received_at.rfc3339(),
         "endedAt": view.ended_at.map(time), "tenantId": view.tenant,
-        "objectIds": view.object_ids, "bodySha256": view.body_sha256, "bodyBytes": view.body_bytes,
+        "objectIds": view.object_ids, "bodyBytes": view.body_bytes,
         "bodyDropped": view.body_dropped,
     })
 }

@@ -14,6 +14,7 @@ use bursar_domain::input::InputSource;
 use bursar_store::api::InputStatus;
 use bursar_store::query::{InputQuery, InputView};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// Deliveries read at a time.
 pub const PAGE: usize = 100;
@@ -108,6 +109,10 @@ pub fn get(call: Call) -> BoxFuture<Result<Answer, Problem>> {
         let view = find(&call).await?;
         let body = call.whole_store()?.input_body(view.seq).await?;
         let mut shown = input_json(&view);
+        shown["bodySha256"] = json!(
+            body.as_ref()
+                .map(|bytes| hex::encode(Sha256::digest(bytes)))
+        );
         shown["body"] = match body {
             None => Value::Null,
             // What is no JSON is shown as its bytes: never as text nobody escaped.

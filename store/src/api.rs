@@ -144,7 +144,7 @@ pub enum Accepted {
     Duplicate {
         /// The first one's number.
         seq: u64,
-        /// Whether the bodies are byte-equal; if not, the first is kept and somebody should look.
+        /// Whether the bodies' prints are equal; if not, the first is kept and somebody should compare the two.
         same_body: bool,
     },
 }

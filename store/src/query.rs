@@ -180,8 +180,6 @@ pub struct InputView {
     pub tenant: Option<TenantId>,
     /// Ids under which `explain` finds it.
     pub object_ids: Vec<String>,
-    /// SHA-256 of the body, hex.
-    pub body_sha256: String,
     /// Length of the body.
     pub body_bytes: u64,
     /// The body was dropped by retention.

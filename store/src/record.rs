@@ -41,8 +41,29 @@ pub(crate) struct Body {
     pub(crate) len: u32,
     /// Its length as it came.
     pub(crate) plain_bytes: u64,
-    /// SHA-256 of it as it came.
-    pub(crate) sha256: [u8; 32],
+    /// Tells it from others.
+    pub(crate) print: Print,
+}
+
+/// A body's fingerprint: XXH3-128 of it as it came, big-endian, then 16 zeros. Records of before hold its SHA-256.
+/// It only says that two bodies may be the same delivery, which the sender has signed: who wants proof has the chain,
+/// and the body itself. Two kinds never fit each other, and then the bodies are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Print([u8; 32]);
+
+impl Print {
+    pub(crate) fn of(body: &[u8]) -> Self {
+        let mut print = [0; 32];
+        let short = twox_hash::XxHash3_128::oneshot(body).to_be_bytes();
+        print[..short.len()].copy_from_slice(&short);
+        Self(print)
+    }
+    /// As much of it as rows keep.
+    pub(crate) fn short(&self) -> [u8; 16] {
+        let mut short = [0; 16];
+        short.copy_from_slice(&self.0[..16]);
+        short
+    }
 }
 
 /// What became of a new input.
@@ -342,7 +363,7 @@ mod tests {
                 offset: 1,
                 len: 2,
                 plain_bytes: 3,
-                sha256: [9; 32],
+                print: Print([9; 32]),
             },
         }
     }

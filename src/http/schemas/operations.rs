@@ -37,11 +37,14 @@ pub(super) const SCHEMAS: &[Schema] = &[
             may("endedAt", Shape::Time),
             may("tenantId", Shape::Text),
             has("objectIds", Shape::Texts),
-            has("bodySha256", Shape::Text),
             has("bodyBytes", Shape::Integer),
             said(
                 has("bodyDropped", Shape::Boolean),
                 "The body was dropped by retention; what it did is still there.",
+            ),
+            said(
+                may("bodySha256", Shape::Text),
+                "Only of a single event; null once erased.",
             ),
             said(
                 may("body", Shape::Any),

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy)]
 pub(super) struct First {
     pub(super) seq: u64,
-    /// First half of the SHA-256 of its body.
+    /// The short print of its body.
     pub(super) body: [u8; 16],
 }
 
@@ -76,8 +76,7 @@ pub(super) fn plan(state: &State<'_>, arrivals: Vec<Arrival>) -> Result<Plan, St
     let mut seq = state.counters.next_seq.max(1);
     for arrival in arrivals {
         let text = arrival.inbound.source.dedup_text();
-        let mut body = [0; 16];
-        body.copy_from_slice(&arrival.body.sha256[..16]);
+        let body = arrival.body.print.short();
         let first = match here.get(&text) {
             Some(first) => Some(*first),
             None if is_deduplicated(&arrival.inbound.source) => first_of(state, &text)?,

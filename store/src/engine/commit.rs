@@ -5,7 +5,7 @@ use crate::api::{EffectStatus, Revive, Revived, decision_digest};
 use crate::engine::port::Sealer;
 use crate::error::StoreError;
 use crate::journal::sha256;
-use crate::record::{Body, Entry, KeepRecord, KeptRecord, NewFate, NewInput, SealedKeep};
+use crate::record::{Body, Entry, KeepRecord, KeptRecord, NewFate, NewInput, Print, SealedKeep};
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::EffectId;
 use bursar_domain::decision::Lane;
@@ -20,7 +20,7 @@ pub(super) struct SealedBody {
     pub(super) bytes: Vec<u8>,
     pub(super) subject: Option<Subject>,
     pub(super) plain_bytes: u64,
-    pub(super) sha256: [u8; 32],
+    pub(super) print: Print,
 }
 
 impl SealedBody {
@@ -30,7 +30,7 @@ impl SealedBody {
         subject: Option<Subject>,
         plain: &[u8],
     ) -> Result<Self, StoreError> {
-        let sha256 = sha256(&[plain]);
+        let print = Print::of(plain);
         let plain_bytes = plain.len() as u64;
         let (subject, bytes) = match subject {
             Some(subject) if !plain.is_empty() => {
@@ -43,7 +43,7 @@ impl SealedBody {
             bytes,
             subject,
             plain_bytes,
-            sha256,
+            print,
         })
     }
 }
@@ -290,7 +290,7 @@ impl Tail {
             offset,
             len,
             plain_bytes: body.plain_bytes,
-            sha256: body.sha256,
+            print: body.print,
         })
     }
     pub(super) fn finish(self) -> Vec<Vec<u8>> {

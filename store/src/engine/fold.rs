@@ -174,7 +174,7 @@ pub(super) fn insert(
     state.counters.inputs += 1;
     if is_deduplicated(&row.source) {
         let mut value = input.seq.to_be_bytes().to_vec();
-        value.extend_from_slice(&input.body.sha256[..16]);
+        value.extend_from_slice(&input.body.print.short());
         state
             .kv
             .put_new(keys::dedup(&row.source.dedup_text()), value);

@@ -30,7 +30,6 @@ fn view(shared: &Shared, seq: u64, row: InputRow) -> InputView {
         ended_at: row.ended_at,
         tenant: row.tenant,
         object_ids: row.object_ids,
-        body_sha256: hex::encode(row.body.sha256),
         body_bytes: row.body.plain_bytes,
     }
 }
