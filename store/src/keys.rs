@@ -9,7 +9,7 @@
 //! ```text
 //! 01 meta        text name                                  -> by name
 //! 02 input       number seq                                 -> InputRow
-//! 03 dedup       16 bytes of SHA-256 of the dedup text      -> seq, 16 bytes of SHA-256 of the body
+//! 03             was: dedup, by hash
 //! 04 pending     text aggregate, number seq                 -> nothing
 //! 05 ready       text aggregate                             -> u32 pending inputs
 //! 06 parked      text link, number seq                      -> nothing
@@ -20,6 +20,7 @@
 //! 0b status      byte status, newest seq                    -> nothing (not for `applied`)
 //! 0c named       text id, number seq                        -> nothing (inputs that name an id)
 //! 0d of tenant   text tenant, newest seq                    -> nothing (ended deliveries)
+//! 0e dedup       text id, text rest of the dedup text       -> seq, 16 bytes of the body's print
 //! 10 row         byte kind, text id, text scope             -> StoredRow
 //! 11 alias       byte kind, text alias, text scope          -> id
 //! 12 row list    byte kind, created, text id, text scope    -> byte hidden, status
@@ -45,7 +46,8 @@
 //! 34 keep        text space, text key                       -> bytes
 //! 35 sealed keep text space, text key                       -> SealedRow
 //! 38 applied     number                                     -> u64 BE number of the record
-//! 3a place       number of a record                         -> where it lies in the journal
+//! 3a             was: place of one record
+//! 3b places      number of a record / 32                    -> where they lie in the journal (`engine::places`)
 //! 39 holder      text subject, text aggregate               -> nothing (sealed snapshots)
 //! ff             pieces of large values, sled's own
 //! ```
@@ -55,13 +57,13 @@
 pub(crate) use crate::key::Key;
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::ids::{Scope, TenantId, Timestamp};
+use bursar_domain::input::InputSource;
 use bursar_domain::link::LinkKey;
 use bursar_domain::money::Currency;
 use sha2::{Digest, Sha256};
 
 pub(crate) const META: u8 = 0x01;
 pub(crate) const INPUT: u8 = 0x02;
-pub(crate) const DEDUP: u8 = 0x03;
 pub(crate) const PENDING: u8 = 0x04;
 pub(crate) const READY: u8 = 0x05;
 pub(crate) const PARKED: u8 = 0x06;
@@ -71,6 +73,7 @@ pub(crate) const UNFREED: u8 = 0x09;
 pub(crate) const STATUS: u8 = 0x0b;
 pub(crate) const NAMED: u8 = 0x0c;
 pub(crate) const OF_TENANT: u8 = 0x0d;
+pub(crate) const DEDUP: u8 = 0x0e;
 pub(crate) const ROW: u8 = 0x10;
 pub(crate) const ALIAS: u8 = 0x11;
 pub(crate) const ROW_LIST: u8 = 0x12;
@@ -93,7 +96,7 @@ pub(crate) const KEEP: u8 = 0x34;
 pub(crate) const SEALED_KEEP: u8 = 0x35;
 pub(crate) const APPLIED: u8 = 0x38;
 pub(crate) const HOLDER: u8 = 0x39;
-pub(crate) const PLACE: u8 = 0x3a;
+pub(crate) const PLACES: u8 = 0x3b;
 
 /// Whose line (`LINE_INDEX`).
 pub(crate) const LINE_TENANT: u8 = 1;
@@ -263,10 +266,18 @@ pub(crate) fn short_hash(bytes: &[u8]) -> [u8; 16] {
     out.copy_from_slice(&Sha256::digest(bytes)[..16]);
     out
 }
-pub(crate) fn dedup(text: &str) -> Key {
-    let mut key = Key::new(DEDUP);
-    key.extend(&short_hash(text.as_bytes()));
-    key
+/// Of every input known by an id.
+pub(crate) fn known_as(id: &str) -> Key {
+    let key = Key::new(DEDUP);
+    if id.len() <= INDEXED_ID_BYTES_MAX {
+        return key.text(id);
+    }
+    key.text(&hex::encode(short_hash(id.as_bytes())))
+}
+/// Of the input from this source: its id, and what of its dedup text the id does not say.
+pub(crate) fn dedup(source: &InputSource) -> Key {
+    let (id, text) = (source.public_id(), source.dedup_text());
+    known_as(&id).text(text.strip_suffix(&id).unwrap_or(&text))
 }
 pub(crate) fn pending_of(aggregate: &AggregateKey) -> Key {
     Key::new(PENDING).texts(&aggregate.parts())
@@ -368,8 +379,8 @@ pub(crate) fn sealed_keep(space: &str, key: &str) -> Key {
 pub(crate) fn applied(number: u64) -> Key {
     Key::new(APPLIED).number(number)
 }
-pub(crate) fn place(record: u64) -> Key {
-    Key::new(PLACE).number(record)
+pub(crate) fn places(row: u64) -> Key {
+    Key::new(PLACES).number(row)
 }
 pub(crate) fn holder(subject: &str, aggregate: &AggregateKey) -> Key {
     Key::new(HOLDER).text(subject).texts(&aggregate.parts())
@@ -378,7 +389,7 @@ pub(crate) fn holder(subject: &str, aggregate: &AggregateKey) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bursar_domain::ids::AccountId;
+    use bursar_domain::ids::{AccountId, EventId};
 
     fn hexed(key: &[u8]) -> String {
         hex::encode(key)
@@ -391,10 +402,22 @@ mod tests {
         let payment = AggregateKey::parse("payment:/p").unwrap();
         let link = LinkKey::parse("customer:/c").unwrap();
         let at = Timestamp(1_000);
+        let event = EventId::parse("evt_1").unwrap();
         for (key, bytes) in [
             (meta("n"), "016e00"),
             (input(258), "020000000000000102"),
-            (dedup("event:/evt_1"), "0390e32e57d404cdc249104834554ef106"),
+            (
+                dedup(&InputSource::Event(scope.clone(), event)),
+                "0e6576745f31006576656e743a616363745f392f00",
+            ),
+            (
+                dedup(&InputSource::Raw("0f".to_owned())),
+                "0e7261775f3066007261773a306600",
+            ),
+            (
+                dedup(&InputSource::Operator("x".repeat(301))),
+                "0e6534633131653466613534323338393364313932376165323961646130623665006f70657261746f723a00",
+            ),
             (
                 pending(&payment, 1),
                 "047061796d656e743a2f70000000000000000001",
@@ -445,6 +468,7 @@ mod tests {
             (keep("s", "k"), "3473006b00"),
             (sealed_keep("s", "k"), "3573006b00"),
             (applied(1), "380000000000000001"),
+            (places(1), "3b0000000000000001"),
             (holder("s", &payment), "3973007061796d656e743a2f7000"),
         ] {
             assert_eq!(hexed(&key), bytes);

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 /// Version of keys and values; another one in a store means: fold again. Checkpoints hold rows too: where retention
 /// dropped records, a new version must come with a way to read the rows of the one before.
-pub(crate) const PROJECTIONS: u32 = 3;
+pub(crate) const PROJECTIONS: u32 = 4;
 
 /// An input.
 #[derive(Clone, Debug, Serialize, Deserialize)]

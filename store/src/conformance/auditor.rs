@@ -1,7 +1,8 @@
 //! Looks at every row of a store and says what contradicts what.
 
 use crate::api::{EffectStatus, InputStatus};
-use crate::engine::replay;
+use crate::engine::fold::is_deduplicated;
+use crate::engine::{places, replay};
 use crate::keys::{self, Fields};
 use crate::kv::{Kv, Pair, end_of, first};
 use crate::shapes::{EffectRow, InputRow, LedgerRow, StoredRow, unpack};
@@ -48,6 +49,7 @@ fn audit_inputs(kv: &dyn Kv) {
     let (mut pending, mut parked) = (BTreeSet::new(), BTreeSet::new());
     let (mut listed, mut named) = (BTreeSet::new(), BTreeSet::new());
     let mut ready: BTreeMap<keys::Key, u32> = BTreeMap::new();
+    let mut known = BTreeMap::new();
     let mut counts: BTreeMap<InputStatus, u64> = BTreeMap::new();
     for (key, value) in all(kv, keys::INPUT) {
         let seq = number(&key);
@@ -80,7 +82,15 @@ fn audit_inputs(kv: &dyn Kv) {
         for id in &row.object_ids {
             named.insert(keys::named(id, seq));
         }
+        if is_deduplicated(&row.source) {
+            let mut value = seq.to_be_bytes().to_vec();
+            value.extend_from_slice(&row.body.print.short());
+            known.insert(keys::dedup(&row.source), value);
+        }
+        let is_placed = places::find(kv, row.record).unwrap().is_some();
+        assert!(is_placed, "the record of input {seq} is nowhere");
     }
+    assert_eq!(known, all(kv, keys::DEDUP).into_iter().collect());
     let keys_of = |prefix| all(kv, prefix).into_iter().map(|(key, _)| key);
     assert_eq!(pending, keys_of(keys::PENDING).collect());
     assert_eq!(parked, keys_of(keys::PARKED).collect());

@@ -77,4 +77,26 @@ pub(crate) async fn explain_finds_inputs_and_lines(store: &dyn Store) {
         .map(|l| l.entry.summary.as_str())
         .collect();
     assert_eq!(told, ["before", "ordered", "effect"]);
+    // An id by which one input is known and which another one names, and its own as well.
+    accept(store, event("evt_8", "payment:/pi_9")).await;
+    let mut about = event("evt_9", "payment:/pi_9");
+    about.object_ids = vec!["evt_8".to_owned(), "evt_9".to_owned()];
+    accept(store, about).await;
+    for (id, limit, inputs, truncated) in [
+        ("evt_8", 10, vec!["evt_8", "evt_9"], false),
+        ("evt_8", 1, vec!["evt_8"], true),
+        ("evt_9", 10, vec!["evt_9"], false),
+    ] {
+        let found = store.explain(id.to_owned(), None, limit).await.unwrap();
+        let ids: Vec<_> = found
+            .inputs
+            .iter()
+            .map(|one| one.source.public_id())
+            .collect();
+        assert_eq!(
+            (ids, found.truncated),
+            (inputs.iter().map(|id| id.to_string()).collect(), truncated),
+            "{id}"
+        );
+    }
 }

@@ -4,7 +4,7 @@ use super::commit::{Answer, Arrival, Plan, Tail, new_input};
 use super::fold::{State, broken, is_deduplicated};
 use crate::api::{Accepted, Fate, InputStatus};
 use crate::error::StoreError;
-use crate::keys;
+use crate::keys::{self, Key};
 use crate::record::{Entry, NewFate};
 use bursar_domain::link::LinkKey;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,10 +17,9 @@ pub(super) struct First {
     pub(super) body: [u8; 16],
 }
 
-/// Finds the first input with this dedup text.
-pub(super) fn first_of(state: &State<'_>, text: &str) -> Result<Option<First>, StoreError> {
-    let key = keys::dedup(text);
-    let found = bursar_domain::mutant!("M18", state.kv.get_filed(&key)?, state.kv.get(&key)?);
+/// Finds the first input of a source by its key.
+pub(super) fn first_of(state: &State<'_>, key: &Key) -> Result<Option<First>, StoreError> {
+    let found = bursar_domain::mutant!("M18", state.kv.get_filed(key)?, state.kv.get(key)?);
     let Some(bytes) = found else {
         return Ok(None);
     };
@@ -72,14 +71,14 @@ pub(super) fn plan(state: &State<'_>, arrivals: Vec<Arrival>) -> Result<Plan, St
     let most = arrivals.len();
     let mut inputs = Vec::with_capacity(most);
     let mut answers = Vec::with_capacity(arrivals.len());
-    let mut here: BTreeMap<String, First> = BTreeMap::new();
+    let mut here: BTreeMap<Key, First> = BTreeMap::new();
     let mut seq = state.counters.next_seq.max(1);
     for arrival in arrivals {
-        let text = arrival.inbound.source.dedup_text();
+        let key = keys::dedup(&arrival.inbound.source);
         let body = arrival.body.print.short();
-        let first = match here.get(&text) {
+        let first = match here.get(&key) {
             Some(first) => Some(*first),
-            None if is_deduplicated(&arrival.inbound.source) => first_of(state, &text)?,
+            None if is_deduplicated(&arrival.inbound.source) => first_of(state, &key)?,
             None => None,
         };
         if let Some(first) = first {
@@ -98,7 +97,7 @@ pub(super) fn plan(state: &State<'_>, arrivals: Vec<Arrival>) -> Result<Plan, St
         });
         inputs.push(input);
         if inputs.len() < most {
-            here.insert(text, First { seq, body });
+            here.insert(key, First { seq, body });
         }
         seq += 1;
     }

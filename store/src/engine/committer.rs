@@ -27,6 +27,7 @@ use super::due;
 use super::fold::{State, broken, fold};
 use super::keeper::{self, Keeper};
 use super::orders;
+use super::places;
 use super::port::{Log, Place, Sealer};
 use super::queue::{Shares, Waited};
 use super::recount::Recount;
@@ -475,11 +476,7 @@ impl Committer {
         group: &mut Group,
         places: Vec<Place>,
     ) -> Result<(), StoreError> {
-        let mut number = self.folded.record;
-        for place in places {
-            number += 1;
-            kv.put_new(keys::place(number), place);
-        }
+        places::put(&mut kv, self.folded.record + 1, &places)?;
         if !group.erased.is_empty() {
             let gone = self.keys.erase(&group.erased)?;
             for member in &mut group.members {
@@ -497,7 +494,7 @@ impl Committer {
         self.folded = Folded {
             counters,
             tally,
-            record: number,
+            record: self.folded.record + places.len() as u64,
         };
         close_batch(&mut batch, &self.folded)?;
         if let (Some(keeper), Some(recount)) = (&mut self.keeper, &self.recount) {

@@ -14,25 +14,18 @@
 //! Failure: rows that do not come to the tally are damage of the checkpoint's file.
 
 use super::committer::{Folded, close_batch};
+use super::layouts::{OLDEST_READ, bring_up, count_as_before, remove};
 use super::replay::count;
 use crate::error::StoreError;
 use crate::journal::{Checkpoint, Checkpoints};
-use crate::keys::{self, Key};
-use crate::kv::{Batch, Kv, Tally, after, first};
+use crate::keys;
+use crate::kv::{Batch, Kv, Tally};
 use crate::shapes::{Counters, PROJECTIONS, pack, unpack};
 use serde::{Deserialize, Serialize};
 
 const LAYOUT: u8 = 0;
 const ROWS: u8 = 1;
 const END: u8 = 2;
-
-/// The oldest layout whose rows are read here too.
-const OLDEST_READ: u32 = 2;
-/// Layout 2 had an index of deliveries under this prefix.
-const DELIVERIES: u8 = 0x0a;
-
-/// Rows removed in one batch.
-const CLEARED_AT_ONCE: usize = 1_000;
 
 /// The first piece.
 pub(super) fn layout() -> Vec<u8> {
@@ -176,12 +169,16 @@ fn load(kv: &dyn Kv, checkpoint: &Checkpoint) -> Result<(), StoreError> {
     if said.record != checkpoint.head().record {
         return Err(wrong("holds the rows of another record"));
     }
-    if count(kv)? != said.tally {
+    let counted = match version {
+        PROJECTIONS => count(kv)?,
+        _ => count_as_before(kv)?,
+    };
+    if counted != said.tally {
         return Err(wrong("its rows are not the ones it counted"));
     }
-    if version < 3 {
-        remove(kv, &[DELIVERIES], &[DELIVERIES + 1])?;
-        said.tally.forget(DELIVERIES);
+    if version < PROJECTIONS {
+        bring_up(kv)?;
+        said.tally = count(kv)?;
     }
     let mut batch = Batch::new();
     let folded = Folded {
@@ -219,36 +216,26 @@ fn clear(kv: &dyn Kv) -> Result<(), StoreError> {
     remove(kv, &[0], &[0xff])
 }
 
-/// Removes the rows from `low` to `high`.
-fn remove(kv: &dyn Kv, low: &[u8], high: &[u8]) -> Result<(), StoreError> {
-    let mut low = Key::from(low);
-    loop {
-        let found = first(kv, &low, high, CLEARED_AT_ONCE)?;
-        let Some((last, _)) = found.last() else {
-            return Ok(());
-        };
-        // From there on: what is removed already would be walked over again.
-        low = after(last);
-        let batch = found.into_iter().map(|(key, _)| (key, None)).collect();
-        kv.apply_batch(&batch)?;
-    }
-}
-
-/// The pieces of a checkpoint as layout 2 wrote them: with an index of deliveries, counted.
+/// The pieces of a checkpoint as an earlier layout wrote them.
 #[cfg(test)]
-pub(crate) fn as_layout_2(mut pieces: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    pieces[0] = vec![LAYOUT, 2, 0, 0, 0];
-    let last = pieces.pop().unwrap();
-    let mut end: End = unpack(&last[1..]).unwrap();
-    let mut index = Rows::new();
-    for seq in 1..=1_500_u64 {
-        let key = Key::from([DELIVERIES]).number(!seq);
-        index.add(&key, Some(&[]));
-        end.tally.add(&key, &[]);
-    }
-    let counted = pack(&end).unwrap();
-    pieces.extend([index.take(), [vec![END], counted].concat()]);
+pub(crate) fn as_before(layout: u8, pieces: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let [_, pieces @ .., last] = pieces else {
+        panic!("no checkpoint");
+    };
+    let mut rows = Batch::new();
     pieces
+        .iter()
+        .for_each(|piece| rows.extend(batch_of(&piece[1..]).unwrap()));
+    rows.retain(|_, value| value.is_some());
+    let (before, tally) = super::layouts::as_before(layout.into(), rows);
+    let mut piece = Rows::new();
+    for (key, value) in &before {
+        piece.add(key, Some(value));
+    }
+    let end: End = unpack(&last[1..]).unwrap();
+    let end = pack(&End { tally, ..end }).unwrap();
+    let first = vec![LAYOUT, layout, 0, 0, 0];
+    vec![first, piece.take(), [vec![END], end].concat()]
 }
 
 #[cfg(test)]

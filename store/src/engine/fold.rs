@@ -175,15 +175,9 @@ pub(super) fn insert(
     if is_deduplicated(&row.source) {
         let mut value = input.seq.to_be_bytes().to_vec();
         value.extend_from_slice(&input.body.print.short());
-        state
-            .kv
-            .put_new(keys::dedup(&row.source.dedup_text()), value);
+        state.kv.put_new(keys::dedup(&row.source), value);
     }
-    let mut ids: BTreeSet<&str> = row.object_ids.iter().map(String::as_str).collect();
-    let public = row.source.public_id();
-    if is_deduplicated(&row.source) {
-        ids.insert(&public);
-    }
+    let ids: BTreeSet<&str> = row.object_ids.iter().map(String::as_str).collect();
     for id in ids {
         if id.len() <= keys::INDEXED_ID_BYTES_MAX {
             state.kv.put_new(keys::named(id, input.seq), Vec::new());
@@ -281,9 +275,11 @@ fn enter(state: &mut State<'_>, seq: u64, row: &InputRow, is_new: bool) -> Resul
         }
         InputStatus::Dead => {
             state.counters.dead += 1;
-            // A message or timer has no name of its own in the index until somebody must find it.
-            let key = keys::named(&row.source.public_id(), seq);
-            state.kv.put(key, Vec::new())?;
+            // A message or timer is in no index by its own id until somebody must find it.
+            if !is_deduplicated(&row.source) {
+                let key = keys::named(&row.source.public_id(), seq);
+                state.kv.put(key, Vec::new())?;
+            }
         }
         InputStatus::Ignored | InputStatus::Applied => {}
     }

@@ -26,7 +26,7 @@ pub(super) fn settle(state: &State<'_>, settle: SealedSettle) -> Result<Plan, St
     let mut result = None;
     let mut woken = None;
     if let Some(arrival) = settle.result {
-        let known = first_of(state, &arrival.inbound.source.dedup_text())?.is_some();
+        let known = first_of(state, &keys::dedup(&arrival.inbound.source))?.is_some();
         if !known {
             let seq = state.counters.next_seq.max(1);
             let fate = |fate| resolve(state, fate, &BTreeSet::new());

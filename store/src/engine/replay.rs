@@ -6,7 +6,8 @@
 
 use super::committer::{Folded, close_batch};
 use super::fold::{ERASED, State, broken, fold};
-use super::port::{Records, Sealer};
+use super::places;
+use super::port::{Place, Records, Sealer};
 use crate::error::StoreError;
 use crate::keys;
 use crate::kv::{Kv, Overlay, Tally, end_of};
@@ -137,6 +138,8 @@ struct Open<'a> {
     kv: &'a dyn Kv,
     state: State<'a>,
     record: u64,
+    /// Of the records since the last write.
+    places: Vec<Place>,
 }
 
 impl<'a> Open<'a> {
@@ -149,20 +152,23 @@ impl<'a> Open<'a> {
                 counters: folded.counters,
             },
             record: folded.record,
+            places: Vec::new(),
         })
     }
 
-    fn add(&mut self, number: u64, place: Vec<u8>, entry: Entry) -> Result<(), StoreError> {
+    fn add(&mut self, number: u64, place: Place, entry: Entry) -> Result<(), StoreError> {
         if number != self.record + 1 {
             return Err(broken(format!("record {} is missing", self.record + 1)));
         }
         fold(&mut self.state, number, entry)?;
-        self.state.kv.put_new(keys::place(number), place);
+        self.places.push(place);
         self.record = number;
         Ok(())
     }
 
     fn write(&mut self) -> Result<(), StoreError> {
+        let since = self.record + 1 - self.places.len() as u64;
+        places::put(&mut self.state.kv, since, &std::mem::take(&mut self.places))?;
         let empty = Overlay::new(self.kv, Tally::default());
         let (mut batch, tally) = std::mem::replace(&mut self.state.kv, empty).finish();
         let folded = Folded {

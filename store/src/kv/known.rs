@@ -13,7 +13,7 @@
 //! Source: blocked Bloom filters, Putze, Sanders and Singler 2007.
 
 use crate::keys;
-use std::hash::{DefaultHasher, Hasher};
+use twox_hash::XxHash3_64;
 
 /// 8 MiB; pages nobody touched cost nothing.
 const WORDS: usize = 1 << 20;
@@ -70,11 +70,7 @@ pub(super) struct Hash(Option<u64>);
 
 impl Hash {
     pub(super) fn of(key: &[u8]) -> Self {
-        Self(is_kept(key).then(|| {
-            let mut hasher = DefaultHasher::new();
-            hasher.write(key);
-            hasher.finish()
-        }))
+        Self(is_kept(key).then(|| XxHash3_64::oneshot(key)))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::error::StoreError;
 use crate::keys::Key;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use twox_hash::XxHash3_64;
 
 /// Rows and XOR of row fingerprints, per prefix byte.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -40,9 +41,16 @@ impl Tally {
 }
 
 impl Tally {
-    /// Counts no row with this prefix any more.
-    pub(crate) fn forget(&mut self, prefix: u8) {
-        self.prefixes.remove(&prefix);
+    /// Counts a row in, as layouts before 4 did: by FNV-1a over the length of the key, key and value.
+    pub(crate) fn add_as_before(&mut self, key: &[u8], value: &[u8]) {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ key.len() as u64;
+        for byte in key.iter().chain(value) {
+            hash ^= u64::from(*byte);
+            hash = hash.wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        let slot = self.slot(key);
+        slot.0 = slot.0.wrapping_add(1);
+        slot.1 ^= hash;
     }
     /// Rows in all.
     pub(crate) fn total(&self) -> u64 {
@@ -50,14 +58,12 @@ impl Tally {
     }
 }
 
-/// FNV-1a over length of the key, key and value: finds accidents, not forgers.
+/// XXH3-64 of key and value, mixed so that values that changed places are seen: finds accidents, not forgers.
 fn fingerprint(key: &[u8], value: &[u8]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ key.len() as u64;
-    for byte in key.iter().chain(value) {
-        hash ^= u64::from(*byte);
-        hash = hash.wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash
+    let (key, value) = (XxHash3_64::oneshot(key), XxHash3_64::oneshot(value));
+    let mut mixed = key ^ value.rotate_left(32);
+    mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^ (mixed >> 33)
 }
 
 /// The open group.
@@ -222,5 +228,20 @@ mod tests {
         })
         .unwrap();
         assert_eq!(tally, counted);
+    }
+
+    #[test]
+    fn a_tally_tells_rows_that_changed_places_or_bytes() {
+        let of = |rows: &[(&[u8], &[u8])]| {
+            let mut tally = Tally::default();
+            rows.iter().for_each(|(key, value)| tally.add(key, value));
+            tally
+        };
+        let whole = of(&[(&[9, 1], b"one"), (&[9, 2], b"two")]);
+        assert_eq!(whole, of(&[(&[9, 2], b"two"), (&[9, 1], b"one")]));
+        assert_ne!(whole, of(&[(&[9, 1], b"two"), (&[9, 2], b"one")]));
+        assert_ne!(whole, of(&[(&[9, 1, b'o'], b"ne"), (&[9, 2], b"two")]));
+        assert_ne!(whole, of(&[(&[9, 1], b"one"), (&[9, 2], b"twO")]));
+        assert_ne!(whole, of(&[(&[9, 1], b"one")]));
     }
 }

@@ -1,7 +1,7 @@
 //! Inputs: by id, by number, in lists, and everything that names an id.
 
 use super::{SCAN_MAX, Span, get, input_body, number_of, page_towards};
-use crate::engine::fold::is_delivery;
+use crate::engine::fold::{broken, is_delivery};
 use crate::engine::shared::Shared;
 use crate::error::StoreError;
 use crate::keys::{self, Key};
@@ -10,6 +10,7 @@ use crate::query::{Explained, InputQuery, InputView, Page};
 use crate::shapes::InputRow;
 use bursar_domain::ids::{Scope, TenantId};
 use bursar_domain::input::InputSource;
+use std::collections::BTreeSet;
 
 /// Pages of [`SCAN_MAX`] index rows looked through for what one tenant may see of an id that many share.
 const EXPLAIN_PAGES_MAX: usize = 100;
@@ -52,16 +53,35 @@ pub(in crate::engine) fn body(shared: &Shared, seq: u64) -> Result<Option<Vec<u8
     }
 }
 
+/// Numbers of the inputs known by an id, rising.
+fn known_as(shared: &Shared, id: &str) -> Result<BTreeSet<u64>, StoreError> {
+    let prefix = keys::known_as(id);
+    let found = first(shared.kv.as_ref(), &prefix, &end_of(&prefix), SCAN_MAX)?;
+    let numbers = found.iter().map(|(_, value)| {
+        let seq = value.first_chunk::<8>();
+        seq.map(|seq| u64::from_be_bytes(*seq))
+            .ok_or_else(|| broken("a dedup row cannot be read".to_owned()))
+    });
+    numbers.collect()
+}
+
 pub(in crate::engine) fn input(
     shared: &Shared,
     public_id: &str,
     scope: Option<&Scope>,
 ) -> Result<Vec<InputView>, StoreError> {
-    let prefix = Key::new(keys::NAMED).text(public_id);
-    let found = first(shared.kv.as_ref(), &prefix, &end_of(&prefix), SCAN_MAX)?;
+    let mut found = known_as(shared, public_id)?;
+    if found.is_empty() {
+        // Messages and timers cannot come twice and have no such row; those that died are named.
+        let prefix = Key::new(keys::NAMED).text(public_id);
+        let named = first(shared.kv.as_ref(), &prefix, &end_of(&prefix), SCAN_MAX)?;
+        found = named
+            .iter()
+            .map(|(key, _)| number_of(key))
+            .collect::<Result<_, _>>()?;
+    }
     let mut out = Vec::new();
-    for (key, _) in found {
-        let seq = number_of(&key)?;
+    for seq in found {
         let Some(row) = row(shared, seq)? else {
             continue;
         };
@@ -159,11 +179,28 @@ pub(in crate::engine) fn explain(
 ) -> Result<Explained, StoreError> {
     let limit = limit.min(SCAN_MAX);
     let covers = |tenant: Option<&TenantId>| of.is_none() || tenant == of;
-    let prefix = Key::new(keys::NAMED).text(id);
-    let (inputs, more_inputs) = named(shared, &prefix, limit, |key| {
-        let view = by_seq(shared, number_of(key)?)?;
+    let own = known_as(shared, id)?;
+    let shown = |seq| {
+        let view = by_seq(shared, seq)?;
         Ok(view.filter(|view| covers(view.tenant.as_ref())))
+    };
+    let mut inputs = Vec::new();
+    for seq in &own {
+        inputs.extend(shown(*seq)?);
+    }
+    let prefix = Key::new(keys::NAMED).text(id);
+    let (others, mut more_inputs) = named(shared, &prefix, limit, |key| {
+        let seq = number_of(key)?;
+        if own.contains(&seq) {
+            Ok(None)
+        } else {
+            shown(seq)
+        }
     })?;
+    inputs.extend(others);
+    inputs.sort_by_key(|view| view.seq);
+    more_inputs |= inputs.len() > limit;
+    inputs.truncate(limit);
     let prefix = keys::line_index(keys::LINE_ID, id);
     let (mut lines, more_lines) = named(shared, &prefix, limit, |key| {
         let number = number_of(key)?;

@@ -10,9 +10,10 @@ pub(super) mod whole;
 pub(super) mod work;
 
 use super::fold::broken;
+use super::places;
 use super::shared::Shared;
 use crate::error::StoreError;
-use crate::keys::{self, Key};
+use crate::keys::Key;
 use crate::kv::{self, end_of};
 use crate::query::{Gone, Page};
 use crate::record::body_of;
@@ -121,9 +122,7 @@ fn number_of(key: &[u8]) -> Result<u64, StoreError> {
 
 /// The record of this number; `None`: retention dropped it.
 fn record(shared: &Shared, number: u64) -> Result<Option<Vec<u8>>, StoreError> {
-    let place = shared
-        .kv
-        .get(&keys::place(number))?
+    let place = places::find(shared.kv.as_ref(), number)?
         .ok_or_else(|| broken(format!("the place of record {number} is missing")))?;
     shared.records.read(&place)
 }
