@@ -26,9 +26,8 @@ use target::{Running, Target, WEBHOOK_SECRET};
 const TENANTS: usize = 1_000;
 /// The gate fails below this: intake over verify-only, in thousandths (row 1a).
 const FLOOR_VERIFY_MILLI: u64 = 420;
-/// The gate fails above this: CPU per event over bare, in thousandths (row 1b). The goal's own ceiling, 7,500, is
-/// missed (ARCHITECTURE.md, "Known limits").
-const CEILING_CPU_MILLI: u64 = 10_000;
+/// The gate fails above this: CPU per event over bare, in thousandths (row 1b).
+const CEILING_CPU_MILLI: u64 = 7_500;
 /// How long an empty inbox must be seen before it counts as empty.
 const QUIET: Duration = Duration::from_millis(2_500);
 /// A shared machine disturbs some rounds; a slower program is slow in all of them. So the gate looks again, at the
@@ -179,6 +178,9 @@ impl Load {
     }
 }
 
+/// How long a steady rate is kept up.
+const PACED_SECONDS: usize = 3;
+
 /// Customers nobody has claimed, and those that are linked to tenants.
 const UNCLAIMED: usize = TENANTS;
 const LINKED: usize = 0;
@@ -211,7 +213,7 @@ async fn alone(
 }
 
 /// One target, one round: intake saturated, repeated (duplicates), on one connection, as a burst; then
-/// applied beside it, and paced.
+/// applied beside it, paced while the rows of all that go below, and paced on a quiet store.
 async fn measure(
     target: Target,
     data: &std::path::Path,
@@ -244,19 +246,38 @@ async fn measure(
         row.applied_per_second = per_second(args.events, started.elapsed());
         row.cpu_applied = target::used(&before, &running.cpu_by_thread());
         row.cpu_applied_us = row.cpu_applied.values().sum();
-        for (part, rate, slot) in [
-            (5, 1_000, &mut row.paced_1000),
-            (6, 5_000, &mut row.paced_5000),
-        ] {
-            let paced = batch(part, rate * 2, LINKED);
-            let outcome = send(&running, paced, 64, Some(rate as u64)).await?;
-            *slot = report::Latency::of(&expect_all_ok(&outcome)?);
-            wait_applied(&running).await?;
-        }
+        row.paced_after = paced(&running, &load, 5, 1_000).await?;
         row.rss_kib = running.rss_kib();
+        running.kill();
+        // A store of its own: what a burst left to do has nothing to do with a steady rate.
+        let mut running = target.start(&data.join("paced"))?;
+        let load = Load::new(&running, round);
+        link_tenants(&running, now).await?;
+        wait_quiet(&running).await?;
+        let before = running.cpu_by_thread();
+        row.paced_1000 = paced(&running, &load, 6, 1_000).await?;
+        wait_quiet(&running).await?;
+        let cpu = target::used(&before, &running.cpu_by_thread());
+        row.cpu_steady_us = cpu.values().sum::<u64>() / PACED_SECONDS as u64 / 1_000;
+        row.paced_5000 = paced(&running, &load, 7, 5_000).await?;
+        running.kill();
+        return Ok(row);
     }
     running.kill();
     Ok(row)
+}
+
+/// How long they take at a steady rate, of linked customers, until all are applied.
+async fn paced(
+    running: &Running,
+    load: &Load,
+    part: usize,
+    rate: usize,
+) -> std::io::Result<report::Latency> {
+    let events = load.batch(part, rate * PACED_SECONDS, LINKED);
+    let outcome = send(running, events, 64, Some(rate as u64)).await?;
+    wait_applied(running).await?;
+    Ok(report::Latency::of(&expect_all_ok(&outcome)?))
 }
 
 /// Checkout sessions that link every customer of the load to its tenant.

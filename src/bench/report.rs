@@ -53,6 +53,10 @@ pub struct Row {
     pub duplicates_per_second: u64,
     /// One connection.
     pub one: Latency,
+    /// Paced at 1,000 events/s right after a burst.
+    pub paced_after: Latency,
+    /// CPU of an event at 1,000 a second, in microseconds, with all it leads to.
+    pub cpu_steady_us: u64,
     /// Paced at 1,000 events/s.
     pub paced_1000: Latency,
     /// Paced at 5,000 events/s.
@@ -178,9 +182,19 @@ impl Report {
                 milli(ours(|r| r.paced_1000.p99_us), fsync),
             ),
             (
+                "",
+                "CPU us per event at 1,000/s, all it leads to",
+                ours(|r| r.cpu_steady_us).saturating_mul(1_000),
+            ),
+            (
                 "2b",
                 "p99 at 5,000/s, in F",
                 milli(ours(|r| r.paced_5000.p99_us), fsync),
+            ),
+            (
+                "",
+                "p99 at 1,000/s right after a burst, in F",
+                milli(ours(|r| r.paced_after.p99_us), fsync),
             ),
             (
                 "",
