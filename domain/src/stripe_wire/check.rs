@@ -9,15 +9,18 @@ use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
+use twox_hash::XxHash3_64;
 
 /// Deepest nesting of objects and lists.
 pub const JSON_DEPTH_MAX: u32 = 64;
 /// Most values in one body: far above any object of Stripe, far below what hurts.
 pub const JSON_NODES_MAX: u32 = 20_000;
-/// Up to this many keys are compared one by one; beyond, a set is cheaper.
-const KEYS_LINEAR_MAX: usize = 24;
+/// Up to this many keys those that may be the same are compared; beyond, a set is cheaper.
+const KEYS_COMPARED_MAX: usize = 256;
+/// Bits of what keys were seen, as words: of a hundred keys, some five find theirs taken by another one.
+const SEEN_WORDS: usize = 16;
 /// Keys of objects that are open at the same time: seldom more.
-const KEYS_USUAL: usize = 40;
+const KEYS_USUAL: usize = 160;
 
 /// Checks a whole body, and answers it as the text it is.
 /// # Errors: not JSON, too deep, too many values, a duplicate key, a NUL.
@@ -85,6 +88,8 @@ struct Seen<'de> {
 struct Keys<'de> {
     /// Where its own begin in [`Seen::keys`].
     from: usize,
+    /// A bit for each of them, by its hash: one that finds its bit unset is new.
+    bits: [u64; SEEN_WORDS],
     /// All of them, once they are many.
     many: HashSet<Cow<'de, str>>,
 }
@@ -94,11 +99,14 @@ impl<'de> Keys<'de> {
         if !self.many.is_empty() {
             return self.many.insert(key);
         }
-        if open[self.from..].contains(&key) {
+        let hash = XxHash3_64::oneshot(key.as_bytes());
+        let (word, bit) = (hash as usize / 64 % SEEN_WORDS, 1 << (hash % 64));
+        if self.bits[word] & bit != 0 && open[self.from..].contains(&key) {
             return false;
         }
+        self.bits[word] |= bit;
         open.push(key);
-        if open.len() - self.from > KEYS_LINEAR_MAX {
+        if open.len() - self.from > KEYS_COMPARED_MAX {
             self.many = open.drain(self.from..).collect();
         }
         true
@@ -171,6 +179,7 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
         }
         let mut keys = Keys {
             from: self.seen.keys.len(),
+            bits: [0; SEEN_WORDS],
             many: HashSet::new(),
         };
         while let Some(key) = map.next_key_seed(Key)? {

@@ -6,9 +6,12 @@
 
 use super::WireError;
 use crate::money::Currency;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Largest amount read: what a double holds exactly, which is what Stripe's own SDKs can.
 pub const AMOUNT_MINOR_MAX: i64 = 1 << 53;
@@ -43,11 +46,27 @@ impl<'de> Deserialize<'de> for Amount {
 /// The id of another object: a text, an expanded object with `id`, or null.
 pub type Reference = Option<String>;
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Expandable {
-    Id(String),
-    Object { id: Option<String> },
+/// The id in a text, in an expanded object, or in nothing.
+struct Expandable;
+
+impl<'de> Visitor<'de> for Expandable {
+    type Value = Option<String>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an id, an object or null")
+    }
+    fn visit_str<E>(self, id: &str) -> Result<Self::Value, E> {
+        Ok(Some(id.to_owned()))
+    }
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
+        #[derive(Deserialize)]
+        struct Expanded {
+            id: Option<String>,
+        }
+        Expanded::deserialize(MapAccessDeserializer::new(object)).map(|object| object.id)
+    }
 }
 
 /// Whom an object of any type is about, handled or not: itself, or the customer it names.
@@ -68,13 +87,10 @@ pub(crate) fn customer_in(object: &str) -> Reference {
 
 /// Reads an expandable field. An empty text is nobody.
 pub(super) fn reference<'de, D: Deserializer<'de>>(reader: D) -> Result<Reference, D::Error> {
-    let id = match Option::<Expandable>::deserialize(reader)? {
-        None | Some(Expandable::Object { id: None }) => return Ok(None),
-        Some(Expandable::Id(id) | Expandable::Object { id: Some(id) }) => id,
-    };
-    if id.is_empty() {
+    let id = reader.deserialize_any(Expandable)?;
+    let Some(id) = id.filter(|id| !id.is_empty()) else {
         return Ok(None);
-    }
+    };
     crate::ids::ObjectId::parse(&id).map_err(D::Error::custom)?;
     Ok(Some(id))
 }
@@ -83,8 +99,8 @@ pub(super) fn reference<'de, D: Deserializer<'de>>(reader: D) -> Result<Referenc
 pub(super) fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     reader: D,
 ) -> Result<Option<T>, D::Error> {
-    let value = Option::<serde_json::Value>::deserialize(reader)?;
-    Ok(value.and_then(|value| serde_json::from_value(value).ok()))
+    let text = Option::<Box<RawValue>>::deserialize(reader)?;
+    Ok(text.and_then(|text| serde_json::from_str(text.get()).ok()))
 }
 
 /// Reads a currency. # Errors: none of Stripe's.

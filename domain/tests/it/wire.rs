@@ -111,3 +111,37 @@ fn a_body_that_says_it_is_an_event_is_known_by_account_and_id() {
     assert_eq!(of("no json"), None);
     assert_eq!(Scope::PLATFORM.as_str(), "");
 }
+
+#[test]
+fn a_reference_is_an_id_an_object_or_nothing() {
+    let of = |customer: &str| {
+        let text = format!(
+            r#"{{"id":"in_1","status":"paid","currency":"usd","amount_due":1,"amount_paid":1,"customer":{customer}}}"#
+        );
+        read_object::<Invoice>(&text).map(|invoice| invoice.customer)
+    };
+    let known = Some("cus_1".to_owned());
+    assert_eq!(of(r#""cus_1""#), Ok(known.clone()));
+    assert_eq!(of(r#""cus\u005f1""#), Ok(known.clone()));
+    let expanded = r#"{"object":"customer","id":"cus_1","address":{"id":"x"}}"#;
+    assert_eq!(of(expanded), Ok(known));
+    for nobody in [
+        "null",
+        r#""""#,
+        "{}",
+        r#"{"id":null}"#,
+        r#"{"deleted":true}"#,
+    ] {
+        assert_eq!(of(nobody), Ok(None), "{nobody}");
+    }
+    for wrong in [
+        "1",
+        "true",
+        "[]",
+        r#"["cus_1"]"#,
+        r#"{"id":1}"#,
+        r#""cus 1""#,
+    ] {
+        assert!(of(wrong).is_err(), "{wrong}");
+    }
+}
