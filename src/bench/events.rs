@@ -45,7 +45,35 @@ pub fn session_completed(n: usize, created: i64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// `invoice.paid` number `n` of a customer, padded to [`BODY_BYTES`] as real bodies are.
+/// `invoice.paid` number `n` of a customer in the shape Stripe sends it: every field, indented, 5.3 KB.
+pub fn invoice_paid_as_sent(n: usize, customer: usize, created: i64) -> Vec<u8> {
+    const SENT: &str =
+        include_str!("../../tests/corpus/stripe/events/2025-04-30.basil/invoice.paid.json");
+    let named = |prefix: &str| format!("{prefix}_1BenchRNbDemoPlatf{n:09}");
+    let mut text = SENT.to_owned();
+    for (sent, ours) in [
+        ("evt_1Vr7aTRNbDemoPlatfN3VnQ7", named("evt")),
+        ("in_1hce73RNbDemoPlatfIl8myn", named("in")),
+        ("il_1lnH4zRNbDemoPlatft1OEni", named("il")),
+        ("cus_OM4YOIUd3xZ0GV", format!("cus_bench_{customer}")),
+        (
+            "sub_1lPHdqRNbDemoPlatfgiqdtn",
+            format!("sub_bench_{customer}"),
+        ),
+        ("ADA0001-0001", format!("ADA0001-{n}")),
+        // What names a tenant would claim the customer.
+        ("workspace_id", "order".to_owned()),
+        ("1747044000", created.to_string()),
+        ("1747044001", (created + 1).to_string()),
+        ("1747044003", (created + 3).to_string()),
+        ("1749722400", (created + 30 * 86_400).to_string()),
+    ] {
+        text = text.replace(sent, &ours);
+    }
+    text.into_bytes()
+}
+
+/// `invoice.paid` number `n` of a customer: few fields, filled to [`BODY_BYTES`] with a text.
 pub fn invoice_paid(n: usize, customer: usize, created: i64) -> Vec<u8> {
     let period_end = created + 30 * 86_400;
     let line = serde_json::json!({
@@ -109,5 +137,22 @@ mod tests {
         assert_ne!(one, two);
         let event: serde_json::Value = serde_json::from_slice(&one).unwrap();
         assert_eq!(event["data"]["object"]["status"], "paid");
+        let sent = invoice_paid_as_sent(7, 3, 1_747_044_000);
+        let routed = bursar_domain::route(
+            &sent,
+            &bursar_domain::settings::Settings::default(),
+            bursar_domain::ids::Timestamp::from_seconds(1_747_044_010),
+        );
+        let bursar_domain::Fate::Pending { park, .. } = routed.fate else {
+            panic!("{routed:?}");
+        };
+        // Nothing but what the synthetic one waits for.
+        assert!(!park.is_empty());
+        assert!(
+            park.iter()
+                .all(|link| !link.to_string().starts_with("tenant")),
+            "{park:?}"
+        );
+        assert!(!String::from_utf8(sent).unwrap().contains("1Vr7aT"));
     }
 }

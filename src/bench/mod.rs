@@ -168,11 +168,24 @@ impl Load {
     }
     /// Signed posts of customers from this one on.
     fn batch(&self, part: usize, count: usize, customers: usize) -> Vec<Vec<u8>> {
+        self.of(events::invoice_paid, part, count, customers)
+    }
+    /// The same, their bodies made by this.
+    fn of(
+        &self,
+        body: impl Fn(usize, usize, i64) -> Vec<u8>,
+        part: usize,
+        count: usize,
+        customers: usize,
+    ) -> Vec<Vec<u8>> {
         let one = |n: usize| {
             let customer = customers + n % TENANTS;
             let number = self.base + part * 1_000_000 + n;
-            let event = events::invoice_paid(number, customer, self.now - 30);
-            signed(self.address, self.now, &event)
+            signed(
+                self.address,
+                self.now,
+                &body(number, customer, self.now - 30),
+            )
         };
         (0..count).map(one).collect()
     }
@@ -229,6 +242,13 @@ async fn measure(
     let load = Load::new(&running, round);
     let batch = |part, count, customers| load.batch(part, count, customers);
     let (mut row, fresh) = alone(&running, &load, args).await?;
+    let sent = load.of(events::invoice_paid_as_sent, 8, args.events, UNCLAIMED);
+    let before = running.cpu_by_thread();
+    let outcome = expect_all_ok(&send(&running, sent, args.conns, None).await?)?;
+    row.as_sent_per_second = outcome.per_second();
+    row.as_sent_cpu_us = target::used(&before, &running.cpu_by_thread())
+        .values()
+        .sum();
     if target == Target::Bursar {
         let repeat = expect_all_ok(&send(&running, fresh, args.conns, None).await?)?;
         row.duplicates_per_second = repeat.per_second();

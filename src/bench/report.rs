@@ -51,6 +51,10 @@ pub struct Row {
     pub syncs: u64,
     /// The same events sent again, per second.
     pub duplicates_per_second: u64,
+    /// Bodies in the shape Stripe sends them.
+    pub as_sent_per_second: u64,
+    /// CPU of all of them.
+    pub as_sent_cpu_us: u64,
     /// One connection.
     pub one: Latency,
     /// Paced at 1,000 events/s right after a burst.
@@ -160,6 +164,21 @@ impl Report {
                 "1b",
                 "CPU per event over bare",
                 self.ratio(Target::Bare, Self::cpu_per_event_ns),
+            ),
+            (
+                "",
+                "1a with bodies as Stripe sends them",
+                self.ratio(Target::Verify, |r| r.as_sent_per_second),
+            ),
+            (
+                "",
+                "1b with bodies as Stripe sends them",
+                self.ratio(Target::Bare, |r| r.as_sent_cpu_us),
+            ),
+            (
+                "",
+                "CPU us per event of those",
+                ours(|r| r.as_sent_cpu_us.saturating_mul(1_000) / r.events.max(1)),
             ),
             (
                 "",
