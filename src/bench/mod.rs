@@ -156,6 +156,8 @@ struct Load {
     address: std::net::SocketAddr,
     now: i64,
     base: usize,
+    /// Makes the body of an event of this number and customer, created then.
+    body: fn(usize, usize, i64) -> Vec<u8>,
 }
 
 impl Load {
@@ -164,28 +166,16 @@ impl Load {
             address: running.address,
             now: jiff::Timestamp::now().as_second(),
             base: round * 10_000_000,
+            body: events::invoice_paid,
         }
     }
     /// Signed posts of customers from this one on.
     fn batch(&self, part: usize, count: usize, customers: usize) -> Vec<Vec<u8>> {
-        self.of(events::invoice_paid, part, count, customers)
-    }
-    /// The same, their bodies made by this.
-    fn of(
-        &self,
-        body: impl Fn(usize, usize, i64) -> Vec<u8>,
-        part: usize,
-        count: usize,
-        customers: usize,
-    ) -> Vec<Vec<u8>> {
         let one = |n: usize| {
             let customer = customers + n % TENANTS;
             let number = self.base + part * 1_000_000 + n;
-            signed(
-                self.address,
-                self.now,
-                &body(number, customer, self.now - 30),
-            )
+            let event = (self.body)(number, customer, self.now - 30);
+            signed(self.address, self.now, &event)
         };
         (0..count).map(one).collect()
     }
@@ -233,22 +223,10 @@ async fn measure(
     args: &IntakeArgs,
     round: usize,
 ) -> std::io::Result<Row> {
-    let mut running = target.start(data)?;
-    let now = jiff::Timestamp::now().as_second();
-    if target == Target::Bursar {
-        link_tenants(&running, now).await?;
-        wait_quiet(&running).await?;
-    }
+    let mut running = prepared(target, data).await?;
     let load = Load::new(&running, round);
     let batch = |part, count, customers| load.batch(part, count, customers);
     let (mut row, fresh) = alone(&running, &load, args).await?;
-    let sent = load.of(events::invoice_paid_as_sent, 8, args.events, UNCLAIMED);
-    let before = running.cpu_by_thread();
-    let outcome = expect_all_ok(&send(&running, sent, args.conns, None).await?)?;
-    row.as_sent_per_second = outcome.per_second();
-    row.as_sent_cpu_us = target::used(&before, &running.cpu_by_thread())
-        .values()
-        .sum();
     if target == Target::Bursar {
         let repeat = expect_all_ok(&send(&running, fresh, args.conns, None).await?)?;
         row.duplicates_per_second = repeat.per_second();
@@ -268,23 +246,45 @@ async fn measure(
         row.cpu_applied_us = row.cpu_applied.values().sum();
         row.paced_after = paced(&running, &load, 5, 1_000).await?;
         row.rss_kib = running.rss_kib();
-        running.kill();
-        // A store of its own: what a burst left to do has nothing to do with a steady rate.
-        let mut running = target.start(&data.join("paced"))?;
-        let load = Load::new(&running, round);
-        link_tenants(&running, now).await?;
-        wait_quiet(&running).await?;
-        let before = running.cpu_by_thread();
-        row.paced_1000 = paced(&running, &load, 6, 1_000).await?;
-        wait_quiet(&running).await?;
-        let cpu = target::used(&before, &running.cpu_by_thread());
-        row.cpu_steady_us = cpu.values().sum::<u64>() / PACED_SECONDS as u64 / 1_000;
-        row.paced_5000 = paced(&running, &load, 7, 5_000).await?;
-        running.kill();
-        return Ok(row);
     }
     running.kill();
+    // Stores of their own: what a burst leaves to do has nothing to do with these.
+    let mut running = prepared(target, &data.join("as-sent")).await?;
+    let load = Load {
+        body: events::invoice_paid_as_sent,
+        ..Load::new(&running, round)
+    };
+    let (as_sent, _) = alone(&running, &load, args).await?;
+    (row.as_sent_per_second, row.as_sent_cpu_us) = (as_sent.per_second, as_sent.cpu_us);
+    running.kill();
+    if target == Target::Bursar {
+        steady(&mut row, &data.join("steady"), round).await?;
+    }
     Ok(row)
+}
+
+/// A target on an empty folder; the product with its tenants linked, and quiet again.
+async fn prepared(target: Target, data: &std::path::Path) -> std::io::Result<Running> {
+    let running = target.start(data)?;
+    if target == Target::Bursar {
+        link_tenants(&running, jiff::Timestamp::now().as_second()).await?;
+        wait_quiet(&running).await?;
+    }
+    Ok(running)
+}
+
+/// The product at steady rates.
+async fn steady(row: &mut Row, data: &std::path::Path, round: usize) -> std::io::Result<()> {
+    let mut running = prepared(Target::Bursar, data).await?;
+    let load = Load::new(&running, round);
+    let before = running.cpu_by_thread();
+    row.paced_1000 = paced(&running, &load, 6, 1_000).await?;
+    wait_quiet(&running).await?;
+    let cpu = target::used(&before, &running.cpu_by_thread());
+    row.cpu_steady_us = cpu.values().sum::<u64>() / PACED_SECONDS as u64 / 1_000;
+    row.paced_5000 = paced(&running, &load, 7, 5_000).await?;
+    running.kill();
+    Ok(())
 }
 
 /// How long they take at a steady rate, of linked customers, until all are applied.
