@@ -233,9 +233,15 @@ mod tests {
         let long = format!("{{\"a\":\"{}\"}}", "x".repeat(1_000_000));
         assert_eq!(check_json(long.as_bytes()), Ok(long.as_str()));
         assert!(check_json(br#"{"a":1,"b":{"a":1}}"#).is_ok());
-        let many: Vec<String> = (0..100).map(|n| format!("\"k{n}\":1")).collect();
-        assert!(check_json(format!("{{{}}}", many.join(",")).as_bytes()).is_ok());
-        let twice = format!("{{{},\"k3\":2}}", many.join(","));
-        assert!(check_json(twice.as_bytes()).is_err());
+        // On both sides of where keys go into a set; the last one twice, and one from before it.
+        for count in [100, KEYS_COMPARED_MAX - 1, KEYS_COMPARED_MAX + 1, 1_000] {
+            let keys: Vec<String> = (0..count).map(|n| format!("\"k{n}\":1")).collect();
+            let whole = format!("{{{}}}", keys.join(","));
+            assert!(check_json(whole.as_bytes()).is_ok(), "{count}");
+            for again in [3, count - 1] {
+                let twice = format!("{{{},\"k{again}\":2}}", keys.join(","));
+                assert!(check_json(twice.as_bytes()).is_err(), "{count} {again}");
+            }
+        }
     }
 }

@@ -14,8 +14,8 @@
 //! Failure: rows that do not come to the tally are damage of the checkpoint's file.
 
 use super::committer::{Folded, close_batch};
-use super::layouts::{OLDEST_READ, bring_up, count_as_before, remove};
-use super::replay::count;
+use super::layouts::{OLDEST_READ, bring_up, remove};
+use super::replay::{count, count_by};
 use crate::error::StoreError;
 use crate::journal::{Checkpoint, Checkpoints};
 use crate::keys;
@@ -171,7 +171,7 @@ fn load(kv: &dyn Kv, checkpoint: &Checkpoint) -> Result<(), StoreError> {
     }
     let counted = match version {
         PROJECTIONS => count(kv)?,
-        _ => count_as_before(kv)?,
+        _ => count_by(kv, Tally::add_as_before)?,
     };
     if counted != said.tally {
         return Err(wrong("its rows are not the ones it counted"));

@@ -62,10 +62,18 @@ pub(crate) fn is_complete(kv: &dyn Kv) -> Result<bool, StoreError> {
 
 /// Counts every row.
 pub(super) fn count(kv: &dyn Kv) -> Result<Tally, StoreError> {
+    count_by(kv, Tally::add)
+}
+
+/// Counts every row in this way.
+pub(super) fn count_by(
+    kv: &dyn Kv,
+    add: impl Fn(&mut Tally, &[u8], &[u8]),
+) -> Result<Tally, StoreError> {
     let mut counted = Tally::default();
     let high = crate::kv::end_of(&[0xfe]);
     kv.range(&[keys::META + 1], &high, false, &mut |key, value| {
-        counted.add(key, value);
+        add(&mut counted, key, value);
         ControlFlow::Continue(())
     })?;
     Ok(counted)
