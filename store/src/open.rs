@@ -20,6 +20,7 @@ use crate::api::{Administer, Keep, Store};
 use crate::backup::Source;
 use crate::durable::{JournalLog, JournalRecords};
 use crate::engine::export::{self, Restored};
+use crate::engine::fold::broken;
 use crate::engine::keeper::{self, Keeping};
 use crate::engine::port::{Log, Records, Sealer};
 use crate::engine::shared::Watermarks;
@@ -27,7 +28,7 @@ use crate::engine::{Doubt, Engine, Parts, replay};
 use crate::error::StoreError;
 use crate::journal::{self, Checkpoints, DirLock, InstallationId, Journal, JournalSettings};
 use crate::keys;
-use crate::kv::{Batch, Buffered, Kv, SledKv};
+use crate::kv::{Batch, Buffered, Kv, SledKv, no_thread};
 use crate::record::{Entry, encode};
 use crate::vault::{Vault, VaultReport};
 use crate::vfs::{RealVfs, Vfs};
@@ -214,8 +215,20 @@ pub fn open_sled(
 ) -> Result<(Arc<dyn Store>, OpenReport), StoreError> {
     let vfs: Arc<dyn Vfs> = Arc::new(RealVfs);
     let lock = DirLock::acquire(&*vfs, dir, std::process::id(), &options.socket)?;
-    let durable = open_durable(&vfs, dir, &lock, options.journal)?;
-    let (kv, rows, made) = open_rows(dir, &durable, &options)?;
+    let (durable, kept) = std::thread::scope(|scope| {
+        // Both read all they have, from files of their own: a large store is there sooner.
+        let kept = std::thread::Builder::new()
+            .name("opening rows".to_owned())
+            .spawn_scoped(scope, || open_kv(dir, &options));
+        let durable = open_durable(&vfs, dir, &lock, options.journal);
+        let kept = kept.map_err(no_thread).and_then(|opening| {
+            let gone = |_| Err(broken("opening the rows panicked".to_owned()));
+            opening.join().unwrap_or_else(gone)
+        });
+        (durable, kept)
+    });
+    let durable = durable?;
+    let (kv, rows, made) = open_rows(dir, kept, &durable, &options)?;
     let report = OpenReport {
         installation: hex::encode(durable.installation.0),
         journal: durable.journal_report,
@@ -362,14 +375,20 @@ fn boot() -> Vec<u8> {
     std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
+/// Opens the rows as they are, or makes an empty place for them.
+fn open_kv(dir: &Path, options: &OpenOptions) -> Result<Buffered, StoreError> {
+    let sled = SledKv::open(&dir.join("sled"), options.cache_bytes)?;
+    Buffered::over(Box::new(sled))
+}
+
+/// Brings the rows that were kept up to the journal, if they can be believed; makes them again otherwise.
 fn open_rows(
     dir: &Path,
+    kept: Result<Buffered, StoreError>,
     durable: &Durable,
     options: &OpenOptions,
 ) -> Result<(Buffered, RowsFound, Made), StoreError> {
-    let sled = dir.join("sled");
-    let open = || Buffered::over(Box::new(SledKv::open(&sled, options.cache_bytes)?));
-    let believed = open().and_then(|kv| {
+    let believed = kept.and_then(|kv| {
         check_owner(&kv, durable.installation)?;
         let found = doubt(dir, &kv, durable, options)?;
         let found = match found {
@@ -407,7 +426,7 @@ fn open_rows(
         }
         _ => {}
     }
-    let kv = open()?;
+    let kv = open_kv(dir, options)?;
     let made = make(&kv, durable, options)?;
     sign(&kv, durable)?;
     // They go below beside the work: a process killed before that folds them again.

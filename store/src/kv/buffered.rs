@@ -417,7 +417,8 @@ fn cost(key: &[u8], value: Option<&Vec<u8>>) -> usize {
     key.len() + value.map_or(0, Vec::len) + ROW_BYTES
 }
 
-fn no_thread(cause: std::io::Error) -> StoreError {
+/// No thread can be had.
+pub(crate) fn no_thread(cause: std::io::Error) -> StoreError {
     StoreError::Io {
         operation: "starting a thread for the rows",
         file: None,

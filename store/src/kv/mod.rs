@@ -14,7 +14,7 @@ mod redo;
 mod sled;
 
 pub(crate) use crate::keys::{after, end_of};
-pub(crate) use buffered::Buffered;
+pub(crate) use buffered::{Buffered, no_thread};
 pub(crate) use mem::MemKv;
 pub(crate) use overlay::{Overlay, Tally};
 pub(crate) use sled::SledKv;
