@@ -215,6 +215,7 @@ pub struct EffectIntent {
     /// Not before.
     pub due_at: Timestamp,
     /// The effect (`crate::effect::Effect`) as JSON.
+    #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
     /// Whose personal fields the payload holds, if any.
     pub subject: Option<Subject>,
@@ -228,6 +229,7 @@ pub struct Outgoing {
     /// Word for lists and logs, e.g. `subscription_summary`.
     pub kind: String,
     /// The message (`crate::message::Message`) as JSON.
+    #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
     /// When not empty: waits (parked) until one of these is linked.
     pub park: Vec<LinkKey>,
@@ -261,6 +263,7 @@ pub struct Decision {
     /// Why, in words (empty when simply applied).
     pub reason: String,
     /// The aggregate's new snapshot (JSON); `None`: unchanged.
+    #[serde(with = "serde_bytes")]
     pub snapshot: Option<Vec<u8>>,
     /// Whose personal fields the snapshot holds, if any.
     pub snapshot_subject: Option<Subject>,

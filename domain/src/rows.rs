@@ -60,6 +60,7 @@ pub struct Personal {
     /// Whose they are.
     pub subject: Subject,
     /// A JSON object, UTF-8.
+    #[serde(with = "serde_bytes")]
     pub fields: Vec<u8>,
 }
 
@@ -81,6 +82,7 @@ pub struct Row {
     /// Left out of lists unless asked for (archived tenants).
     pub hidden: bool,
     /// A JSON object, UTF-8, without personal fields.
+    #[serde(with = "serde_bytes")]
     pub value: Vec<u8>,
     /// Its personal fields.
     pub personal: Option<Personal>,

@@ -135,12 +135,12 @@ impl<const N: usize> From<[u8; N]> for Key {
 /// As a list of bytes is written.
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        (**self).serialize(to)
+        to.serialize_bytes(self)
     }
 }
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Vec::deserialize(from).map(Self::from)
+        serde_bytes::ByteBuf::deserialize(from).map(|bytes| bytes.into_vec().into())
     }
 }
 

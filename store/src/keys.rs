@@ -113,14 +113,6 @@ pub(crate) const LEDGER_ACCOUNT: u8 = 3;
 /// Longest id that gets an index of its own; longer ones name nothing of Stripe's or ours.
 pub(crate) const INDEXED_ID_BYTES_MAX: usize = 300;
 
-/// Whether values under this prefix may be large enough to be cut into pieces.
-pub(crate) const fn may_be_large(prefix: u8) -> bool {
-    matches!(
-        prefix,
-        META | INPUT | AGGREGATE | ROW | LINE | EFFECT | AUDIT | KEEP | SEALED_KEEP
-    )
-}
-
 impl Key {
     /// Starts a key.
     pub(crate) fn new(prefix: u8) -> Self {

@@ -143,6 +143,7 @@ pub(crate) struct ApplyRecord {
 pub(crate) struct KeepRecord {
     pub(crate) space: String,
     pub(crate) key: String,
+    #[serde(with = "serde_bytes")]
     pub(crate) value: Option<Vec<u8>>,
 }
 
@@ -152,6 +153,7 @@ pub(crate) struct SealedKeep {
     pub(crate) space: String,
     pub(crate) key: String,
     /// The sealed bytes; `None` removes it.
+    #[serde(with = "serde_bytes")]
     pub(crate) value: Option<Vec<u8>>,
     pub(crate) subject: Subject,
     /// SHA-256 of the bytes as they were given: what `must_be_unchanged` compares.

@@ -49,6 +49,7 @@ pub(crate) struct AggregateRow {
     pub(crate) version: u64,
     pub(crate) subject: Option<Subject>,
     /// Sealed if there is a subject.
+    #[serde(with = "serde_bytes")]
     pub(crate) snapshot: Vec<u8>,
 }
 
@@ -58,6 +59,7 @@ pub(crate) struct SealedRow {
     pub(crate) subject: Subject,
     /// SHA-256 of the plain bytes.
     pub(crate) sha256: [u8; 32],
+    #[serde(with = "serde_bytes")]
     pub(crate) sealed: Vec<u8>,
 }
 
@@ -69,6 +71,7 @@ pub(crate) struct StoredRow {
     pub(crate) status: String,
     pub(crate) hidden: bool,
     pub(crate) version: u64,
+    #[serde(with = "serde_bytes")]
     pub(crate) value: Vec<u8>,
     /// Whose personal fields, sealed.
     pub(crate) personal: Option<(Subject, Vec<u8>)>,
@@ -108,6 +111,7 @@ pub(crate) struct EffectRow {
     pub(crate) settled_at: Option<Timestamp>,
     pub(crate) subject: Option<Subject>,
     /// Sealed if there is a subject; empty once done or skipped.
+    #[serde(with = "serde_bytes")]
     pub(crate) payload: Vec<u8>,
 }
 
@@ -165,4 +169,32 @@ pub(crate) fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError>
         offset: 0,
         kind: "a value cannot be read".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows written by earlier versions are read by this one, and counted by their bytes.
+    #[test]
+    fn bytes_are_written_as_lists_of_bytes() {
+        let subject = Subject("customer:/cus_1".to_owned());
+        let bytes: Vec<u8> = (0..=255).cycle().take(300).collect();
+        let aggregate = AggregateRow {
+            version: 7,
+            subject: Some(subject.clone()),
+            snapshot: bytes.clone(),
+        };
+        let as_list = (7_u64, Some(subject.clone()), bytes.clone());
+        assert_eq!(pack(&aggregate).unwrap(), pack(&as_list).unwrap());
+        let sealed = SealedRow {
+            subject: subject.clone(),
+            sha256: [1; 32],
+            sealed: bytes.clone(),
+        };
+        let as_list = (subject, [1_u8; 32], bytes.clone());
+        assert_eq!(pack(&sealed).unwrap(), pack(&as_list).unwrap());
+        let again: SealedRow = unpack(&pack(&as_list).unwrap()).unwrap();
+        assert_eq!(again.sealed, bytes);
+    }
 }

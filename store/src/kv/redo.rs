@@ -16,6 +16,8 @@ use super::Batch;
 use super::sled::io;
 use crate::error::StoreError;
 use crate::keys::Key;
+use serde::{Serialize, Serializer};
+use serde_bytes::Bytes;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +30,16 @@ fn path(dir: &Path) -> PathBuf {
     dir.join("redo")
 }
 
+/// A batch as it is written: its values at once and not byte by byte.
+struct Rows<'a>(&'a Batch);
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let rows = self.0.iter();
+        to.collect_map(rows.map(|(key, value)| (key, value.as_deref().map(Bytes::new))))
+    }
+}
+
 /// Writes the batch down.
 pub(super) fn write(dir: &Path, batch: &Batch) -> Result<(), StoreError> {
     let cost = |(key, value): (&Key, &Option<Vec<u8>>)| {
@@ -35,7 +47,7 @@ pub(super) fn write(dir: &Path, batch: &Batch) -> Result<(), StoreError> {
     };
     let mut file = Vec::with_capacity(HEAD_BYTES + batch.iter().map(cost).sum::<usize>());
     file.resize(HEAD_BYTES, 0);
-    file = postcard::to_extend(batch, file)
+    file = postcard::to_extend(&Rows(batch), file)
         .map_err(|error| StoreError::Invalid(format!("rows cannot be written down: {error}")))?;
     let (head, rows) = file.split_at_mut(HEAD_BYTES);
     head[..4].copy_from_slice(MAGIC);
@@ -107,6 +119,12 @@ mod tests {
         assert_eq!(kv.get(&[2, 2]).unwrap(), None);
         assert_eq!(kv.get(&[2, 3]).unwrap(), Some(b"new".to_vec()));
         assert!(read(dir.path()).unwrap().is_none(), "it was removed");
+    }
+
+    #[test]
+    fn rows_are_written_as_they_are_read() {
+        let written = postcard::to_stdvec(&Rows(&batch())).unwrap();
+        assert_eq!(written, postcard::to_stdvec(&batch()).unwrap());
     }
 
     #[test]

@@ -163,26 +163,20 @@ impl SledKv {
         Ok(())
     }
 
-    /// Further pieces a key has at present.
-    fn pieces_before(&self, key: &[u8]) -> Result<u16, StoreError> {
-        if !keys::may_be_large(key[0]) {
-            return Ok(0);
-        }
-        let stored = self.guard(|| self.db.get(key))?;
-        Ok(stored.map_or(0, |stored| pieces_of(&stored)))
-    }
-
     fn put(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        let before = self.pieces_before(key)?;
         let (stored, rest) = cut(value)?;
         let now = pieces_of(&stored);
-        let _changing = self.changing(now > 0 || before > 0);
+        if now == 0 {
+            let before = self.guard(|| self.db.insert(key, stored))?;
+            return self.remove_pieces(key, before.as_deref());
+        }
+        let _changing = self.changing();
         self.guard(|| {
-            self.db.insert(key, stored)?;
+            let before = self.db.insert(key, stored)?;
             for (n, piece) in (0..now).zip(rest.chunks(PIECE_BYTES_MAX)) {
                 self.db.insert(piece_key(key, n), piece)?;
             }
-            for n in now..before {
+            for n in now..before.map_or(0, |before| pieces_of(&before)) {
                 self.db.remove(piece_key(key, n))?;
             }
             Ok(())
@@ -190,19 +184,28 @@ impl SledKv {
     }
 
     fn remove(&self, key: &[u8]) -> Result<(), StoreError> {
-        let before = self.pieces_before(key)?;
-        let _changing = self.changing(before > 0);
+        let before = self.guard(|| self.db.remove(key))?;
+        self.remove_pieces(key, before.as_deref())
+    }
+
+    /// Removes the further pieces of a value that is no longer there. Whoever still reads them holds them until then,
+    /// and whoever comes later does not find what led to them.
+    fn remove_pieces(&self, key: &[u8], gone: Option<&[u8]>) -> Result<(), StoreError> {
+        let pieces = gone.map_or(0, pieces_of);
+        if pieces == 0 {
+            return Ok(());
+        }
+        let _changing = self.changing();
         self.guard(|| {
-            self.db.remove(key)?;
-            for n in 0..before {
+            for n in 0..pieces {
                 self.db.remove(piece_key(key, n))?;
             }
             Ok(())
         })
     }
 
-    fn changing(&self, is_cut: bool) -> Option<RwLockWriteGuard<'_, ()>> {
-        is_cut.then(|| self.pieces.write().unwrap_or_else(PoisonError::into_inner))
+    fn changing(&self) -> RwLockWriteGuard<'_, ()> {
+        self.pieces.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn guard<T>(&self, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
@@ -342,5 +345,26 @@ impl Kv for SledKv {
 
     fn flush(&self) -> Result<(), StoreError> {
         self.guard(|| self.db.flush()).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_shrink_or_go_leave_no_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let kv = SledKv::open(dir.path(), 8 << 20).unwrap();
+        let pieces = || kv.db.scan_prefix([PIECES]).count();
+        let mut counts = Vec::new();
+        for len in [Some(20_000), Some(9_000), Some(9), None, Some(9_000), None] {
+            let value = len.map(|len| vec![7; len]);
+            kv.apply_batch(&Batch::from([([1, 9].into(), value.clone())]))
+                .unwrap();
+            assert_eq!(kv.get(&[1, 9]).unwrap(), value);
+            counts.push(pieces());
+        }
+        assert_eq!(counts, [4, 2, 0, 0, 2, 0]);
     }
 }
