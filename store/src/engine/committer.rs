@@ -95,6 +95,8 @@ pub(super) struct Committer {
     /// The last group was refused: the next attempt is not made at once.
     pub(super) was_refused: bool,
     pub(super) shares: Shares,
+    /// When the last delivery was taken into a group.
+    pub(super) delivered_at: Instant,
     /// For the records of the next group.
     pub(super) rooms: Rooms,
 }
@@ -384,7 +386,8 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         let queue = &shared.queue;
         while group.has_room() {
-            let rests = !group.has_room_behind() || shared.kv.is_behind();
+            let has_room = group.has_room_behind(self.delivered_at.elapsed());
+            let rests = !has_room || shared.kv.is_behind();
             let owes = self.shares.is_owed() && !rests;
             let owed = owes.then(|| queue.behind()).flatten();
             let (queued, is_front) = match owed {
@@ -401,6 +404,9 @@ impl Committer {
             // An erasure is the last record of its group: see `replay::Erase`.
             let ends = matches!(queued.commit, Commit::Erase(..));
             let began = Instant::now();
+            if matches!(queued.commit, Commit::Accept(_)) {
+                self.delivered_at = began;
+            }
             self.take(state, group, queued);
             if ends {
                 return None;

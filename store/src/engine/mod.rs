@@ -156,6 +156,7 @@ impl Engine {
             keeper: parts.keeping.map(Keeper::new).transpose()?,
             was_refused: false,
             shares: Shares::default(),
+            delivered_at: Instant::now(),
             rooms: committer::Rooms::default(),
             folded,
             unfreed,

@@ -1,8 +1,8 @@
 //! What waits for the committer, in two lines.
 //!
-//! Somebody outside waits for what is in front: Stripe for its 200, a person for an answer. Behind
-//! are the applies: their inputs are durable, so they can wait, and a burst of webhooks is taken in
-//! full before it is worked off.
+//! Somebody outside waits for what is in front: Stripe for its 200, a person for an answer. Behind are the
+//! applies and the ends of effects: what they work off is durable, so they can wait, and a burst of webhooks
+//! is taken in full before it is worked off.
 //!
 //! Invariants: both lines are bounded; each is first in, first out; what is behind gets whatever time
 //! the front leaves and at least one part in [`BEHIND_SHARE`], except while rows cannot be put away.
@@ -66,7 +66,7 @@ impl Queue {
             return Err(StoreError::Closed);
         }
         let line = match queued.commit {
-            Commit::Apply(_) | Commit::Fire(..) => &mut lines.behind,
+            Commit::Apply(_) | Commit::Fire(..) | Commit::Settle(_) => &mut lines.behind,
             _ => &mut lines.front,
         };
         if line.len() >= LINE_MAX {

@@ -4,12 +4,16 @@ use crate::engine::commit::Answer;
 use crate::error::StoreError;
 use bursar_domain::link::LinkKey;
 use bursar_domain::rows::Subject;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Most commits of one group.
 const GROUP_COMMITS_MAX: usize = 256;
-/// Of these, from the line behind: whoever comes in front meanwhile waits for all of them.
-const GROUP_BEHIND_MAX: usize = 16;
+/// Of these, from the line behind: whoever comes in front meanwhile waits for all of them. Few while deliveries come,
+/// and enough to share a sync well when none did for this long.
+const GROUP_BEHIND_NEAR: usize = 6;
+const GROUP_BEHIND_FAR: usize = 32;
+const NEAR: Duration = Duration::from_millis(50);
 /// A group takes no further commit once its records have this many bytes.
 const GROUP_BYTES_MAX: usize = 1 << 20;
 /// Rooms for records that are kept, and how large they may be: a megabyte in all.
@@ -42,9 +46,14 @@ impl Group {
     pub(super) fn has_room(&self) -> bool {
         self.members.len() < GROUP_COMMITS_MAX && self.bytes < GROUP_BYTES_MAX
     }
-    /// Whether it takes more from the line behind.
-    pub(super) fn has_room_behind(&self) -> bool {
-        self.behind < GROUP_BEHIND_MAX
+    /// Whether it takes more from the line behind, the last delivery being this long ago.
+    pub(super) fn has_room_behind(&self, since_delivery: Duration) -> bool {
+        let most = if since_delivery < NEAR {
+            GROUP_BEHIND_NEAR
+        } else {
+            GROUP_BEHIND_FAR
+        };
+        self.behind < most
     }
 }
 
@@ -68,6 +77,19 @@ impl Rooms {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deliveries_keep_what_is_behind_short() {
+        let taken_in = |since: Duration| {
+            let mut group = Group::default();
+            while group.has_room_behind(since) {
+                group.behind += 1;
+            }
+            group.behind
+        };
+        assert_eq!(taken_in(Duration::ZERO), GROUP_BEHIND_NEAR);
+        assert_eq!(taken_in(NEAR), GROUP_BEHIND_FAR);
+    }
 
     #[test]
     fn room_is_used_again_and_bounded() {
