@@ -289,20 +289,6 @@ impl Report {
         )
     }
 
-    /// Rows 1a and 1b, in thousandths, of all rounds together.
-    pub fn together(&self) -> (u64, u64) {
-        let sum = |target: Target, pick: fn(&Row) -> u64| {
-            let rows = self.rows.get(target.as_str()).into_iter().flatten();
-            rows.map(pick).sum::<u64>()
-        };
-        let rate = |target| sum(target, |row| row.per_second);
-        let cpu = |target| sum(target, Self::cpu_per_event_ns);
-        (
-            milli(rate(Target::Bursar), rate(Target::Verify)),
-            milli(cpu(Target::Bursar), cpu(Target::Bare)),
-        )
-    }
-
     /// Rounds of a target.
     pub fn rounds(&self) -> usize {
         self.rows.get(Target::Bursar.as_str()).map_or(0, Vec::len)
@@ -366,28 +352,5 @@ impl Report {
             "fsyncUs": [self.fsync_before, self.fsync_after], "targets": targets, "ratios": ratios,
             "rssKib": {"start": self.rss_start_kib, "afterLoad": self.median(Target::Bursar, |r| r.rss_kib)},
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_short_undisturbed_round_of_the_other_does_not_move_all_of_them_together() {
-        let mut report = Report::new(100);
-        let row = |per_second, cpu_us| Row {
-            events: 1_000,
-            per_second,
-            cpu_us,
-            ..Row::default()
-        };
-        for bare_us in [20_000, 20_000, 20_000, 10_000] {
-            report.add(Target::Bare, row(60_000, bare_us));
-            report.add(Target::Verify, row(20_000, 50_000));
-            report.add(Target::Bursar, row(10_000, 120_000));
-        }
-        assert_eq!(report.undisturbed(), (500, 12_000));
-        assert_eq!(report.together(), (500, 6_857));
     }
 }
