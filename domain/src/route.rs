@@ -16,8 +16,7 @@ use crate::link::LinkKey;
 use crate::rows::Subject;
 use crate::settings::Settings;
 use crate::stripe_wire::{
-    Envelope, Event, Metadata, Object, Session, check_json, read_envelope, read_event,
-    read_identity,
+    Envelope, Event, Metadata, Object, Session, check_json, read_checked, read_event, read_identity,
 };
 use sha2::{Digest, Sha256};
 
@@ -130,7 +129,7 @@ pub fn is_handled(kind: &str) -> bool {
 
 /// Addresses a delivery.
 pub fn route(body: &[u8], settings: &Settings, received_at: Timestamp) -> Routed {
-    let read = check_json(body).and_then(read_envelope);
+    let read = check_json(body).and_then(|checked| read_checked(&checked));
     let envelope = match read {
         Ok(envelope) => envelope,
         Err(error) => return unreadable(body, received_at, error.to_string()),
@@ -212,10 +211,13 @@ fn fate(envelope: &Envelope<'_>, settings: &Settings, routed: &mut Routed) -> Fa
 
 /// Dead under its own id where it has a good one, else under its hash.
 fn unreadable(body: &[u8], received_at: Timestamp, reason: String) -> Routed {
-    let source = check_json(body).ok().and_then(read_identity).map_or_else(
-        || InputSource::Raw(hex::encode(Sha256::digest(body))),
-        |(scope, id)| InputSource::Event(scope, id),
-    );
+    let source = check_json(body)
+        .ok()
+        .and_then(|checked| read_identity(checked.text))
+        .map_or_else(
+            || InputSource::Raw(hex::encode(Sha256::digest(body))),
+            |(scope, id)| InputSource::Event(scope, id),
+        );
     Routed {
         source,
         kind: "unreadable".to_owned(),

@@ -5,6 +5,7 @@
 //! Source: reliability notes, bad-input catalogue (JSON bombs, duplicate keys, NULs).
 
 use super::WireError;
+use super::outline::{Checked, Marks};
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -24,35 +25,52 @@ const KEYS_USUAL: usize = 160;
 
 /// Checks a whole body, and answers it as the text it is.
 /// # Errors: not JSON, too deep, too many values, a duplicate key, a NUL.
-pub fn check_json(body: &[u8]) -> Result<&str, WireError> {
+pub fn check_json(body: &[u8]) -> Result<Checked<'_>, WireError> {
     // Looked at as a whole: text by text costs more. Otherwise the reader says where it is none.
     match std::str::from_utf8(body) {
-        Ok(text) => walk(serde_json::Deserializer::from_str(text)).map(|()| text),
+        Ok(text) => walk(text, serde_json::Deserializer::from_str(text)),
         Err(_) => {
-            walk(serde_json::Deserializer::from_slice(body))?;
+            walk("", serde_json::Deserializer::from_slice(body))?;
             Err(WireError::new("body: not UTF-8"))
         }
     }
 }
 
 fn walk<'de, R: serde_json::de::Read<'de>>(
+    text: &'de str,
     mut reader: serde_json::Deserializer<R>,
-) -> Result<(), WireError> {
+) -> Result<Checked<'de>, WireError> {
     let mut seen = Seen {
         nodes: 0,
         keys: Vec::with_capacity(KEYS_USUAL),
+        text,
+        marks: Marks::default(),
     };
-    Walk {
+    let walk = Walk {
         depth: 0,
+        place: Place::Outside,
         seen: &mut seen,
-    }
-    .deserialize(&mut reader)
-    .and_then(|()| reader.end())
-    .map_err(|error| WireError::of("body", &error))
+    };
+    walk.deserialize(&mut reader)
+        .and_then(|()| reader.end())
+        .map_err(|error| WireError::of("body", &error))?;
+    Ok(seen.marks.of(text))
+}
+
+/// Of the values of an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The whole.
+    Outside,
+    /// Its `data`.
+    Data,
+    /// Anything else.
+    Elsewhere,
 }
 
 struct Walk<'n, 'de> {
     depth: u32,
+    place: Place,
     seen: &'n mut Seen<'de>,
 }
 
@@ -82,6 +100,25 @@ struct Seen<'de> {
     nodes: u32,
     /// Keys of the objects that are open, the innermost last.
     keys: Vec<Cow<'de, str>>,
+    /// What is walked over.
+    text: &'de str,
+    /// Keys of the outside and of `data`.
+    marks: Marks<'de>,
+}
+
+impl<'de> Seen<'de> {
+    /// Marks a key that stands in the text so, or is hidden in escapes; says which place its value is.
+    fn mark(&mut self, place: Place, stands: Option<&'de str>) -> Place {
+        match (place, stands) {
+            (Place::Elsewhere, _) => return Place::Elsewhere,
+            (_, Some(key)) => self.marks.note(self.text, key, place == Place::Data),
+            (_, None) => self.marks.hide(),
+        }
+        match place {
+            Place::Outside if stands == Some("data") => Place::Data,
+            _ => Place::Elsewhere,
+        }
+    }
 }
 
 /// Keys of one object.
@@ -167,6 +204,7 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
         while list
             .next_element_seed(Walk {
                 depth: self.depth + 1,
+                place: Place::Elsewhere,
                 seen: &mut *self.seen,
             })?
             .is_some()
@@ -183,14 +221,20 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
             many: HashSet::new(),
         };
         while let Some(key) = map.next_key_seed(Key)? {
-            if let Cow::Owned(escaped) = &key {
-                Self::text(escaped)?;
-            }
+            let stands = match &key {
+                Cow::Borrowed(key) => Some(*key),
+                Cow::Owned(escaped) => {
+                    Self::text(escaped)?;
+                    None
+                }
+            };
+            let place = self.seen.mark(self.place, stands);
             if !keys.is_new(key, &mut self.seen.keys) {
                 return Err(A::Error::custom("an object has a key twice"));
             }
             map.next_value_seed(Walk {
                 depth: self.depth + 1,
+                place,
                 seen: &mut *self.seen,
             })?;
         }
@@ -231,7 +275,7 @@ mod tests {
         assert!(check_json(&deep(64)).is_ok());
         // How long one text may be is the body limit's to say.
         let long = format!("{{\"a\":\"{}\"}}", "x".repeat(1_000_000));
-        assert_eq!(check_json(long.as_bytes()), Ok(long.as_str()));
+        assert_eq!(check_json(long.as_bytes()).unwrap().text, long);
         assert!(check_json(br#"{"a":1,"b":{"a":1}}"#).is_ok());
         // On both sides of where keys go into a set; the last one twice, and one from before it.
         for count in [100, KEYS_COMPARED_MAX - 1, KEYS_COMPARED_MAX + 1, 1_000] {

@@ -14,6 +14,7 @@ mod check;
 mod customer;
 mod fields;
 mod invoice;
+mod outline;
 mod payment;
 mod session;
 mod subscription;
@@ -25,6 +26,7 @@ pub use customer::Customer;
 pub(crate) use fields::customer_in;
 pub use fields::{AMOUNT_MINOR_MAX, Amount, Metadata, Reference};
 pub use invoice::{Invoice, InvoicePayment};
+pub use outline::Checked;
 pub use payment::{Charge, Dispute, DisputeMovement, FraudWarning, PaymentIntent, Refund, Review};
 pub use session::{Session, SessionLineItem};
 pub use subscription::{PendingUpdate, Subscription, SubscriptionItem};
@@ -118,6 +120,7 @@ pub fn read_object<T: WireObject>(json: &str) -> Result<T, WireError> {
     Ok(object)
 }
 
+/// The members of an event's outside.
 #[derive(Deserialize)]
 struct WireEnvelope<'a> {
     #[serde(borrow)]
@@ -126,23 +129,59 @@ struct WireEnvelope<'a> {
     object: Option<Cow<'a, str>>,
     #[serde(borrow, rename = "type")]
     kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    created: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "raw")]
+    created: Option<&'a str>,
     #[serde(borrow)]
     account: Option<Cow<'a, str>>,
     livemode: Option<bool>,
-    #[serde(borrow)]
-    request: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "raw")]
+    request: Option<&'a str>,
     #[serde(borrow)]
     data: Option<WireData<'a>>,
 }
 
 #[derive(Deserialize)]
 struct WireData<'a> {
-    #[serde(borrow)]
-    object: Option<&'a RawValue>,
-    #[serde(borrow)]
-    previous_attributes: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "raw")]
+    object: Option<&'a str>,
+    #[serde(borrow, default, deserialize_with = "raw")]
+    previous_attributes: Option<&'a str>,
+}
+
+/// A value as it is written; `None` for null.
+fn raw<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<&'de str>, D::Error> {
+    let value = Option::<&RawValue>::deserialize(reader)?;
+    Ok(value.map(RawValue::get))
+}
+
+impl<'a> WireEnvelope<'a> {
+    /// From where its members were found to lie. `None`: not found, or not what they should be; whoever reads the
+    /// whole text will say what is wrong.
+    fn of(checked: &Checked<'a>) -> Option<Self> {
+        let given = |in_data: bool, key: &str| {
+            let value = checked.member(in_data, key)?;
+            Some(value.filter(|text| *text != "null"))
+        };
+        let text = |key: &str| match given(false, key)? {
+            Some(json) => serde_json::from_str(json).ok().map(Cow::Borrowed).map(Some),
+            None => Some(None),
+        };
+        let livemode = given(false, "livemode")?;
+        Some(Self {
+            id: text("id")?,
+            object: text("object")?,
+            kind: text("type")?,
+            created: given(false, "created")?,
+            account: text("account")?,
+            livemode: livemode.map(serde_json::from_str).transpose().ok()?,
+            request: given(false, "request")?,
+            data: Some(WireData {
+                // Without one it is thin, or wrong in a way that only the whole text shows.
+                object: Some(given(true, "object")??),
+                previous_attributes: given(true, "previous_attributes")?,
+            }),
+        })
+    }
 }
 
 /// The outside of an event; its object still in text.
@@ -204,8 +243,21 @@ pub fn read_identity(body: &str) -> Option<(Scope, EventId)> {
 /// Reads the outside of an event. Everything else of the body was looked at by `check_json`.
 /// # Errors: not JSON, not an event, or a field of the outside is missing or malformed.
 pub fn read_envelope(body: &str) -> Result<Envelope<'_>, WireError> {
-    let wire: WireEnvelope<'_> =
-        serde_json::from_str(body).map_err(|error| WireError::of("event", &error))?;
+    serde_json::from_str(body)
+        .map_err(|error| WireError::of("event", &error))
+        .and_then(envelope)
+}
+
+/// The same of a text that was just checked, without looking for its members again.
+/// # Errors: as [`read_envelope`].
+pub fn read_checked<'a>(checked: &Checked<'a>) -> Result<Envelope<'a>, WireError> {
+    match WireEnvelope::of(checked) {
+        Some(wire) => envelope(wire),
+        None => read_envelope(checked.text),
+    }
+}
+
+fn envelope(wire: WireEnvelope<'_>) -> Result<Envelope<'_>, WireError> {
     let missing = |field: &str| WireError::new(format!("event: missing field `{field}`"));
     let id = wire.id.ok_or_else(|| missing("id"))?;
     let id = event_id(&id)?;
@@ -229,8 +281,8 @@ pub fn read_envelope(body: &str) -> Result<Envelope<'_>, WireError> {
         return Err(WireError::new("event: `object` is not \"event\""));
     }
     let created = wire.created.ok_or_else(|| missing("created"))?;
-    let created: i64 = serde_json::from_str(created.get())
-        .map_err(|error| WireError::of("event: `created`", &error))?;
+    let created: i64 =
+        serde_json::from_str(created).map_err(|error| WireError::of("event: `created`", &error))?;
     let data = wire.data.ok_or_else(|| missing("data"))?;
     let object = data.object.ok_or_else(|| missing("data.object"))?;
     Ok(Envelope {
@@ -240,12 +292,9 @@ pub fn read_envelope(body: &str) -> Result<Envelope<'_>, WireError> {
         created: Some(Timestamp::from_seconds(created)),
         scope,
         livemode: Some(wire.livemode.ok_or_else(|| missing("livemode"))?),
-        object: object.get(),
-        previous: data
-            .previous_attributes
-            .map(RawValue::get)
-            .filter(|text| *text != "null"),
-        request: wire.request.map(RawValue::get),
+        object,
+        previous: data.previous_attributes,
+        request: wire.request,
     })
 }
 

@@ -1,9 +1,11 @@
 //! What an object cannot lack, and what of a body is refused: each field taken away once.
 
+use crate::corpus::root;
 use bursar_domain::ids::Scope;
 use bursar_domain::stripe_wire::{
     BalanceTransaction, Customer, FraudWarning, Invoice, InvoicePayment, JSON_NODES_MAX, Review,
-    SessionLineItem, WireObject, check_json, read_identity, read_object,
+    SessionLineItem, WireObject, check_json, read_checked, read_envelope, read_identity,
+    read_object,
 };
 use serde_json::{Value, json};
 
@@ -144,4 +146,72 @@ fn a_reference_is_an_id_an_object_or_nothing() {
     ] {
         assert!(of(wrong).is_err(), "{wrong}");
     }
+}
+
+/// The outside of an event, read from where the check found its members and from the whole text.
+#[test]
+fn the_outside_is_the_same_from_the_check_and_from_the_whole_text() {
+    let both = |text: &str| {
+        let checked = check_json(text.as_bytes()).unwrap();
+        let (quick, whole) = (read_checked(&checked), read_envelope(text));
+        assert_eq!(format!("{quick:?}"), format!("{whole:?}"), "{text}");
+        whole.is_ok()
+    };
+    let mut events = 0;
+    for folder in std::fs::read_dir(root().join("events")).unwrap() {
+        for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            events += usize::from(both(&text));
+        }
+    }
+    assert!(events > 80, "{events}");
+    let good = r#"{"id":"evt_1","object":"event","type":"t","created":1,"livemode":false,"data":{"object":{}}}"#;
+    assert!(both(good));
+    for (from, to, is_good) in [
+        (r#""evt_1""#, r#""evt\u005f1""#, true),
+        (r#""evt_1""#, "1", false),
+        (r#""evt_1""#, "null", false),
+        (r#""type":"t""#, r#""type":null"#, false),
+        (r#"{"object":{}}"#, "null", false),
+        (r#"{"object":{}}"#, "[]", false),
+        (r#"{"object":{}}"#, "7", false),
+        (r#"{"object":{}}"#, r#"{"object":null}"#, false),
+        (
+            r#"{"object":{}}"#,
+            r#"{"object":1,"previous_attributes":null}"#,
+            true,
+        ),
+        (
+            r#"{"object":{}}"#,
+            r#"{"object":1,"previous_attributes":{"a":2}}"#,
+            true,
+        ),
+        (r#""created":1"#, r#""created":"1""#, false),
+        (r#""created":1"#, r#""created":1.5"#, false),
+        (r#""livemode":false"#, r#""livemode":null"#, false),
+        (r#""livemode":false"#, r#""livemode":1"#, false),
+        (
+            r#""livemode":false"#,
+            r#""livemode":true,"account":"acct_1""#,
+            true,
+        ),
+        (
+            r#""livemode":false"#,
+            r#""livemode":true,"account":[]"#,
+            false,
+        ),
+        (
+            r#""livemode":false"#,
+            r#""livemode":true,"request":{"id":null}"#,
+            true,
+        ),
+        (r#""object":"event""#, r#""object":"v2.core.event""#, true),
+    ] {
+        assert!(good.contains(from), "{from}");
+        assert_eq!(both(&good.replacen(from, to, 1)), is_good, "{to}");
+    }
+    assert!(both(
+        r#"{"id":"evt_1","object":"v2.core.event","type":"t"}"#
+    ));
+    assert!(!both("[]"));
 }
