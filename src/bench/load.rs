@@ -53,9 +53,11 @@ pub struct Shape {
     pub connections: usize,
     /// Requests per second over all connections; `None`: as fast as answers come.
     pub rate_per_second: Option<u64>,
+    /// How often each request is sent, all of them one after the other and then from the first again.
+    pub times: usize,
 }
 
-/// Sends every request once and waits for every answer.
+/// Sends every request as often as the shape says and waits for every answer.
 ///
 /// # Errors
 /// A connection that cannot be made, or that ends before its answer.
@@ -74,7 +76,7 @@ pub async fn run(
     let started = Instant::now();
     let pace = shape
         .rate_per_second
-        .map(|rate| Pace::start(started, rate, requests.len()));
+        .map(|rate| Pace::start(started, rate, requests.len() * shape.times));
     let mut tasks = Vec::new();
     for stream in streams {
         let (next, requests) = (Arc::clone(&next), Arc::clone(&requests));
@@ -82,6 +84,7 @@ pub async fn run(
             stream,
             next,
             requests,
+            shape.times,
             pace.clone(),
         )));
     }
@@ -142,6 +145,7 @@ async fn connection(
     mut stream: TcpStream,
     next: Arc<AtomicUsize>,
     requests: Arc<Vec<Vec<u8>>>,
+    times: usize,
     pace: Option<Pace>,
 ) -> std::io::Result<Outcome> {
     let mut outcome = Outcome::default();
@@ -151,9 +155,10 @@ async fn connection(
             pace.wait().await;
         }
         let index = next.fetch_add(1, Ordering::Relaxed);
-        let Some(request) = requests.get(index) else {
+        if index >= requests.len() * times {
             return Ok(outcome);
-        };
+        }
+        let request = &requests[index % requests.len()];
         // Paced: latency counts from when the request was due, so a slow server cannot hide a queue.
         let sent_at = pace
             .as_ref()

@@ -30,9 +30,9 @@ const FLOOR_VERIFY_MILLI: u64 = 420;
 const CEILING_CPU_MILLI: u64 = 7_500;
 /// How long an empty inbox must be seen before it counts as empty.
 const QUIET: Duration = Duration::from_millis(2_500);
-/// A shared machine disturbs some rounds; a slower program is slow in all of them. So the gate looks again, at the
-/// intake alone, this often at most.
-const GATE_ROUNDS_MAX: usize = 24;
+/// A shared machine moves a round by a fifth and more, in either direction; a program that costs too much does so in
+/// every round. So the gate looks again, at the intake alone, this often at most, until one round keeps both rows.
+const GATE_ROUNDS_MAX: usize = 25;
 
 /// Arguments of `bursar bench`.
 #[derive(Debug, clap::Args)]
@@ -70,7 +70,7 @@ struct IntakeArgs {
     /// Rounds; medians are printed.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Exit 1 if row 1a or 1b misses its floor even in the least disturbed of many rounds.
+    /// Exit 1 if none of 25 rounds keeps rows 1a and 1b to their floors.
     #[arg(long)]
     gate: bool,
     /// One JSON object instead of a table.
@@ -122,33 +122,35 @@ async fn intake(args: &IntakeArgs) -> std::io::Result<u8> {
     Ok(u8::from(!passed))
 }
 
-/// Whether rows 1a and 1b keep their floors, looking as often as that takes.
+/// Whether a round keeps rows 1a and 1b to their floors, looking as often as that takes. Both rows must be those of one
+/// round: the best of each target from different rounds would compare different moments of the machine.
 async fn gate(
     args: &IntakeArgs,
     report: &mut Report,
     folder: &std::path::Path,
 ) -> std::io::Result<bool> {
-    loop {
-        let (over_verify, cpu_over_bare) = report.undisturbed();
-        let passes = over_verify >= FLOOR_VERIFY_MILLI && cpu_over_bare <= CEILING_CPU_MILLI;
+    let keeps = |&(over_verify, cpu_over_bare): &(u64, u64)| {
+        over_verify >= FLOOR_VERIFY_MILLI && cpu_over_bare <= CEILING_CPU_MILLI
+    };
+    while !report.gated().iter().any(keeps) && report.rounds() < GATE_ROUNDS_MAX {
         let round = report.rounds();
-        if passes || round >= args.rounds + GATE_ROUNDS_MAX {
-            println!(
-                "gate: 1a {} (floor {}), 1b {} (ceiling {}): the least disturbed of rounds={round} passed={passes}",
-                report::thousandths(over_verify),
-                report::thousandths(FLOOR_VERIFY_MILLI),
-                report::thousandths(cpu_over_bare),
-                report::thousandths(CEILING_CPU_MILLI),
-            );
-            return Ok(passes);
-        }
         for target in [Target::Bare, Target::Verify, Target::Bursar] {
-            let mut running = target.start(&folder.join(format!("gate-{round}")))?;
+            let mut running = prepared(target, &folder.join(format!("gate-{round}"))).await?;
             let load = Load::new(&running, round);
-            report.add(target, alone(&running, &load, args).await?.0);
+            report.add(target, alone(target, &running, &load, args).await?.0);
             running.kill();
         }
     }
+    let kept = report.gated().iter().filter(|round| keeps(round)).count();
+    print!("{}", report.by_round());
+    println!(
+        "gate: floors 1a {} and 1b {}: rounds={} kept={kept} passed={}",
+        report::thousandths(FLOOR_VERIFY_MILLI),
+        report::thousandths(CEILING_CPU_MILLI),
+        report.rounds(),
+        kept > 0,
+    );
+    Ok(kept > 0)
 }
 
 /// What is sent in a round: every event of it is another one.
@@ -191,22 +193,29 @@ const LINKED: usize = 0;
 /// Intake alone: durable and answered, but of customers nobody has claimed, so nothing is applied. The first of each
 /// customer makes its key, as it would once in the customer's life. Answers what was sent, too.
 async fn alone(
+    target: Target,
     running: &Running,
     load: &Load,
     args: &IntakeArgs,
-) -> std::io::Result<(Row, Vec<Vec<u8>>)> {
+) -> std::io::Result<(Row, Arc<Vec<Vec<u8>>>)> {
     let first = load.batch(0, TENANTS, UNCLAIMED);
     expect_all_ok(&send(running, first, args.conns, None).await?)?;
-    let fresh = load.batch(1, args.events, UNCLAIMED);
+    let fresh = Arc::new(load.batch(1, args.events, UNCLAIMED));
     let syncs_before = metric(running, "bursar_store_sync_duration_seconds_count").await;
     let before = running.cpu_by_thread();
-    let saturated = expect_all_ok(&send(running, fresh.clone(), args.conns, None).await?)?;
+    let shape = Shape {
+        connections: args.conns,
+        rate_per_second: None,
+        times: target.times(),
+    };
+    let sent = load::run(running.address, Arc::clone(&fresh), shape).await?;
+    let saturated = expect_all_ok(&sent)?;
     let cpu = target::used(&before, &running.cpu_by_thread());
     let syncs = metric(running, "bursar_store_sync_duration_seconds_count")
         .await
         .saturating_sub(syncs_before);
     let row = Row {
-        events: args.events as u64,
+        events: (args.events * target.times()) as u64,
         cpu_us: cpu.values().sum(),
         cpu,
         syncs,
@@ -226,7 +235,7 @@ async fn measure(
     let mut running = prepared(target, data).await?;
     let load = Load::new(&running, round);
     let batch = |part, count, customers| load.batch(part, count, customers);
-    let (mut row, fresh) = alone(&running, &load, args).await?;
+    let (mut row, fresh) = alone(target, &running, &load, args).await?;
     if target == Target::Bursar {
         let repeat = expect_all_ok(&send(&running, fresh, args.conns, None).await?)?;
         row.duplicates_per_second = repeat.per_second();
@@ -254,7 +263,7 @@ async fn measure(
         body: events::invoice_paid_as_sent,
         ..Load::new(&running, round)
     };
-    let (as_sent, _) = alone(&running, &load, args).await?;
+    let (as_sent, _) = alone(target, &running, &load, args).await?;
     (row.as_sent_per_second, row.as_sent_cpu_us) = (as_sent.per_second, as_sent.cpu_us);
     running.kill();
     if target == Target::Bursar {
@@ -303,7 +312,7 @@ async fn paced(
 /// Checkout sessions that link every customer of the load to its tenant.
 async fn link_tenants(running: &Running, now: i64) -> std::io::Result<()> {
     recover::wait_ready(running, Duration::from_secs(60)).await?;
-    let links = (0..TENANTS)
+    let links: Vec<_> = (0..TENANTS)
         .map(|n| post(running, now, &events::session_completed(n, now - 60)))
         .collect();
     expect_all_ok(&send(running, links, 64, None).await?).map(drop)
@@ -313,7 +322,7 @@ async fn link_tenants(running: &Running, now: i64) -> std::io::Result<()> {
 async fn load_fresh(running: &Running, count: usize) -> std::io::Result<()> {
     let now = jiff::Timestamp::now().as_second();
     link_tenants(running, now).await?;
-    let requests = (0..count)
+    let requests: Vec<_> = (0..count)
         .map(|n| {
             post(
                 running,
@@ -405,19 +414,16 @@ fn signed(to: std::net::SocketAddr, now: i64, body: &[u8]) -> Vec<u8> {
 
 async fn send(
     running: &Running,
-    requests: Vec<Vec<u8>>,
+    requests: impl Into<Arc<Vec<Vec<u8>>>>,
     connections: usize,
     rate: Option<u64>,
 ) -> std::io::Result<Outcome> {
-    load::run(
-        running.address,
-        Arc::new(requests),
-        Shape {
-            connections,
-            rate_per_second: rate,
-        },
-    )
-    .await
+    let shape = Shape {
+        connections,
+        rate_per_second: rate,
+        times: 1,
+    };
+    load::run(running.address, requests.into(), shape).await
 }
 
 fn expect_all_ok(outcome: &Outcome) -> std::io::Result<Outcome> {

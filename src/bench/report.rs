@@ -130,20 +130,26 @@ impl Report {
         values.get(values.len() / 2).copied().unwrap_or(0)
     }
 
-    /// The median over rounds of a ratio taken inside each round, in thousandths.
+    /// A ratio taken inside each round, in thousandths.
+    fn ratios(&self, other: Target, pick: impl Fn(&Row) -> u64) -> Vec<u64> {
+        let of = |target: Target| self.rows.get(target.as_str()).into_iter().flatten();
+        let pairs = of(Target::Bursar).zip(of(other));
+        pairs.map(|(a, b)| milli(pick(a), pick(b))).collect()
+    }
+
+    /// Its median.
     fn ratio(&self, other: Target, pick: impl Fn(&Row) -> u64) -> u64 {
-        let (ours, theirs) = (
-            self.rows.get(Target::Bursar.as_str()),
-            self.rows.get(other.as_str()),
-        );
-        let pairs = ours.into_iter().flatten().zip(theirs.into_iter().flatten());
-        let mut values: Vec<u64> = pairs.map(|(a, b)| milli(pick(a), pick(b))).collect();
+        let mut values = self.ratios(other, pick);
         values.sort_unstable();
         values.get(values.len() / 2).copied().unwrap_or(0)
     }
 
     fn cpu_per_event_ns(row: &Row) -> u64 {
         row.cpu_us.saturating_mul(1_000) / row.events.max(1)
+    }
+
+    fn as_sent_ns(row: &Row) -> u64 {
+        row.as_sent_cpu_us.saturating_mul(1_000) / row.events.max(1)
     }
 
     fn lines(&self) -> Vec<(&'static str, &'static str, u64)> {
@@ -173,13 +179,9 @@ impl Report {
             (
                 "",
                 "1b with bodies as Stripe sends them",
-                self.ratio(Target::Bare, |r| r.as_sent_cpu_us),
+                self.ratio(Target::Bare, Self::as_sent_ns),
             ),
-            (
-                "",
-                "CPU us per event of those",
-                ours(|r| r.as_sent_cpu_us.saturating_mul(1_000) / r.events.max(1)),
-            ),
+            ("", "CPU us per event of those", ours(Self::as_sent_ns)),
             (
                 "",
                 "CPU us per event, applied",
@@ -277,16 +279,30 @@ impl Report {
         text
     }
 
-    /// Rows 1a and 1b, in thousandths, of the least disturbed round of each target: whoever shares the machine only
-    /// ever adds to what an event costs, so the least is nearest to what it costs.
-    pub fn undisturbed(&self) -> (u64, u64) {
-        let rows = |target: Target| self.rows.get(target.as_str()).into_iter().flatten();
-        let most = |target| rows(target).map(|row| row.per_second).max().unwrap_or(0);
-        let least = |target| rows(target).map(Self::cpu_per_event_ns).min().unwrap_or(0);
-        (
-            milli(most(Target::Bursar), most(Target::Verify)),
-            milli(least(Target::Bursar), least(Target::Bare)),
-        )
+    /// Rows 1a and 1b of each round, in thousandths.
+    pub fn gated(&self) -> Vec<(u64, u64)> {
+        let over_verify = self.ratios(Target::Verify, |r| r.per_second);
+        let cpu_over_bare = self.ratios(Target::Bare, Self::cpu_per_event_ns);
+        over_verify.into_iter().zip(cpu_over_bare).collect()
+    }
+
+    /// What the gate looks at, round by round.
+    pub fn by_round(&self) -> String {
+        let cost = |target: Target| {
+            let rows = self.rows.get(target.as_str()).into_iter().flatten();
+            rows.map(|row| thousandths(Self::cpu_per_event_ns(row)))
+        };
+        let costs = cost(Target::Bare).zip(cost(Target::Verify));
+        let rounds = costs.zip(cost(Target::Bursar)).zip(self.gated());
+        let mut text = String::from("\nround  bare us  verify us  bursar us      1a      1b\n");
+        for (round, (((bare, verify), ours), (over_verify, cpu_over_bare))) in rounds.enumerate() {
+            let (a, b) = (thousandths(over_verify), thousandths(cpu_over_bare));
+            let _ = writeln!(
+                text,
+                "{round:>5}{bare:>9}{verify:>11}{ours:>11}{a:>8}{b:>8}"
+            );
+        }
+        text
     }
 
     /// Rounds of a target.
