@@ -30,8 +30,9 @@ const FLOOR_VERIFY_MILLI: u64 = 420;
 const CEILING_CPU_MILLI: u64 = 7_500;
 /// How long an empty inbox must be seen before it counts as empty.
 const QUIET: Duration = Duration::from_millis(2_500);
-/// A shared machine moves a round by a fifth and more, in either direction; a program that costs too much does so in
-/// every round. So the gate looks again, at the intake alone, this often at most, until one round keeps both rows.
+/// A shared machine moves a round by a fifth and more, in either direction. So the gate looks again, at the intake alone,
+/// this often at most, until one round keeps both rows. That is lenient: it finds what costs too much by more than the
+/// machine's own spread, which the printed rounds show.
 const GATE_ROUNDS_MAX: usize = 25;
 
 /// Arguments of `bursar bench`.
@@ -64,7 +65,7 @@ struct IntakeArgs {
     /// Connections, each with one request in flight.
     #[arg(long, default_value_t = 64)]
     conns: usize,
-    /// Events per target and round.
+    /// Events per target and round; bare hyper and verification get the same ones again.
     #[arg(long, default_value_t = 20_000)]
     events: usize,
     /// Rounds; medians are printed.
