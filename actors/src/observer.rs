@@ -2,6 +2,7 @@
 //!
 //! Invariants: a core actor silent for too long is killed, so that its supervisor restarts it: nothing
 //! is alive and dead at once. The observer itself never waits for the store; its questions run beside.
+//! A store that failed for good ends the process even if nobody delivers anything: who is not ready is sent nothing.
 //! Failure: if the store does not answer, the checks that need it turn false. They are anybody's to
 //! read, so the reason, which may name a file of this machine, stands in the log alone.
 
@@ -9,14 +10,14 @@ use crate::breaker::Circuit;
 use crate::circuits::Circuits;
 use crate::clock_actor::ClockMsg;
 use crate::entities::EntitiesMsg;
-use crate::env::{Core, Env};
+use crate::env::{Core, EXIT_STORE, Env};
 use crate::intake::{Intake, IntakeMsg};
 use crate::metrics;
 use crate::outbound::OutboundMsg;
 use crate::reconcile::ReconcilerMsg;
 use crate::sweeper::SweeperMsg;
 use bursar_domain::decision::Lane;
-use bursar_store::error::StoreError;
+use bursar_store::error::{ErrorClass, StoreError};
 use bursar_store::query::Stats;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::BTreeMap;
@@ -71,6 +72,8 @@ pub(crate) struct Unanswered {
     told: String,
     /// For the log; empty: nothing more is known.
     because: String,
+    /// It will not answer again while this process lives.
+    for_good: bool,
 }
 
 impl Unanswered {
@@ -78,6 +81,7 @@ impl Unanswered {
         Self {
             told: told.to_owned(),
             because: String::new(),
+            for_good: false,
         }
     }
     fn log_unless_known(&self, before: Option<&Self>) {
@@ -96,6 +100,7 @@ fn answered<T>(
         Ok(result) => result.map_err(|error| Unanswered {
             told: "the store failed; the log says why".to_owned(),
             because: error.to_string(),
+            for_good: error.class() == ErrorClass::Fatal,
         }),
         Err(_) => Err(Unanswered::yet(&format!(
             "no answer within {} s",
@@ -188,6 +193,10 @@ impl Actor for ObserverActor {
             ObserverMsg::Probed(Err(error)) => {
                 state.probing = false;
                 error.log_unless_known(state.probe_error.as_ref());
+                if error.for_good {
+                    let reason = format!("the store failed: {}", error.because);
+                    state.args.env.escalate(EXIT_STORE, reason);
+                }
                 state.probe_error = Some(error);
             }
             ObserverMsg::Figures(stats) => {

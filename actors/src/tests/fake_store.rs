@@ -1,5 +1,5 @@
 //! A store without threads, so that paused time stays paused; commits take one virtual millisecond.
-//! It can be down, slow for good, or panic for one aggregate.
+//! It can be down, failed, slow for good, or panic for one aggregate.
 
 use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::{EffectId, EffectIntent, Lane};
@@ -55,6 +55,8 @@ pub(super) struct State {
     timers: BTreeMap<(AggregateKey, String), Timestamp>,
     pub(super) panics_for: BTreeSet<AggregateKey>,
     pub(super) down: bool,
+    /// It failed and will not work again.
+    pub(super) failed: bool,
     pub(super) hangs: BTreeSet<&'static str>,
     /// The next this many applies lose a race.
     pub(super) races: u32,
@@ -285,16 +287,23 @@ impl FakeStore {
         }
     }
     async fn enter(&self, name: &'static str) -> Result<(), StoreError> {
-        let (down, hangs) = {
+        let (down, failed, hangs) = {
             let mut state = self.state();
             *state.calls.entry(name).or_default() += 1;
-            (state.down, state.hangs.contains(name))
+            (state.down, state.failed, state.hangs.contains(name))
         };
         if hangs {
             std::future::pending::<()>().await;
         }
         if down {
             return Err(StoreError::Busy);
+        }
+        if failed {
+            return Err(StoreError::Io {
+                operation: "syncing",
+                file: None,
+                cause: std::io::Error::other("no such sector"),
+            });
         }
         Ok(())
     }

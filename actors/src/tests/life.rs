@@ -192,6 +192,25 @@ async fn a_core_actor_that_keeps_dying_ends_the_process_with_code_70() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_failed_for_good_ends_the_process_though_nobody_delivers_anything() {
+    let world = World::start(Limits::default()).await;
+    world.store.state().down = true;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(*world.tree.exit().borrow(), None, "it may come back");
+    {
+        let mut state = world.store.state();
+        (state.down, state.failed) = (false, true);
+    }
+    let mut exit = world.tree.exit();
+    let ended = exit.wait_for(Option::is_some);
+    let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
+    let ended = ended.expect("it notices by itself").unwrap();
+    let ended = ended.as_ref().unwrap();
+    assert_eq!(ended.code, crate::EXIT_STORE);
+    assert!(ended.reason.contains("no such sector"), "{}", ended.reason);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_core_actor_without_a_sign_of_life_is_killed_and_replaced() {
     let mut world = World::start(Limits::default()).await;
     tokio::time::sleep(Duration::from_secs(12)).await;
