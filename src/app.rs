@@ -75,8 +75,17 @@ pub enum AppError {
     /// An address that cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
-        /// The address or path.
+        /// The address.
         address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The control socket cannot be made in the data folder.
+    #[error("the control socket {path} cannot be made")]
+    Control {
+        /// Its path.
+        path: String,
         /// Why.
         #[source]
         source: std::io::Error,
@@ -332,8 +341,8 @@ impl App {
     /// An address is taken or not ours.
     pub async fn listen(&mut self, config: &Config, page: Exporter) -> Result<Addresses, AppError> {
         let socket_path = config.store.data_dir().join("bursar.sock");
-        let socket = ControlSocket::bind(&socket_path).map_err(|source| AppError::Listen {
-            address: socket_path.display().to_string(),
+        let socket = ControlSocket::bind(&socket_path).map_err(|source| AppError::Control {
+            path: socket_path.display().to_string(),
             source,
         })?;
         self.listeners

@@ -1,7 +1,8 @@
 //! `bursar serve`: the service, until it is told to stop.
 //!
 //! Exit codes: 0 after a clean stop, 65 a damaged store or one of another mode or account, 69 an address that is
-//! taken, 70 the actors gave up, 73 the store is held by another process, 74 the store failed, 78 the configuration.
+//! taken, 70 the actors gave up, 73 the store is held by another process or its folder takes no control socket, 74 the
+//! store failed, 78 the configuration.
 
 use crate::app::{Addresses, App, AppError};
 use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
@@ -157,6 +158,10 @@ pub fn explain_start(error: AppError) -> CliError {
         AppError::Store(_) => CliError::new(Exit::Io, chain),
         AppError::Listen { .. } => CliError::new(Exit::Unavailable, chain)
             .or_try("use --listen 127.0.0.1:0 for any free port"),
+        // The system says so itself if the path is too long for a socket.
+        AppError::Control { .. } => CliError::new(Exit::CannotCreate, chain).or_try(
+            "a --data-dir on a disk that can be written, with a path of less than 90 characters",
+        ),
         AppError::Mail(_) => CliError::new(Exit::Config, chain),
         AppError::Actors(_) | AppError::Setup { .. } => CliError::new(Exit::Internal, chain),
     }
