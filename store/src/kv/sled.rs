@@ -10,13 +10,15 @@
 //! `0xff`, so that no page grows large and nothing goes to sled's `blobs/`.
 //! Value layout: first byte 0 = the value follows; 1 = u16 BE count of further pieces, then the
 //! first piece. Piece key: 0xff, the value's key, u16 BE number.
-//! Failure: sled 0.34 panics on some damage; every call is caught and answered as `Damaged`.
+//! Failure: sled 0.34 panics on some damage; every call is caught and answered as `Damaged`. It also panics when it
+//! is let go on a disk that does not sync (`Opened`).
 //! Source: measurements of sled 0.34.7 on damage, growth and flush (reliability notes F1 to F4).
 
 use super::{Batch, Each, Kv, redo};
 use crate::error::StoreError;
 use crate::keys::{self, Key};
-use std::ops::{Bound, ControlFlow};
+use std::fs::File;
+use std::ops::{Bound, ControlFlow, Deref};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
@@ -27,6 +29,8 @@ const PIECE_BYTES_MAX: usize = 4_096;
 /// Rows written before others get a turn.
 const ROWS_PER_TURN: usize = 16;
 const PIECES: u8 = 0xff;
+/// Where sled has its log, in its folder.
+const SLED_FILE: &str = "db";
 /// A tree that was just dropped is held a moment longer by sled's own threads, which write behind.
 const LET_GO_TRIES: u32 = 25;
 const LET_GO_PAUSE: Duration = Duration::from_millis(20);
@@ -35,11 +39,50 @@ const CUT: u8 = 1;
 
 /// One sled tree.
 pub(crate) struct SledKv {
-    db: sled::Db,
+    db: Opened,
     dir: PathBuf,
     /// Held for writing while pieces of cut values change, for reading while a cut value is put
     /// together: a batch is atomic for each key, but a cut value is many.
     pieces: RwLock<()>,
+}
+
+/// An open tree. sled syncs its file when the last handle goes and panics if that fails, which would end a process that
+/// is about to say what its disk did. So the file is synced first, and a tree on a disk that does not sync is not let go:
+/// it is left to the end of the process. Nothing is lost with it that the journal does not have.
+struct Opened {
+    /// `None` only while it is dropped.
+    db: Option<sled::Db>,
+    dir: PathBuf,
+}
+
+impl Deref for Opened {
+    type Target = sled::Db;
+    fn deref(&self) -> &sled::Db {
+        match &self.db {
+            Some(db) => db,
+            None => unreachable!("the tree is there until it is dropped"),
+        }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let Some(db) = self.db.take() else {
+            return;
+        };
+        let file = self.dir.join(SLED_FILE);
+        let synced = File::open(&file).and_then(|file| file.sync_all());
+        if let Err(error) = synced {
+            let file = file.display();
+            tracing::warn!(%file, %error, "the rows' file cannot be synced");
+            std::mem::forget(db);
+        } else if let Err(error) = guarded(&self.dir, || {
+            drop(db);
+            Ok(())
+        }) {
+            tracing::warn!(%error, "the rows' file was not closed well");
+        }
+    }
 }
 
 /// Removes sled's half-written snapshots (the rename is their commit; sled chokes on leftovers).
@@ -130,9 +173,11 @@ impl SledKv {
             std::thread::sleep(LET_GO_PAUSE);
             db = open();
         }
-        let db = db?;
         let kv = Self {
-            db,
+            db: Opened {
+                db: Some(db?),
+                dir: dir.to_owned(),
+            },
             dir: dir.to_owned(),
             pieces: RwLock::new(()),
         };
