@@ -26,7 +26,7 @@ use bursar_domain::aggregate::AggregateKey;
 use bursar_domain::decision::Lane;
 use bursar_domain::settings::Settings;
 use bursar_store::api::Store;
-use bursar_store::error::StoreError;
+use bursar_store::error::{ErrorClass, StoreError};
 use ractor::{Actor, ActorCell, ActorRef};
 use std::future::Future;
 use std::sync::Arc;
@@ -72,6 +72,8 @@ pub enum StartError {
 pub struct Drained {
     /// Stages that did not end in time; nothing is lost, the next start goes on.
     pub unfinished: Vec<&'static str>,
+    /// Why the store did not end cleanly, if it failed. What was acknowledged was durable before.
+    pub failed: Option<String>,
 }
 
 /// A running tree.
@@ -247,6 +249,7 @@ impl Tree {
         let mut stages = Stages {
             deadline: Instant::now() + within,
             unfinished: Vec::new(),
+            failed: None,
         };
         let directory = &self.env.directory;
         let (told, heard) = oneshot::channel();
@@ -275,22 +278,24 @@ impl Tree {
         self.settling.abort();
         stages.run("audit", 1, self.env.announcer.flush()).await;
         let store = self.env.store.as_ref();
-        let settled = async { say(self.env.boot.settle(store).await) };
-        stages.run("boot", 2, settled).await;
+        stages.write("boot", 2, self.env.boot.settle(store)).await;
         self.root.kill();
-        stages
-            .run("store", 4, async { say(store.close().await) })
-            .await;
-        let unfinished = stages.unfinished;
+        stages.write("store", 4, store.close()).await;
+        let Stages {
+            unfinished, failed, ..
+        } = stages;
         if unfinished.is_empty() {
-            tracing::info!("drained");
+            // A store that failed was told of.
+            if failed.is_none() {
+                tracing::info!("drained");
+            }
         } else {
             tracing::warn!(
                 ?unfinished,
                 "not everything ended in time; the next start goes on"
             );
         }
-        Drained { unfinished }
+        Drained { unfinished, failed }
     }
 }
 
@@ -342,6 +347,7 @@ async fn settle_later(env: Arc<Env>) {
 struct Stages {
     deadline: Instant,
     unfinished: Vec<&'static str>,
+    failed: Option<String>,
 }
 
 impl Stages {
@@ -353,6 +359,23 @@ impl Stages {
         }
     }
 
+    /// The same, of a stage that writes to the store.
+    async fn write(
+        &mut self,
+        name: &'static str,
+        quarters: u32,
+        work: impl Future<Output = Result<(), StoreError>>,
+    ) {
+        let mut ended = Ok(());
+        self.run(name, quarters, async { ended = work.await }).await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "the store did not end cleanly");
+            if error.class() == ErrorClass::Fatal {
+                self.failed.get_or_insert(error.to_string());
+            }
+        }
+    }
+
     /// The same; says whether it ended.
     async fn ends<T>(&self, quarters: u32, work: impl Future<Output = T>) -> bool {
         let left = self.deadline.saturating_duration_since(Instant::now());
@@ -360,12 +383,6 @@ impl Stages {
         let has_ended = tokio::time::timeout(most, work).await.is_ok();
         bursar_domain::step!("KS3");
         has_ended
-    }
-}
-
-fn say(ended: Result<(), StoreError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "the store did not end cleanly");
     }
 }
 

@@ -48,13 +48,18 @@ async fn serve(config: &Config, load_args: &LoadArgs) -> Result<Exit, CliError> 
     app.watch_account();
     let ended = until_stopped(&app, load_args).await;
     let drained = app.drain(config.drain).await;
-    match ended {
-        Ended::Asked if drained.unfinished.is_empty() => Ok(Exit::Success),
-        Ended::Asked => Err(CliError::new(
+    match (ended, drained.failed) {
+        (Ended::GaveUp(end), _) => Err(CliError::new(exit_of(end.code), end.reason)),
+        (Ended::Asked, Some(why)) => Err(CliError::new(
+            Exit::Io,
+            format!("stopped, but the store did not end cleanly: {why}"),
+        )
+        .or_try("look at the disk; what was acknowledged is in the journal, the next start goes on from there")),
+        (Ended::Asked, None) if drained.unfinished.is_empty() => Ok(Exit::Success),
+        (Ended::Asked, None) => Err(CliError::new(
             Exit::TryAgain,
             format!("stopped, not all ended in time: {:?}", drained.unfinished),
         )),
-        Ended::GaveUp(end) => Err(CliError::new(exit_of(end.code), end.reason)),
     }
 }
 

@@ -211,6 +211,16 @@ async fn a_store_that_failed_for_good_ends_the_process_though_nobody_delivers_an
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_says_that_the_store_failed_meanwhile() {
+    let world = World::start(Limits::default()).await;
+    world.store.state().failed = true;
+    let drained = world.tree.drain(Duration::from_secs(25)).await;
+    let why = drained.failed.expect("the store failed");
+    assert!(why.contains("no such sector"), "{why}");
+    assert!(drained.unfinished.is_empty(), "{:?}", drained.unfinished);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_core_actor_without_a_sign_of_life_is_killed_and_replaced() {
     let mut world = World::start(Limits::default()).await;
     tokio::time::sleep(Duration::from_secs(12)).await;

@@ -4,15 +4,12 @@ use crate::load::{Load, Running};
 use crate::server::{Refused, Server};
 use crate::{Random, mounted, number};
 use bursar_disk::{Errno, Plan, PowerDisk};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 const ERRNOS: [Errno; 4] = [Errno::Enospc, Errno::Erofs, Errno::Eio, Errno::Emfile];
 const OPERATIONS: u64 = 200;
 const OPENING: u64 = 25;
-/// More operations than an opening has.
-const OPENING_MAX: u64 = 400;
 /// How long the load goes on when nothing on the disk wants to fail.
 const WAITED_MAX: Duration = Duration::from_secs(3);
 /// Patience with a process that was given 25 seconds to end.
@@ -107,7 +104,7 @@ async fn one(
 
 /// What is wrong about a refused start: one that failed for the disk ends with a code of its own and a sentence, and
 /// not with a panic.
-fn wrong(disk: &PowerDisk, refused: &Refused) -> Option<&'static str> {
+pub(crate) fn wrong(disk: &PowerDisk, refused: &Refused) -> Option<&'static str> {
     if disk.failed() == 0 {
         return Some("refused for nothing");
     }
@@ -118,59 +115,6 @@ fn wrong(disk: &PowerDisk, refused: &Refused) -> Option<&'static str> {
         return Some("a panic");
     }
     (!refused.told.contains("bursar: ")).then_some("it does not say why")
-}
-
-/// Every operation of an opening fails in turn, not a few drawn ones: from then on, and in turns once or for want of room.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_opening_that_fails_anywhere_says_why_and_loses_nothing() {
-    let (folder, disk) = mounted();
-    let load = Load::default();
-    let mut server = Server::start(folder.path()).await.expect("it opens");
-    let running = load.run(&server);
-    while load.acked() < 300 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    running.stop().await;
-    // A clean stop, so that there are rows to be read, too.
-    assert_eq!(server.terminate(), Some(0));
-    let (mut failed, mut codes, mut wrongs) = (0, BTreeMap::new(), Vec::new());
-    let mut at = 0;
-    let mut is_within = true;
-    while is_within {
-        at += 1;
-        assert!(at < OPENING_MAX, "an opening does not end");
-        is_within = false;
-        let in_turns = [(Errno::Eio, false), (Errno::Enospc, true)][(at % 2) as usize];
-        for (errno, lasting) in [(Errno::Eio, true), in_turns] {
-            let plan = Plan::Fail { at, errno, lasting };
-            disk.plan(Some(plan));
-            match Server::start(folder.path()).await {
-                Ok(mut server) => server.kill(),
-                Err(why) => {
-                    *codes.entry(why.code).or_insert(0) += 1;
-                    if let Some(what) = wrong(&disk, &why) {
-                        wrongs.push(format!("{plan:?}: {what}: {why:?}"));
-                    }
-                }
-            }
-            let fired = disk.failed() > 0;
-            failed += u32::from(fired);
-            is_within |= fired;
-            disk.plan(None);
-        }
-    }
-    let mut server = Server::start(folder.path()).await.expect("it opens");
-    let counted = load.count(&server).await;
-    println!(
-        "opening_operations={at} failed={failed} refused_by_code={codes:?} acked={} lost={} double={}",
-        load.acked(),
-        counted.lost,
-        counted.double
-    );
-    assert_eq!((counted.lost, counted.double), (0, 0));
-    assert!(wrongs.is_empty(), "{}", wrongs.join("\n"));
-    assert!(!codes.is_empty(), "some operation of an opening is needed");
-    assert_eq!(server.terminate(), Some(0), "a clean stop after it all");
 }
 
 async fn until_failed(disk: &PowerDisk) -> bool {

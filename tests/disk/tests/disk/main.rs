@@ -14,6 +14,7 @@ mod faults;
 mod load;
 mod power;
 mod server;
+mod sweeps;
 
 /// A number from the environment.
 fn number(name: &str, default: u64) -> u64 {
