@@ -20,7 +20,7 @@ use crate::project::Projection;
 use crate::register::{Origin, Ranked, Register, earliest};
 use crate::reread::{Answer, Reread, RereadTarget};
 use crate::route::customer_subject;
-use crate::rows::{Personal, Row, RowKind};
+use crate::rows::{Personal, Row, RowKind, text_of};
 use crate::settings::Settings;
 use crate::stripe_wire::{Customer, Object, read_object};
 use serde::{Deserialize, Serialize};
@@ -126,7 +126,7 @@ impl CustomerState {
             }
             .to_owned(),
             hidden: false,
-            value: value.to_string().into_bytes(),
+            value: text_of(&value),
             personal,
         }
     }

@@ -20,7 +20,7 @@ use crate::project::Projection;
 use crate::register::{Origin, Ranked, Register, earliest};
 use crate::reread::{Answer, Reread, RereadTarget};
 use crate::route::customer_subject;
-use crate::rows::{Personal, Row, RowKind};
+use crate::rows::{Personal, Row, RowKind, text_of};
 use crate::settings::{Receipts, Settings};
 use crate::stripe_wire::{Amount, Invoice, InvoicePayment, Object, read_object};
 use serde::{Deserialize, Serialize};
@@ -183,12 +183,12 @@ impl InvoiceState {
             created_at,
             status,
             hidden: false,
-            value: value.to_string().into_bytes(),
+            value: text_of(&value),
             personal: customer
                 .filter(|_| !self.is_erased)
                 .map(|customer| Personal {
                     subject: customer_subject(scope, &customer),
-                    fields: links.to_string().into_bytes(),
+                    fields: text_of(&links),
                 }),
         })
     }

@@ -25,7 +25,7 @@ use crate::ownership::Ownership;
 use crate::project::Projection;
 use crate::register::{Joined, Origin, Ranked, Register};
 use crate::reread::{Answer, Reread, RereadTarget};
-use crate::rows::{Row, RowKind};
+use crate::rows::{Row, RowKind, text_of};
 use crate::settings::Settings;
 use crate::stripe_wire::{Account, Capability, Object, read_object};
 use serde::{Deserialize, Serialize};
@@ -242,7 +242,7 @@ impl MerchantState {
             created_at: summary.created,
             status: self.status().to_owned(),
             hidden: false,
-            value: serde_json::to_vec(&value).expect("a JSON object of plain values"),
+            value: text_of(&value),
             personal: None,
         })
     }

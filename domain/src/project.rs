@@ -186,7 +186,7 @@ fn fields(row: Option<&Row>) -> Fields<'_> {
     read.and_then(Result::ok).unwrap_or_default()
 }
 
-/// The leaves under a field, by dotted path. An empty object is a leaf.
+/// The leaves under an object, by dotted path. An empty object is a leaf.
 fn walk(path: &str, value: &Value, out: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(map) if !map.is_empty() => {
@@ -200,10 +200,19 @@ fn walk(path: &str, value: &Value, out: &mut BTreeMap<String, String>) {
     }
 }
 
+/// The leaves of a field. What is no object is one, and its text is the text: rows are written in one form.
 fn leaves_of(path: &str, text: Option<&&RawValue>) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
-    if let Some(value) = text.and_then(|text| serde_json::from_str(text.get()).ok()) {
-        walk(path, &value, &mut out);
+    match text.map(|text| text.get()) {
+        Some(text) if text.starts_with('{') => {
+            if let Ok(value) = serde_json::from_str(text) {
+                walk(path, &value, &mut out);
+            }
+        }
+        Some(leaf) => {
+            out.insert(path.to_owned(), leaf.to_owned());
+        }
+        None => {}
     }
     out
 }
@@ -429,6 +438,40 @@ mod tests {
             postings: BTreeMap::from([("cs_1".to_owned(), posting)]),
             ..Projection::default()
         }
+    }
+
+    #[test]
+    fn what_changed_is_told_by_leaf_and_in_the_words_of_the_row() {
+        let row = |value: serde_json::Value| Row {
+            kind: RowKind::Invoice,
+            scope: Scope::PLATFORM,
+            id: "in_1".to_owned(),
+            tenant: None,
+            created_at: None,
+            status: String::new(),
+            hidden: false,
+            value: crate::rows::text_of(&value),
+            personal: None,
+        };
+        let before = row(serde_json::json!({
+            "a": {"b": 1, "c": {"d": "x"}}, "gone": [1, {"k": null}], "same": "s", "text": "a\"\u{1}é",
+        }));
+        let after = row(serde_json::json!({
+            "a": {"b": 2, "c": {}}, "come": true, "same": "s", "text": null,
+        }));
+        let told: Vec<_> = changes(Some(&before), &after)
+            .into_iter()
+            .map(|change| format!("{} {} {}", change.field, change.from, change.to))
+            .collect();
+        let expected = [
+            "a.b 1 2",
+            "a.c null {}",
+            r#"a.c.d "x" null"#,
+            "come null true",
+            r#"gone [1,{"k":null}] null"#,
+            r#"text "a\"\u0001é" null"#,
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

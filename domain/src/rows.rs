@@ -64,6 +64,11 @@ pub struct Personal {
     pub fields: Vec<u8>,
 }
 
+/// The text of a row's object.
+pub(crate) fn text_of(object: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(object).expect("objects of rows are plain values with text keys")
+}
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {

@@ -11,7 +11,7 @@ use crate::ids::{CommandId, CustomerId, Scope, Timestamp};
 use crate::message::{Cause, Message};
 use crate::project::Projection;
 use crate::reread::{Reread, RereadTarget, escaped};
-use crate::rows::{Personal, Row, RowKind};
+use crate::rows::{Personal, Row, RowKind, text_of};
 use serde_json::{Value, json};
 
 impl CommandState {
@@ -62,10 +62,10 @@ impl CommandState {
             created_at: Some(self.begun_at),
             status: self.status().to_owned(),
             hidden: false,
-            value: value.to_string().into_bytes(),
+            value: text_of(&value),
             personal: (self.told != Told::default() && !self.is_erased).then(|| Personal {
                 subject: subject(order),
-                fields: told.to_string().into_bytes(),
+                fields: text_of(&told),
             }),
         }
     }

@@ -8,7 +8,7 @@ use super::PaymentState;
 use super::dispute::Dispute;
 use super::refund::Refund;
 use crate::ids::{PaymentId, Scope, SessionId, Timestamp};
-use crate::rows::{Row, RowKind};
+use crate::rows::{Row, RowKind, text_of};
 use serde_json::{Map, Value, json};
 
 /// What every row of a payment's parts shares.
@@ -75,7 +75,7 @@ impl Frame<'_> {
             created_at,
             status: status.to_owned(),
             hidden: false,
-            value: serde_json::to_vec(&value).expect("a JSON object of plain values"),
+            value: text_of(&value),
             personal: None,
         }
     }

@@ -25,7 +25,7 @@ use crate::project::Projection;
 use crate::register::{Origin, Ranked, Register, earliest};
 use crate::reread::{Answer, RereadTarget};
 use crate::route::customer_subject;
-use crate::rows::{Personal, Row, RowKind, Subject};
+use crate::rows::{Personal, Row, RowKind, Subject, text_of};
 use crate::settings::Settings;
 use crate::stripe_wire::{Amount, Object, Session, SessionLineItem, WireObject, read_object};
 use purchase::Purchase;
@@ -208,7 +208,7 @@ impl SessionState {
             created_at,
             status,
             hidden: false,
-            value: value.to_string().into_bytes(),
+            value: text_of(&value),
             personal: (is_known && !self.is_erased).then(|| Personal {
                 subject: subject(scope, id, session),
                 fields: serde_json::json!({"email": session.email, "name": session.name})
@@ -303,7 +303,7 @@ impl SessionState {
             created_at: Some(paid_at),
             status: "grant".to_owned(),
             hidden: false,
-            value: value.to_string().into_bytes(),
+            value: text_of(&value),
             personal: None,
         })
     }

@@ -24,7 +24,7 @@ use crate::project::Projection;
 use crate::register::{Origin, Ranked, Register, earliest};
 use crate::reread::{Answer, RereadTarget};
 use crate::route::customer_subject;
-use crate::rows::{Row, RowKind};
+use crate::rows::{Row, RowKind, text_of};
 use crate::settings::Settings;
 use crate::stripe_wire::{Object, Subscription, read_object};
 use license::License;
@@ -238,7 +238,7 @@ impl SubscriptionState {
             created_at: summary.created,
             status: summary.status,
             hidden: false,
-            value: value.to_string().into_bytes(),
+            value: text_of(&value),
             personal: None,
         })
     }

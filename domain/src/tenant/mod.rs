@@ -32,7 +32,7 @@ use crate::message::{
     Cause, CustomerSummary, MerchantSummary, Message, SubscriptionSummary, Sums, TenantNamed,
 };
 use crate::project::Projection;
-use crate::rows::{Personal, Row, RowKind, Subject};
+use crate::rows::{Personal, Row, RowKind, Subject, text_of};
 use crate::settings::Settings;
 use serde::{Deserialize, Serialize};
 use status::Standing;
@@ -248,10 +248,10 @@ impl TenantState {
             created_at: self.created_at,
             status: standing.status.clone(),
             hidden: standing.archived_at.is_some(),
-            value: value.to_string().into_bytes(),
+            value: text_of(&value),
             personal: (!self.is_erased).then(|| Personal {
                 subject: subject(id),
-                fields: personal.to_string().into_bytes(),
+                fields: text_of(&personal),
             }),
         }
     }

@@ -10,7 +10,7 @@ use crate::fact::Order;
 use crate::ids::{CommandId, Scope, TenantId};
 use crate::input::Ctx;
 use crate::link::LinkKey;
-use crate::rows::{Row, RowKind};
+use crate::rows::{Row, RowKind, text_of};
 use sha2::{Digest, Sha256};
 
 /// Why a patch was refused whose writer saw another version of the tenant.
@@ -152,7 +152,7 @@ impl TenantState {
             created_at: Some(*at),
             status: "debit".to_owned(),
             hidden: false,
-            value: value.to_string().into_bytes(),
+            value: text_of(&value),
             personal: None,
         })
     }
