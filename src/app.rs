@@ -36,7 +36,7 @@ use bursar_actors::core_reducer::CoreReducer;
 use bursar_actors::limits::Limits as ActorLimits;
 use bursar_actors::outbound::gated_read::GatedRead;
 use bursar_actors::ports::{StripeRead, StripeWrite};
-use bursar_actors::tree::{Deps, Drained, Tree};
+use bursar_actors::tree::{Deps, Drained, StartError, Tree};
 use bursar_actors::{EXIT_ACCOUNT, Exit};
 use bursar_config::{Config, StoreLocation, WebhookSecrets};
 use bursar_domain::decision::Lane;
@@ -271,7 +271,10 @@ impl App {
         let starting = background.handle().spawn(Tree::start(deps)).await;
         let tree = starting
             .map_err(|error| AppError::Actors(error.to_string()))?
-            .map_err(|error| AppError::Actors(error.to_string()))?;
+            .map_err(|error| match error {
+                StartError::Store(error) => AppError::Store(error),
+                StartError::Actor(why) => AppError::Actors(why),
+            })?;
         let mut http_limits = HttpLimits::from(&config.limits);
         // A request that hangs must leave the actors and the store time to end well.
         http_limits.drain_timeout = http_limits.drain_timeout.min(config.drain / 2);

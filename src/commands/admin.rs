@@ -257,8 +257,8 @@ pub fn run(args: &AdminArgs, global: &GlobalArgs, out: &mut impl Write) -> Resul
             AdminCommand::User(what) => user(&mut bursar, what).await,
             AdminCommand::Unclaimed(what) => unclaimed(&mut bursar, what, out).await,
         };
-        bursar.close().await;
-        out.write_all(text?.as_bytes())?;
+        let text = bursar.close(text).await?;
+        out.write_all(text.as_bytes())?;
         Ok(Exit::Success)
     })
 }

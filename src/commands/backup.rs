@@ -66,8 +66,7 @@ pub fn run_backup(
     block_on(async {
         let mut bursar = reach(&args.config, global).await?;
         let answer = bursar.post("/api/v1/backup", &json!({"path": path})).await;
-        bursar.close().await;
-        let report = answer?;
+        let report = bursar.close(answer).await?;
         if args.json {
             writeln!(out, "{report}")?;
         } else {

@@ -46,8 +46,7 @@ pub fn run(
                 }
             }
         }
-        bursar.close().await;
-        let found = found?;
+        let found = bursar.close(found).await?;
         if args.json {
             writeln!(out, "{found}")?;
         } else {

@@ -140,8 +140,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs, out: &mut impl Write) -> Resu
     block_on(async {
         let mut bursar = reach(&args.config, global).await?;
         let ended = lines(args, between, &mut bursar, out).await;
-        bursar.close().await;
-        ended.map(|()| Exit::Success)
+        bursar.close(ended).await.map(|()| Exit::Success)
     })
 }
 

@@ -1,9 +1,10 @@
 //! How a command reaches a Bursar: the process that holds the store, else a store it opens itself.
 
-use super::serve::explain_start;
+use super::serve::{explain_start, store_failed};
 use crate::app::App;
 use crate::cli::{CliError, ConfigArgs, Exit, GlobalArgs};
 use crate::control::{Answer, Control};
+use crate::telemetry::log;
 use bursar_actors::clock::SystemClock;
 use bursar_config::{Config, ProcessEnv, ToolConfig, load, load_for_tool};
 use serde_json::Value;
@@ -34,7 +35,7 @@ pub async fn reach(args: &ConfigArgs, global: &GlobalArgs) -> Result<Reached, Cl
     if !folder.join("journal").exists() {
         return Err(no_store(folder));
     }
-    open(&offline(&tool)?).await
+    open(&offline(&tool)?, global).await
 }
 
 /// Reaches the Bursar of this configuration for a command that asks Stripe: a store opened here needs
@@ -59,7 +60,7 @@ pub async fn reach_with_stripe(
     let mut config = load(&load_args, &ProcessEnv)?.config;
     // One run was asked for.
     config.reconcile_interval = None;
-    open(&config).await
+    open(&config, global).await
 }
 
 fn no_store(folder: &Path) -> CliError {
@@ -67,7 +68,9 @@ fn no_store(folder: &Path) -> CliError {
     CliError::new(Exit::Unavailable, text).or_try("give its folder with --data-dir")
 }
 
-async fn open(config: &Config) -> Result<Reached, CliError> {
+async fn open(config: &Config, global: &GlobalArgs) -> Result<Reached, CliError> {
+    // A second store in the same process: it has been set up.
+    drop(log::install(&log::of_a_command(global.verbose)));
     let app = App::start(config, Arc::new(SystemClock::new()))
         .await
         .map_err(explain_start)?;
@@ -118,11 +121,18 @@ impl Reached {
         body(answer)
     }
 
-    /// Closes what was opened.
-    pub async fn close(self) {
+    /// Closes what was opened, and answers what the command came to.
+    ///
+    /// # Errors
+    /// The command's own; a store of ours that failed meanwhile is why, whatever was answered.
+    pub async fn close<T>(self, came_to: Result<T, CliError>) -> Result<T, CliError> {
         drop(self.control);
-        if let Some(app) = self.own {
-            app.drain(CLOSE_WAIT).await;
+        let Some(app) = self.own else {
+            return came_to;
+        };
+        match app.drain(CLOSE_WAIT).await.failed {
+            Some(why) => Err(store_failed(&why)),
+            None => came_to,
         }
     }
 }

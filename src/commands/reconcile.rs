@@ -50,8 +50,7 @@ pub fn run(
     block_on(async {
         let mut bursar = reach_with_stripe(&args.config, global, args.import).await?;
         let ended = to_the_end(&mut bursar, &order, global.quiet).await;
-        bursar.close().await;
-        let report = ended?;
+        let report = bursar.close(ended).await?;
         if args.json {
             writeln!(out, "{report}")?;
         } else {

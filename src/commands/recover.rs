@@ -156,8 +156,7 @@ async fn ask_stripe(
     order["since"] = report["since"].clone();
     let mut bursar = reach_with_stripe(&args.config, global, false).await?;
     let ended = to_the_end(&mut bursar, &order, global.quiet).await;
-    bursar.close().await;
-    report["stripe"] = ended?;
+    report["stripe"] = bursar.close(ended).await?;
     // The store is closed and opened again: what was taken in is applied by now or at work.
     let mut bursar = reach(&args.config, global).await?;
     let mut missing = BTreeSet::new();
@@ -170,7 +169,7 @@ async fn ask_stripe(
             missing.insert(id.clone());
         }
     }
-    bursar.close().await;
+    bursar.close(Ok(())).await?;
     report["eventsMissing"] = json!(missing);
     Ok(())
 }

@@ -65,7 +65,7 @@ pub fn run(args: &ReplayArgs, global: &GlobalArgs, out: &mut impl Write) -> Resu
                 eprintln!("{} events looked at, going on", sum.count("matched"));
             }
         };
-        bursar.close().await;
+        let ended = bursar.close(ended).await;
         // What was done before an error was done.
         if args.json {
             writeln!(out, "{}", sum.report(!args.yes, ended.is_err()))?;

@@ -50,11 +50,7 @@ async fn serve(config: &Config, load_args: &LoadArgs) -> Result<Exit, CliError> 
     let drained = app.drain(config.drain).await;
     match (ended, drained.failed) {
         (Ended::GaveUp(end), _) => Err(CliError::new(exit_of(end.code), end.reason)),
-        (Ended::Asked, Some(why)) => Err(CliError::new(
-            Exit::Io,
-            format!("stopped, but the store did not end cleanly: {why}"),
-        )
-        .or_try("look at the disk; what was acknowledged is in the journal, the next start goes on from there")),
+        (Ended::Asked, Some(why)) => Err(store_failed(&why)),
         (Ended::Asked, None) if drained.unfinished.is_empty() => Ok(Exit::Success),
         (Ended::Asked, None) => Err(CliError::new(
             Exit::TryAgain,
@@ -149,6 +145,13 @@ fn print_banner(config: &Config, addresses: Addresses) -> std::io::Result<()> {
         }
     )?;
     out.flush()
+}
+
+/// The store failed while it was used or closed.
+pub fn store_failed(why: &str) -> CliError {
+    CliError::new(Exit::Io, format!("the store failed: {why}")).or_try(
+        "look at the disk; what was acknowledged is in the journal, and the next start goes on from there",
+    )
 }
 
 /// What to tell the person at the terminal, and what to try.

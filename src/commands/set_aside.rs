@@ -98,8 +98,7 @@ pub fn dismiss(
         let mut bursar = reach(&args.run.config, global).await?;
         let path = "/api/v1/webhook-events/dismiss";
         let ended = settle(&mut bursar, path, vec![order], &args.run, out).await;
-        bursar.close().await;
-        ended.map(|()| Exit::Success)
+        bursar.close(ended).await.map(|()| Exit::Success)
     })
 }
 

@@ -91,8 +91,7 @@ pub fn run(args: &EventsArgs, global: &GlobalArgs, out: &mut impl Write) -> Resu
                 shown.pop_first();
             }
             if args.once {
-                bursar.close().await;
-                return Ok(Exit::Success);
+                return bursar.close(Ok(Exit::Success)).await;
             }
             limit = LOOK_MAX;
             tokio::time::sleep(LOOK_EVERY).await;

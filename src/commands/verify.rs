@@ -25,8 +25,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs, out: &mut impl Write) -> Resu
     block_on(async {
         let mut bursar = reach(&args.config, global).await?;
         let answer = bursar.post("/api/v1/verify", &json!({})).await;
-        bursar.close().await;
-        let report = answer?;
+        let report = bursar.close(answer).await?;
         if args.json {
             writeln!(out, "{report}")?;
         } else {

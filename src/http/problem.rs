@@ -5,7 +5,7 @@
 //! Source: RFC 9457; contract §3.
 
 use crate::http::answer::Answer;
-use bursar_store::error::StoreError;
+use bursar_store::error::{ErrorClass, StoreError};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
@@ -320,6 +320,9 @@ impl From<StoreError> for Problem {
             }
             _ => Code::StoreUnavailable,
         };
+        if error.class() == ErrorClass::Fatal {
+            tracing::error!(%error, "the store failed a request");
+        }
         Self {
             retry_after_seconds: (code.status() == 503).then(|| error.retry_after().as_secs()),
             ..Self::new(code, "the store did not take the request; nothing changed")

@@ -31,6 +31,20 @@ pub enum LogError {
     AlreadySet,
 }
 
+/// What a command that opens a store itself logs: what failed, and more when asked for once or twice.
+pub fn of_a_command(verbose: u8) -> Log {
+    let filter = match verbose {
+        // An alert is news for operators; who runs the command reads what it says itself.
+        0 => "error,bursar_actors::outbound::alert=off",
+        1 => "warn",
+        _ => "info",
+    };
+    Log {
+        filter: filter.to_owned(),
+        format: LogFormat::Text,
+    }
+}
+
 /// Sets up the process's logs. Once per process. # Errors: see [`LogError`].
 pub fn install(settings: &Log) -> Result<(), LogError> {
     let text = format!("{QUIETER},{}", settings.filter);

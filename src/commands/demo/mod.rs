@@ -20,9 +20,7 @@ use crate::app::{Addresses, App};
 use crate::cli::{CliError, Exit, GlobalArgs};
 use crate::http::server::asked_to_stop;
 use crate::telemetry::log;
-use bursar_config::{
-    BaseUrl, Config, DemoArgs as ConfigArgs, Env, Log, LogFormat, ProcessEnv, refuse_live_key,
-};
+use bursar_config::{BaseUrl, Config, DemoArgs as ConfigArgs, Env, ProcessEnv, refuse_live_key};
 use bursar_sandbox::{Sandbox, SandboxConfig, SeedPlan, SharedClock};
 use clock::DemoClock;
 use owner::Login;
@@ -65,17 +63,8 @@ pub struct DemoArgs {
 /// What keeps it from starting.
 pub fn run(args: &DemoArgs, global: &GlobalArgs) -> Result<Exit, CliError> {
     refuse_live_key(&ProcessEnv)?;
-    let filter = match global.verbose {
-        // An alert is news for operators; here the story itself tells it.
-        0 => "error,bursar_actors::outbound::alert=off",
-        1 => "warn",
-        _ => "info",
-    };
-    let settings = Log {
-        filter: filter.to_owned(),
-        format: LogFormat::Text,
-    };
-    log::install(&settings).map_err(|error| CliError::new(Exit::Internal, error.to_string()))?;
+    log::install(&log::of_a_command(global.verbose))
+        .map_err(|error| CliError::new(Exit::Internal, error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

@@ -6,7 +6,7 @@
 //! of the disk the power goes or the operation fails.
 //!
 //! `BURSAR_BIN` names the binary, `BURSAR_CUTS` the cuts (12), `BURSAR_IO_FAULTS` the faults (24),
-//! `BURSAR_SEED` the seed of both.
+//! `BURSAR_SEED` the seed of both, `BURSAR_SWEEP_EVERY` how many operations of a command lie between two that fail (5).
 
 #![allow(clippy::unwrap_used, reason = "a failed call is a failed test")]
 

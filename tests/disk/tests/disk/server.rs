@@ -36,29 +36,46 @@ fn binary() -> PathBuf {
     found
 }
 
+/// The binary with its configuration and this argument; its store is on the disk.
+fn bursar(folder: &Path, argument: &str) -> Command {
+    let mut command = Command::new(binary());
+    command
+        .arg(argument)
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap_or_default())
+        .env("BURSAR_LISTEN", "127.0.0.1:0")
+        .env("BURSAR_METRICS_LISTEN", "127.0.0.1:0")
+        .env(
+            "BURSAR_STORE",
+            format!("sled:{}", folder.join("disk/data").display()),
+        )
+        .env("BURSAR_ADMIN_KEY", ADMIN_KEY)
+        .env(
+            "BURSAR_JWT_SECRET",
+            "disk-suite-token-secret-0123456789abcdef",
+        )
+        .env("APP_BASE_URL", "http://127.0.0.1:8087")
+        .env("STRIPE_API_KEY", "sk_test_disk_suite_0123456789")
+        .env("STRIPE_API_BASE", "http://127.0.0.1:9")
+        .env("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET);
+    command
+}
+
+/// Runs a command beside no server: its exit code, and all it said.
+pub(crate) fn run(folder: &Path, argument: &str, further: &[&str]) -> (Option<i32>, String) {
+    let output = bursar(folder, argument).args(further).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
 impl Server {
     /// Starts it and waits until it is ready, or has ended.
     pub(crate) async fn start(folder: &Path) -> Result<Self, Refused> {
         let log = folder.join("log");
-        let mut child = Command::new(binary())
-            .arg("serve")
-            .env_clear()
-            .env("PATH", std::env::var("PATH").unwrap_or_default())
-            .env("BURSAR_LISTEN", "127.0.0.1:0")
-            .env("BURSAR_METRICS_LISTEN", "127.0.0.1:0")
-            .env(
-                "BURSAR_STORE",
-                format!("sled:{}", folder.join("disk/data").display()),
-            )
-            .env("BURSAR_ADMIN_KEY", ADMIN_KEY)
-            .env(
-                "BURSAR_JWT_SECRET",
-                "disk-suite-token-secret-0123456789abcdef",
-            )
-            .env("APP_BASE_URL", "http://127.0.0.1:8087")
-            .env("STRIPE_API_KEY", "sk_test_disk_suite_0123456789")
-            .env("STRIPE_API_BASE", "http://127.0.0.1:9")
-            .env("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET)
+        let mut child = bursar(folder, "serve")
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()

@@ -2,8 +2,8 @@
 
 use crate::faults::wrong;
 use crate::load::Load;
-use crate::mounted;
-use crate::server::Server;
+use crate::server::{Server, run};
+use crate::{Random, mounted, number};
 use bursar_disk::{Errno, Plan, PowerDisk};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -120,4 +120,70 @@ async fn a_stop_that_fails_anywhere_says_why_and_loses_nothing() {
         well * 2 < codes.values().sum(),
         "most failures are told: {codes:?}"
     );
+}
+
+/// What a command prints of the store; how many records its own start and end added is of no interest.
+fn facts(said: &str) -> Vec<&str> {
+    let of_records = ["journal_records=", "chainHead="];
+    let is_fact = |line: &&str| !of_records.iter().any(|name| line.starts_with(name));
+    said.lines().filter(is_fact).collect()
+}
+
+/// A backup becomes a store, on a disk that works.
+fn is_whole(folder: &Path, backup: &str) -> bool {
+    let made = tempfile::tempdir().unwrap();
+    let into = made.path().join("made").display().to_string();
+    let (code, said) = run(folder, "restore", &[backup, "--data-dir", &into]);
+    if code != Some(0) {
+        println!("{said}");
+    }
+    code == Some(0)
+}
+
+/// `verify` and `backup` on a store nobody serves: what they say is right, or they end with a code and a sentence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_on_a_failing_disk_says_why_or_is_right() {
+    let (folder, disk) = mounted();
+    let load = Load::default();
+    let mut server = Server::start(folder.path()).await.expect("it opens");
+    acknowledged(&load, &server, 100).await;
+    load.count(&server).await;
+    assert_eq!(server.terminate(), Some(0));
+    let every = number("BURSAR_SWEEP_EVERY", 5);
+    let mut random = Random::from_env();
+    let (mut failed, mut codes, mut wrongs) = (0, Codes::new(), Vec::new());
+    let backup = folder.path().join("backup.tar").display().to_string();
+    for (argument, further) in [("verify", vec![]), ("backup", vec![backup.as_str()])] {
+        let (code, right) = run(folder.path(), argument, &further);
+        assert_eq!(code, Some(0), "{right}");
+        let mut at = 1 + random.below(every);
+        let mut is_within = true;
+        while is_within {
+            assert!(at < OPERATIONS_MAX, "{argument} does not end");
+            let plan = Plan::Fail {
+                at,
+                errno: Errno::Eio,
+                lasting: random.below(2) == 0,
+            };
+            std::fs::remove_file(&backup).ok();
+            disk.plan(Some(plan));
+            let (code, said) = run(folder.path(), argument, &further);
+            *codes.entry(code).or_default() += 1;
+            let is_right = match code {
+                Some(0) if argument == "backup" => is_whole(folder.path(), &backup),
+                Some(0) => facts(&said) == facts(&right),
+                Some(65 | 73 | 74) => said.contains("bursar: ") && !said.contains("panicked"),
+                _ => false,
+            };
+            if !is_right {
+                wrongs.push(format!("{argument} {plan:?}: {code:?}: {said}"));
+            }
+            is_within = end_of(&disk, &mut failed);
+            at += every;
+        }
+        std::fs::remove_file(&backup).ok();
+    }
+    let swept = format!("command_operations failed={failed} ended_by_code={codes:?}");
+    nothing_lost(folder.path(), &load, &swept).await;
+    assert!(wrongs.is_empty(), "{}", wrongs.join("\n"));
 }
