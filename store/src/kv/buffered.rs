@@ -8,7 +8,8 @@
 //! group ──> open table ──(full, or a quiet moment)──> closed table ──writer thread──> rows below
 //! ```
 //!
-//! Whoever can wait asks `is_behind` first: while the writer is, applies rest and deliveries go on.
+//! Whoever can wait asks `is_behind` first: while the writer is, applies rest and deliveries go on, the slower the fuller
+//! the open table is.
 //!
 //! Invariants: a table is written below whole (also across a kill), so the rows that are opened are
 //! always those of some journal record; a key's newest value is in the open table, else in the closed one, else below; a
@@ -29,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// A table is closed at this size, once the one before is written: in a burst rows stay here, and go below when
 /// nobody waits ([`Kv::is_full`]). A killed process has what two of them hold to fold again: seconds.
@@ -39,6 +41,9 @@ const WORTH_CLOSING: usize = 8;
 /// waits. So two tables of that size are the most memory this takes, and while one is written down again as much for
 /// its `redo`.
 const HALVES_MAX: usize = 3;
+/// The longest pause of a batch while the writer is behind and the open table is nearly full; shorter before, none
+/// below its size. Deliveries slow down by it, instead of all waiting for the rest of a table at once.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// The threads here give way to those somebody waits for.
 const NICENESS: i32 = 5;
 /// Keys told to the filter under one lock.
@@ -180,6 +185,16 @@ impl Shared {
         let waited = self.became_idle.wait_while(is_idle, |is_idle| !*is_idle);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
         self.failed()
+    }
+
+    /// Gives the writer time, the more the fuller the open table is: `over` its size, which may grow by `room`.
+    fn slow_down(&self, over: usize, room: usize) {
+        let part = u32::try_from(over.min(room) * 1_000 / room.max(1)).unwrap_or(1_000);
+        let is_idle = self.is_idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let paused =
+            self.became_idle
+                .wait_timeout_while(is_idle, PAUSE_MAX * part / 1_000, |is_idle| !*is_idle);
+        drop(paused.unwrap_or_else(PoisonError::into_inner));
     }
 
     fn is_idle(&self) -> bool {
@@ -368,13 +383,16 @@ impl Kv for Buffered {
                 tables.open.insert(key, value);
             }
         }
-        let halves = tables.bytes * 2 / self.table_bytes_max;
+        let (bytes, size) = (tables.bytes, self.table_bytes_max);
         drop(tables);
-        if halves >= HALVES_MAX || (halves >= 2 && self.shared.is_idle()) {
-            self.close_table()
-        } else {
-            Ok(())
+        let most = size * HALVES_MAX / 2;
+        if bytes >= most || (bytes >= size && self.shared.is_idle()) {
+            return self.close_table();
         }
+        if bytes >= size {
+            self.shared.slow_down(bytes - size, most - size);
+        }
+        Ok(())
     }
 
     fn size_bytes(&self) -> u64 {
@@ -427,147 +445,5 @@ pub(crate) fn no_thread(cause: std::io::Error) -> StoreError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::keys;
-    use crate::kv::{MemKv, SledKv, first};
-
-    /// Pseudo-random, from a seed.
-    struct Dice(u64);
-    impl Dice {
-        fn roll(&mut self, sides: u64) -> u64 {
-            self.0 = self
-                .0
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 33) % sides
-        }
-    }
-
-    fn walk(kv: &dyn Kv, low: &[u8], high: &[u8], reverse: bool, most: usize) -> Vec<Vec<u8>> {
-        let mut seen = Vec::new();
-        kv.range(low, high, reverse, &mut |key, value| {
-            seen.push([key, value].concat());
-            if seen.len() == most {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })
-        .unwrap();
-        seen
-    }
-
-    fn key(dice: &mut Dice) -> Key {
-        // Kinds of keys the filter keeps, and one it does not.
-        let kind = [keys::INPUT, keys::PENDING, keys::READY][dice.roll(3) as usize];
-        let mut key = vec![kind, dice.roll(4) as u8, dice.roll(60) as u8];
-        key.truncate(1 + dice.roll(3) as usize);
-        key.into()
-    }
-
-    #[test]
-    fn it_reads_like_a_plain_map_whatever_was_written_below() {
-        for seed in 0..200 {
-            let mut dice = Dice(seed);
-            let (model, below) = (MemKv::default(), MemKv::default());
-            let kv = Buffered::with_tables_of(Box::new(below.clone()), 4_000).unwrap();
-            for _ in 0..60 {
-                let mut batch = Batch::new();
-                for _ in 0..dice.roll(40) {
-                    let value = (dice.roll(3) > 0).then(|| vec![dice.roll(250) as u8]);
-                    batch.insert(key(&mut dice), value);
-                }
-                model.apply_batch(&batch).unwrap();
-                kv.take_batch(batch).unwrap();
-                if dice.roll(10) == 0 {
-                    kv.tidy().unwrap();
-                }
-                let (low, high, most) =
-                    (key(&mut dice), key(&mut dice), 1 + dice.roll(80) as usize);
-                for reverse in [false, true] {
-                    assert_eq!(
-                        walk(&kv, &low, &high, reverse, most),
-                        walk(&model, &low, &high, reverse, most),
-                        "seed {seed}"
-                    );
-                }
-                assert_eq!(kv.get(&low).unwrap(), model.get(&low).unwrap());
-            }
-            kv.flush().unwrap();
-            let whole = |kv: &dyn Kv| first(kv, &[0], &end_of(&[254]), usize::MAX).unwrap();
-            assert_eq!(whole(&below), whole(&model), "seed {seed}");
-        }
-    }
-
-    /// A writer that fails, as a full disk would.
-    struct Broken;
-    impl Kv for Broken {
-        fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-            Ok(None)
-        }
-        fn range(&self, _: &[u8], _: &[u8], _: bool, _: &mut Each<'_>) -> Result<(), StoreError> {
-            Ok(())
-        }
-        fn apply_batch(&self, _: &Batch) -> Result<(), StoreError> {
-            Err(StoreError::Full { free_bytes: 0 })
-        }
-        fn size_bytes(&self) -> u64 {
-            0
-        }
-    }
-
-    #[test]
-    fn what_came_and_went_within_a_table_never_goes_below() {
-        let below = MemKv::default();
-        let kv = Buffered::over(Box::new(below.clone())).unwrap();
-        let row = |n: u8| Key::from([keys::PENDING, n]);
-        while !kv.shared.tables().known.denies(Hash::of(&row(0))) {
-            std::thread::yield_now();
-        }
-        kv.take_batch(Batch::from([
-            (row(1), Some(vec![1])),
-            (row(2), Some(vec![2])),
-        ]))
-        .unwrap();
-        kv.take_batch(Batch::from([(row(1), None)])).unwrap();
-        assert_eq!(kv.get(&row(1)).unwrap(), None);
-        assert_eq!(kv.shared.tables().open.len(), 1);
-        kv.flush().unwrap();
-        // What is below by now is deleted there.
-        kv.take_batch(Batch::from([(row(2), None)])).unwrap();
-        assert_eq!(kv.get(&row(2)).unwrap(), None);
-        kv.flush().unwrap();
-        assert_eq!(below.get(&row(2)).unwrap(), None);
-    }
-
-    #[test]
-    fn what_could_not_be_written_below_is_still_read_and_the_next_batch_hears_of_it() {
-        let kv = Buffered::over(Box::new(Broken)).unwrap();
-        let batch = |n: u8| Batch::from([([2, n].into(), Some(vec![n]))]);
-        kv.take_batch(batch(1)).unwrap();
-        assert!(kv.flush().is_err());
-        assert_eq!(kv.get(&[2, 1]).unwrap(), Some(vec![1]));
-        assert!(kv.take_batch(batch(2)).is_err());
-    }
-
-    #[test]
-    fn a_table_is_below_whole_or_not_at_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let sled = SledKv::open(dir.path(), 8 << 20).unwrap();
-        let kv = Buffered::with_tables_of(Box::new(sled), 50_000).unwrap();
-        for n in 0..2_100_u16 {
-            let n = n.to_be_bytes().to_vec();
-            let row = Key::from([&[2], n.as_slice()].concat());
-            kv.take_batch(Batch::from([(row, Some(n.clone())), ([1].into(), Some(n))]))
-                .unwrap();
-        }
-        // As a kill would: what is in the open table is gone.
-        drop(kv);
-        let sled = SledKv::open(dir.path(), 8 << 20).unwrap();
-        let last = sled.get(&[1]).unwrap().unwrap();
-        let rows = first(&sled, &[2], &[3], usize::MAX).unwrap();
-        assert!(rows.len() > 500 && rows.len() < 2_100, "{}", rows.len());
-        assert_eq!(rows.last().unwrap().1, last);
-    }
-}
+#[path = "buffered_tests.rs"]
+mod tests;
