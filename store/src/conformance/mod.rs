@@ -77,6 +77,7 @@ macro_rules! store_suite {
                 timelines_are_read_oldest_first_by_tenant_payment_and_id,
                 pages_hold_everything_once,
                 inputs_are_listed_newest_first_by_status_kind_tenant_and_time,
+                a_page_is_empty_only_if_there_is_nothing,
                 the_digest_ignores_the_order_of_commits,
             }
             work::{

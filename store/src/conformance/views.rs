@@ -1,7 +1,7 @@
 //! What people read: rows, books, timelines, inputs, digest, figures.
 
 use super::world::*;
-use crate::api::{Fate, InputStatus, Store};
+use crate::api::{Fate, Inbound, InputStatus, Store};
 use crate::error::StoreError;
 use crate::query::{InputQuery, LedgerQuery, RowQuery, TimelineOf, TimelineQuery};
 use bursar_domain::decision::{Decision, LedgerAccount, Movement};
@@ -325,6 +325,30 @@ pub(crate) async fn pages_hold_everything_once(store: &dyn Store) {
         })
         .await;
     assert!(matches!(nothing, Err(StoreError::Invalid(_))));
+}
+
+/// What is asked for may lie behind thousands of others in the index; whoever gets an empty page takes it for "none".
+pub(crate) async fn a_page_is_empty_only_if_there_is_nothing(store: &dyn Store) {
+    accept(store, event("evt_rare", "payment:/pi_1")).await;
+    for hundred in 0..25 {
+        let others = (0..100).map(|n| Inbound {
+            kind: "common".to_owned(),
+            ..event(&format!("evt_{hundred}_{n}"), "payment:/pi_1")
+        });
+        store.accept(others.collect()).await.unwrap();
+    }
+    let of_kind = |kind: &str| InputQuery {
+        status: Some(InputStatus::Received),
+        kinds: vec![kind.to_owned()],
+        limit: 10,
+        ..InputQuery::default()
+    };
+    let kind = event("evt_rare", "payment:/pi_1").kind;
+    let page = store.inputs(of_kind(&kind)).await.unwrap();
+    let found: Vec<_> = page.items.iter().map(|i| i.source.public_id()).collect();
+    assert_eq!((found, page.next), (vec!["evt_rare".to_owned()], None));
+    let page = store.inputs(of_kind("none such")).await.unwrap();
+    assert_eq!((page.items.len(), page.next), (0, None));
 }
 
 pub(crate) async fn inputs_are_listed_newest_first_by_status_kind_tenant_and_time(

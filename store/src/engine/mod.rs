@@ -44,12 +44,16 @@ use crate::backup::Source;
 use crate::error::StoreError;
 use crate::kv::Kv;
 use crate::metrics::observe::Outcome;
+use crate::query::Page;
 use crate::sync::{Builder, JoinHandle, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+
+/// Stretches of an index looked through for a page while nothing is found.
+const LOOKS_MAX: u32 = 64;
 
 /// The parts an engine is made of.
 pub(crate) struct Parts {
@@ -203,6 +207,26 @@ impl Engine {
         let shared = Arc::clone(&self.shared);
         let task = tokio::task::spawn_blocking(move || guarded(&shared, read));
         task.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// A page of a list, looked for further while nothing is found: an empty page is read as "there is none", whatever
+    /// it says of a next one. Between two looks others get their turn.
+    async fn page<Q: Clone + Send + 'static, T: Send + 'static>(
+        &self,
+        mut query: Q,
+        after: fn(&mut Q) -> &mut Option<Vec<u8>>,
+        read: fn(&Shared, &Q) -> Result<Page<T>, StoreError>,
+    ) -> Result<Page<T>, StoreError> {
+        let mut looks = 0;
+        loop {
+            let asked = query.clone();
+            let found = self.scan(move |shared| read(shared, &asked)).await?;
+            looks += 1;
+            if !found.items.is_empty() || found.next.is_none() || looks == LOOKS_MAX {
+                return Ok(found);
+            }
+            *after(&mut query) = found.next;
+        }
     }
 
     fn room_for(&self, wants: Wants) -> Result<(), StoreError> {

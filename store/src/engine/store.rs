@@ -301,13 +301,13 @@ impl Store for Engine {
         Box::pin(self.read(move |shared| rows::rows_by_id(shared, kind, &id)))
     }
     fn rows(&self, query: RowQuery) -> Fut<'_, Page<RowView>> {
-        Box::pin(self.scan(move |shared| rows::rows(shared, &query)))
+        Box::pin(self.page(query, |query| &mut query.after, rows::rows))
     }
     fn timeline(&self, query: TimelineQuery) -> Fut<'_, Page<TimelineLine>> {
-        Box::pin(self.scan(move |shared| books::timeline(shared, &query)))
+        Box::pin(self.page(query, |query| &mut query.after, books::timeline))
     }
     fn ledger(&self, query: LedgerQuery) -> Fut<'_, Page<LedgerLine>> {
-        Box::pin(self.scan(move |shared| books::ledger(shared, &query)))
+        Box::pin(self.page(query, |query| &mut query.after, books::ledger))
     }
     fn input(&self, public_id: String, scope: Option<Scope>) -> Fut<'_, Vec<InputView>> {
         Box::pin(self.read(move |shared| inputs::input(shared, &public_id, scope.as_ref())))
@@ -319,16 +319,16 @@ impl Store for Engine {
         Box::pin(self.read(move |shared| inputs::body(shared, seq)))
     }
     fn inputs(&self, query: InputQuery) -> Fut<'_, Page<InputView>> {
-        Box::pin(self.scan(move |shared| inputs::inputs(shared, &query)))
+        Box::pin(self.page(query, |query| &mut query.after, inputs::inputs))
     }
     fn explain(&self, id: String, of: Option<TenantId>, limit: usize) -> Fut<'_, Explained> {
         Box::pin(self.scan(move |shared| inputs::explain(shared, &id, of.as_ref(), limit)))
     }
     fn outbox(&self, query: OutboxQuery) -> Fut<'_, Page<OutboxView>> {
-        Box::pin(self.scan(move |shared| books::outbox(shared, &query)))
+        Box::pin(self.page(query, |query| &mut query.after, books::outbox))
     }
     fn audit(&self, query: AuditQuery) -> Fut<'_, Page<AuditEntry>> {
-        Box::pin(self.scan(move |shared| books::audit(shared, &query)))
+        Box::pin(self.page(query, |query| &mut query.after, books::audit))
     }
     fn kept(&self, space: &'static str, key: String) -> Fut<'_, Option<Vec<u8>>> {
         Box::pin(self.read(move |shared| books::kept(shared, space, &key)))
