@@ -29,7 +29,7 @@ use super::keeper::{self, Keeper};
 use super::orders;
 use super::places;
 use super::port::{Log, Place, Sealer};
-use super::queue::{Shares, Waited};
+use super::queue::{Rest, Shares, Waited};
 use super::recount::Recount;
 use super::shared::{Shared, Wants};
 use crate::error::{ErrorClass, StoreError};
@@ -95,6 +95,9 @@ pub(super) struct Committer {
     /// The last group was refused: the next attempt is not made at once.
     pub(super) was_refused: bool,
     pub(super) shares: Shares,
+    pub(super) rest: Rest,
+    /// Whether only what is in front is taken in this round.
+    pub(super) rests: bool,
     /// When the last delivery was taken into a group.
     pub(super) delivered_at: Instant,
     /// For the records of the next group.
@@ -122,8 +125,10 @@ impl Committer {
         let _gone = Gone(Arc::clone(&self.shared));
         loop {
             let mut waited = self.shared.queue.wait(self.patience());
-            if self.shared.kv.is_behind() {
-                if !self.shared.queue.wait_front(ROWS_WAIT) {
+            let rest = self.rest(waited);
+            self.rests = !rest.is_zero();
+            if self.rests {
+                if !self.shared.queue.wait_front(rest) {
                     continue;
                 }
                 waited = Waited::Work;
@@ -156,6 +161,17 @@ impl Committer {
             self.shared.poison(&error);
             false
         })
+    }
+
+    /// How long only what is in front is taken.
+    fn rest(&self, waited: Waited) -> Duration {
+        if self.shared.kv.is_behind() {
+            return ROWS_WAIT;
+        }
+        match waited {
+            Waited::Work => self.rest.left(Instant::now(), self.delivered_at.elapsed()),
+            Waited::Nothing | Waited::Closed => Duration::ZERO,
+        }
     }
 
     fn patience(&self) -> Duration {
@@ -313,11 +329,11 @@ impl Committer {
         let began = Instant::now();
         let shared = Arc::clone(&self.shared);
         let was_walking = self.recount.is_some();
-        let mut state = State {
-            kv: Overlay::new(shared.kv.as_ref(), self.folded.tally.clone())
+        let mut state = State::new(
+            Overlay::new(shared.kv.as_ref(), self.folded.tally.clone())
                 .with_recount(self.recount.take()),
-            counters: self.folded.counters.clone(),
-        };
+            self.folded.counters.clone(),
+        );
         let mut group = Group::default();
         let freeing = self.unfreed.pop_front();
         if let Some(link) = freeing.clone() {
@@ -329,6 +345,7 @@ impl Committer {
             self.take(&mut state, &mut group, own);
         }
         let closing = self.fill(&mut state, &mut group);
+        let waited = state.waited;
         let done = self.shared.poisoned().map_or(Ok(()), Err);
         let done = done.and_then(|()| self.make_durable(state, &mut group));
         self.was_refused = done.is_err();
@@ -352,6 +369,9 @@ impl Committer {
                 // A caller that went away does not want to know.
                 let _ = answer.send(came_to);
             }
+        }
+        if group.behind > 0 {
+            self.rest.after(Instant::now(), group.behind_for, waited);
         }
         if shared.queue.has_behind() {
             self.shares.passed(began.elapsed());
@@ -387,7 +407,7 @@ impl Committer {
         let queue = &shared.queue;
         while group.has_room() {
             let has_room = group.has_room_behind(self.delivered_at.elapsed());
-            let rests = !has_room || shared.kv.is_behind();
+            let rests = !has_room || self.rests || shared.kv.is_behind();
             let owes = self.shares.is_owed() && !rests;
             let owed = owes.then(|| queue.behind()).flatten();
             let (queued, is_front) = match owed {
@@ -415,7 +435,9 @@ impl Committer {
                 group.has_front = true;
             } else {
                 group.behind += 1;
-                self.shares.spent(began.elapsed());
+                let took = began.elapsed();
+                group.behind_for += took;
+                self.shares.spent(took);
             }
         }
         None
@@ -458,7 +480,7 @@ impl Committer {
     }
 
     fn make_durable(&mut self, state: State<'_>, group: &mut Group) -> Result<(), StoreError> {
-        let State { kv, counters } = state;
+        let State { kv, counters, .. } = state;
         if group.records.is_empty() {
             (_, _, self.recount) = kv.finish_with_recount();
             return Ok(());

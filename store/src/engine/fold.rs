@@ -18,6 +18,7 @@ use bursar_domain::decision::{Disposition, EffectId};
 use bursar_domain::ids::Timestamp;
 use bursar_domain::input::InputSource;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Where it is kept whose keys were forgotten.
 pub(super) const ERASED: &str = "erased";
@@ -26,6 +27,18 @@ pub(super) const ERASED: &str = "erased";
 pub(crate) struct State<'a> {
     pub(crate) kv: Overlay<'a>,
     pub(crate) counters: Counters,
+    /// The longest an input applied in it had waited since it was received; `None`: none was applied.
+    pub(super) waited: Option<Duration>,
+}
+
+impl<'a> State<'a> {
+    pub(super) fn new(kv: Overlay<'a>, counters: Counters) -> Self {
+        Self {
+            kv,
+            counters,
+            waited: None,
+        }
+    }
 }
 
 impl State<'_> {

@@ -16,6 +16,7 @@ use bursar_domain::link::LinkKey;
 use bursar_domain::money::Money;
 use bursar_domain::rows::{Row, RowKind, RowWrite};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 pub(super) fn fold_apply(
     state: &mut State<'_>,
@@ -47,12 +48,17 @@ fn fold_step(
 ) -> Result<(), StoreError> {
     let decision = &step.decision;
     let tenant = tenant_of(&apply.aggregate, &decision.timeline);
+    let mut waited = 0;
     change(state, step.seq, |row| {
+        waited = step.now.0.saturating_sub(row.received_at.0);
         end_row(row, decision.disposition, &decision.reason, step.now);
         if tenant.is_some() {
             row.tenant = tenant;
         }
     })?;
+    // Negative if the clock was set back.
+    let waited = Duration::from_millis(u64::try_from(waited).unwrap_or(0));
+    state.waited = state.waited.max(Some(waited));
     for link in &decision.links {
         state.kv.put(keys::link(&link.key), pack(&link.target)?)?;
     }

@@ -37,7 +37,7 @@ use commit::{Answer, Commit, Queued};
 use committer::Committer;
 use keeper::{Keeper, Keeping};
 use port::{Log, Records, Sealer};
-use queue::Shares;
+use queue::{Rest, Shares};
 use shared::{Disk, Leave, Shared, Wants, Watermarks};
 
 use crate::backup::Source;
@@ -160,6 +160,8 @@ impl Engine {
             keeper: parts.keeping.map(Keeper::new).transpose()?,
             was_refused: false,
             shares: Shares::default(),
+            rest: Rest::new(Instant::now()),
+            rests: false,
             delivered_at: Instant::now(),
             rooms: committer::Rooms::default(),
             folded,

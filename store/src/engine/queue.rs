@@ -14,6 +14,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Most commits waiting in each line.
 const LINE_MAX: usize = 1_024;
@@ -22,6 +23,13 @@ const BEHIND_SHARE: u32 = 8;
 /// Time not used in one busy spell is not saved up for later beyond this: it is what somebody in front
 /// may have to wait for what is behind.
 const CREDIT_MAX: Duration = Duration::from_micros(500);
+
+/// Deliveries come while the last one is not longer ago than this.
+pub(super) const NEAR: Duration = Duration::from_millis(50);
+/// What is behind rests this many times as long as it was worked on, while deliveries come,
+const REST: u32 = 4;
+/// until an input has waited so long.
+const WAITED_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Lines {
@@ -186,11 +194,43 @@ impl Shares {
     }
 }
 
+/// How long what is behind rests between its turns while deliveries come.
+///
+/// Working off what was acknowledged would otherwise take every processor to its end, and the next delivery then waits
+/// for one: of a limited container or a shared machine, until its next period, ten milliseconds and more.
+#[derive(Debug)]
+pub(super) struct Rest {
+    until: Instant,
+    /// How long an input last applied had waited.
+    waited: Duration,
+}
+
+impl Rest {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            until: now,
+            waited: Duration::ZERO,
+        }
+    }
+    /// So much time was spent on what is behind; `waited`: the longest any input applied with it had waited.
+    pub(super) fn after(&mut self, now: Instant, spent: Duration, waited: Option<Duration>) {
+        self.until = now + spent * REST;
+        self.waited = waited.unwrap_or(self.waited);
+    }
+    /// What is left of it; nothing while no deliveries come, or what is behind has waited too long.
+    pub(super) fn left(&self, now: Instant, since_delivery: Duration) -> Duration {
+        if since_delivery < NEAR && self.waited < WAITED_MAX {
+            self.until.saturating_duration_since(now)
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use bursar_domain::ids::Timestamp;
-    use tokio::time::Instant;
 
     fn queued(commit: Commit) -> Queued {
         Queued {
@@ -244,5 +284,24 @@ mod tests {
         }
         let part = Duration::from_secs(1) / BEHIND_SHARE;
         assert!(spent >= part && spent < part * 2, "{spent:?}");
+    }
+
+    #[test]
+    fn what_is_behind_rests_while_deliveries_come_and_nothing_waits_too_long() {
+        let now = Instant::now();
+        let (spent, soon) = (Duration::from_micros(300), Duration::from_millis(1));
+        let mut rest = Rest::new(now);
+        assert_eq!(rest.left(now, soon), Duration::ZERO);
+        rest.after(now, spent, Some(Duration::from_secs(1)));
+        assert_eq!(rest.left(now, soon), spent * REST);
+        assert_eq!(rest.left(now + spent * REST, soon), Duration::ZERO);
+        assert_eq!(rest.left(now, NEAR), Duration::ZERO);
+        rest.after(now, spent, Some(WAITED_MAX));
+        assert_eq!(rest.left(now, soon), Duration::ZERO);
+        // Ends of effects alone say nothing about inputs.
+        rest.after(now, spent, None);
+        assert_eq!(rest.left(now, soon), Duration::ZERO);
+        rest.after(now, spent, Some(Duration::ZERO));
+        assert_eq!(rest.left(now, soon), spent * REST);
     }
 }

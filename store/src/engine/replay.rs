@@ -155,10 +155,7 @@ impl<'a> Open<'a> {
         let folded = folded(kv)?;
         Ok(Self {
             kv,
-            state: State {
-                kv: Overlay::new(kv, folded.tally),
-                counters: folded.counters,
-            },
+            state: State::new(Overlay::new(kv, folded.tally), folded.counters),
             record: folded.record,
             places: Vec::new(),
         })

@@ -1,6 +1,7 @@
 //! The open group: whose commits it has, their records, and the room those take.
 
 use crate::engine::commit::Answer;
+use crate::engine::queue::NEAR;
 use crate::error::StoreError;
 use bursar_domain::link::LinkKey;
 use bursar_domain::rows::Subject;
@@ -13,7 +14,6 @@ const GROUP_COMMITS_MAX: usize = 256;
 /// and enough to share a sync well when none did for this long.
 const GROUP_BEHIND_NEAR: usize = 6;
 const GROUP_BEHIND_FAR: usize = 32;
-const NEAR: Duration = Duration::from_millis(50);
 /// A group takes no further commit once its records have this many bytes.
 const GROUP_BYTES_MAX: usize = 1 << 20;
 /// Rooms for records that are kept, and how large they may be: a megabyte in all.
@@ -38,8 +38,9 @@ pub(super) struct Group {
     pub(super) unfreed: Vec<LinkKey>,
     /// Whether somebody outside waits for it.
     pub(super) has_front: bool,
-    /// Commits of the line behind.
+    /// Commits of the line behind, and the time they took so far.
     pub(super) behind: usize,
+    pub(super) behind_for: Duration,
 }
 
 impl Group {

@@ -53,10 +53,10 @@ pub(super) fn write_put_off(committer: &mut Committer) -> Result<(), StoreError>
         return Ok(());
     }
     let shared = std::sync::Arc::clone(&committer.shared);
-    let mut state = State {
-        kv: Overlay::new(shared.kv.as_ref(), committer.folded.tally.clone()),
-        counters: committer.folded.counters.clone(),
-    };
+    let mut state = State::new(
+        Overlay::new(shared.kv.as_ref(), committer.folded.tally.clone()),
+        committer.folded.counters.clone(),
+    );
     let mut group = Group::default();
     for half in waiting {
         let entry = Entry::Applied(Box::new(half));
