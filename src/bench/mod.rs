@@ -188,6 +188,8 @@ impl Load {
 
 /// How long a steady rate is kept up.
 const PACED_SECONDS: usize = 3;
+/// What a load leads to is worked off within this, on any machine.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Customers nobody has claimed, and those that are linked to tenants.
 const UNCLAIMED: usize = TENANTS;
@@ -248,11 +250,12 @@ async fn measure(
         row.burst = report::Latency::of(&expect_all_ok(&send(&running, burst, 256, None).await?)?);
         // The whole way: linked customers, applied beside the intake.
         let applied = batch(4, args.events, LINKED);
+        let ended = ended(&running).await;
         let (before, started) = (running.cpu_by_thread(), Instant::now());
         let beside = expect_all_ok(&send(&running, applied, args.conns, None).await?)?;
         row.beside_per_second = beside.per_second();
         row.beside = report::Latency::of(&beside);
-        wait_applied(&running).await?;
+        wait_ended(&running, ended + args.events as u64).await?;
         row.applied_per_second = per_second(args.events, started.elapsed());
         row.cpu_applied = target::used(&before, &running.cpu_by_thread());
         row.cpu_applied_us = row.cpu_applied.values().sum();
@@ -299,7 +302,7 @@ async fn steady(row: &mut Row, data: &std::path::Path, round: usize) -> std::io:
     Ok(())
 }
 
-/// How long they take at a steady rate, of linked customers, until all are applied.
+/// How long deliveries take at a steady rate, of linked customers.
 async fn paced(
     running: &Running,
     load: &Load,
@@ -308,7 +311,6 @@ async fn paced(
 ) -> std::io::Result<report::Latency> {
     let events = load.batch(part, rate * PACED_SECONDS, LINKED);
     let outcome = send(running, events, 64, Some(rate as u64)).await?;
-    wait_applied(running).await?;
     Ok(report::Latency::of(&expect_all_ok(&outcome)?))
 }
 
@@ -354,15 +356,22 @@ async fn ask(running: &Running, path: &str) -> std::io::Result<serde_json::Value
         .map_err(std::io::Error::other)
 }
 
-/// Waits until every event that was acknowledged has been applied.
-async fn wait_applied(running: &Running) -> std::io::Result<()> {
-    loop {
-        let waiting = ask(running, "/api/v1/webhook-events?status=received&limit=1").await?;
-        if waiting["data"].as_array().is_some_and(Vec::is_empty) {
-            return Ok(());
+/// Events that came to an end so far: applied, stale, parked and so on.
+async fn ended(running: &Running) -> u64 {
+    metric(running, "bursar_events_total").await
+}
+
+/// Waits until so many events have come to an end. By a counter: a list of what still waits has messages between the
+/// events, and a page of it may hold none of them.
+async fn wait_ended(running: &Running, count: u64) -> std::io::Result<()> {
+    let started = Instant::now();
+    while ended(running).await < count {
+        if started.elapsed() > PATIENCE {
+            return Err(std::io::Error::other("the events were never applied"));
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    Ok(())
 }
 
 /// Waits until what the events told other aggregates is worked off too, and what of it leaves the house: it would
@@ -371,7 +380,6 @@ async fn wait_applied(running: &Running) -> std::io::Result<()> {
 async fn wait_quiet(running: &Running) -> std::io::Result<()> {
     let mut quiet_since: Option<Instant> = None;
     loop {
-        wait_applied(running).await?;
         let page = metrics_page(running).await;
         let is_empty = |lane: &Lane| {
             let series = format!("bursar_outbox_pending{{lane=\"{}\"}}", lane.as_str());
@@ -395,7 +403,6 @@ async fn wait_quiet(running: &Running) -> std::io::Result<()> {
 async fn settled_digest(running: &Running) -> std::io::Result<String> {
     let mut last = None;
     loop {
-        wait_applied(running).await?;
         let health = ask(running, "/api/v1/digest").await?;
         let Some(digest) = health["stateDigest"].as_str() else {
             return Err(std::io::Error::other(format!("no digest in {health}")));
