@@ -27,8 +27,12 @@ const CREDIT_MAX: Duration = Duration::from_micros(500);
 /// Deliveries come while the last one is not longer ago than this.
 pub(super) const NEAR: Duration = Duration::from_millis(50);
 /// What is behind rests this many times as long as it was worked on, while deliveries come,
-const REST: u32 = 4;
-/// until an input has waited so long.
+const REST: u32 = 8;
+/// beyond what it saved up: an order now and then, which somebody waits for, is worked off at once,
+const SAVED_MAX: Duration = Duration::from_millis(5);
+/// never longer than this,
+const REST_MAX: Duration = Duration::from_millis(20);
+/// and not at all once an input has waited so long.
 const WAITED_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
@@ -214,7 +218,10 @@ impl Rest {
     }
     /// So much time was spent on what is behind; `waited`: the longest any input applied with it had waited.
     pub(super) fn after(&mut self, now: Instant, spent: Duration, waited: Option<Duration>) {
-        self.until = now + spent * REST;
+        let earliest = now.checked_sub(SAVED_MAX).unwrap_or(now);
+        let until = self.until.max(earliest) + spent * REST;
+        // Time is not only spent here: a thread that lost its processor meanwhile owes nothing for that.
+        self.until = until.min(now + REST_MAX);
         self.waited = waited.unwrap_or(self.waited);
     }
     /// What is left of it; nothing while no deliveries come, or what is behind has waited too long.
@@ -289,19 +296,26 @@ mod tests {
     #[test]
     fn what_is_behind_rests_while_deliveries_come_and_nothing_waits_too_long() {
         let now = Instant::now();
-        let (spent, soon) = (Duration::from_micros(300), Duration::from_millis(1));
+        let (spent, soon) = (Duration::from_millis(1), Duration::from_millis(1));
+        let resting = spent * REST;
         let mut rest = Rest::new(now);
         assert_eq!(rest.left(now, soon), Duration::ZERO);
         rest.after(now, spent, Some(Duration::from_secs(1)));
-        assert_eq!(rest.left(now, soon), spent * REST);
-        assert_eq!(rest.left(now + spent * REST, soon), Duration::ZERO);
+        assert_eq!(rest.left(now, soon), resting);
+        assert_eq!(rest.left(now + resting, soon), Duration::ZERO);
         assert_eq!(rest.left(now, NEAR), Duration::ZERO);
+        rest.after(now, Duration::from_secs(1), None);
+        assert_eq!(rest.left(now, soon), REST_MAX);
         rest.after(now, spent, Some(WAITED_MAX));
         assert_eq!(rest.left(now, soon), Duration::ZERO);
         // Ends of effects alone say nothing about inputs.
         rest.after(now, spent, None);
         assert_eq!(rest.left(now, soon), Duration::ZERO);
-        rest.after(now, spent, Some(Duration::ZERO));
-        assert_eq!(rest.left(now, soon), spent * REST);
+        // After a pause a little is free, and only a little.
+        let later = now + Duration::from_secs(60);
+        rest.after(later, SAVED_MAX / REST, Some(Duration::ZERO));
+        assert_eq!(rest.left(later, soon), Duration::ZERO);
+        rest.after(later, spent, None);
+        assert_eq!(rest.left(later, soon), resting);
     }
 }
