@@ -5,7 +5,8 @@
 //! is taken in full before it is worked off.
 //!
 //! Invariants: both lines are bounded; each is first in, first out; what is behind gets whatever time
-//! the front leaves and at least one part in [`BEHIND_SHARE`], except while rows cannot be put away.
+//! the front leaves, less its rests while deliveries come, and of a busy time at least one part in [`BEHIND_SHARE`] or
+//! one more than [`REST`], except while rows cannot be put away.
 //! Not here: which commits make up a group (`committer`).
 
 use super::commit::{Commit, Queued};
