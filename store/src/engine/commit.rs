@@ -1,5 +1,6 @@
 //! What callers hand to the committer, sealed and measured on their own task, and what it answers.
 
+use super::fold::is_delivery;
 use crate::api::{Accepted, Administer, Applied, Apply, DueTimer, Fate, Inbound, Settled, Step};
 use crate::api::{EffectStatus, Revive, Revived, decision_digest};
 use crate::engine::port::Sealer;
@@ -213,6 +214,16 @@ pub(super) enum Commit {
 }
 
 impl Commit {
+    /// Whether Stripe waits for it. Whoever gave an order waits for what comes of it, which is behind, too.
+    pub(super) fn is_delivered(&self) -> bool {
+        let Self::Accept(arrivals) = self else {
+            return false;
+        };
+        arrivals
+            .iter()
+            .any(|arrival| is_delivery(&arrival.inbound.source))
+    }
+
     /// The value of the `commit` label.
     pub(super) const fn label(&self) -> &'static str {
         match self {
@@ -321,4 +332,36 @@ pub(super) fn new_input(
         tenant: inbound.tenant,
         body,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::world::event;
+    use bursar_domain::input::InputSource;
+
+    #[test]
+    fn an_order_is_no_delivery() {
+        let accept = |sources: Vec<InputSource>| {
+            let arrivals = sources.into_iter().map(|source| Arrival {
+                inbound: Inbound {
+                    source,
+                    ..event("evt_1", "payment:/pi_1")
+                },
+                body: SealedBody {
+                    bytes: Vec::new(),
+                    subject: None,
+                    plain_bytes: 0,
+                    print: Print::default(),
+                },
+            });
+            Commit::Accept(arrivals.collect())
+        };
+        let order = || InputSource::Operator("refund".to_owned());
+        let delivery = || event("evt_1", "payment:/pi_1").source;
+        assert!(!accept(vec![order()]).is_delivered());
+        assert!(accept(vec![delivery()]).is_delivered());
+        assert!(accept(vec![order(), delivery()]).is_delivered());
+        assert!(!Commit::Probe.is_delivered());
+    }
 }

@@ -424,7 +424,7 @@ impl Committer {
             // An erasure is the last record of its group: see `replay::Erase`.
             let ends = matches!(queued.commit, Commit::Erase(..));
             let began = Instant::now();
-            if matches!(queued.commit, Commit::Accept(_)) {
+            if queued.commit.is_delivered() {
                 self.delivered_at = began;
             }
             self.take(state, group, queued);
