@@ -30,9 +30,11 @@ pub fn answers_of(route: &Route) -> Vec<Code> {
     if route.auth != Auth::Public {
         codes.insert(Code::StoreUnavailable);
     }
+    if route.reads_fields() {
+        codes.extend([Code::InvalidRequest, Code::CardNumberRefused]);
+    }
     if route.auth.is_ours() {
         codes.extend([
-            Code::InvalidRequest,
             Code::Unauthenticated,
             Code::StripeKeyPresented,
             Code::InsufficientScope,

@@ -221,13 +221,12 @@ impl Router {
             })?)
         };
         let bytes = read.as_ref().map_or_else(Bytes::new, |r| r.bytes.clone());
-        let fields = if route.params.is_empty() && matches!(route.auth, Auth::Public | Auth::Stripe)
-        {
-            Fields::default() // a monitor's cache buster, or a query in Stripe's endpoint address
-        } else {
+        let fields = if route.reads_fields() {
             let media = parts.headers.get(header::CONTENT_TYPE);
             let media = media.map(|value| value.to_str().unwrap_or("unreadable"));
             fields::read(route, parts.uri.query(), media, &bytes)?
+        } else {
+            Fields::default()
         };
         let call = Call {
             edge: Arc::clone(&self.edge),

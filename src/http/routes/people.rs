@@ -19,28 +19,22 @@ const ROLE: Param = required("role", Kind::Choice(Role::WORDS), "As what.");
 
 /// What a route that anybody may post to answers.
 const OPEN: &[Code] = &[
-    Code::InvalidRequest,
     Code::Refused,
-    Code::CardNumberRefused,
     Code::RateLimited,
     Code::StoreUnavailable,
     Code::NotAppliedYet,
     Code::StateConflict,
 ];
 const SIGNING_UP: &[Code] = &[
-    Code::InvalidRequest,
     Code::Refused,
-    Code::CardNumberRefused,
     Code::RateLimited,
     Code::StoreUnavailable,
     Code::SignupClosed,
 ];
 const LOGGING_IN: &[Code] = &[
-    Code::InvalidRequest,
     Code::Unauthenticated,
     Code::EmailUnverified,
     Code::Refused,
-    Code::CardNumberRefused,
     Code::RateLimited,
     Code::StoreUnavailable,
     Code::NotAppliedYet,
@@ -48,15 +42,12 @@ const LOGGING_IN: &[Code] = &[
 ];
 const JOINING: &[Code] = &[
     Code::StateConflict,
-    Code::InvalidRequest,
     Code::Unauthenticated,
     Code::InsufficientScope,
     Code::Refused,
-    Code::CardNumberRefused,
     Code::RateLimited,
     Code::StoreUnavailable,
 ];
-const PAGE: &[Code] = &[Code::InvalidRequest];
 
 pub(super) const ROWS: &[Route] = &[
     Route {
@@ -98,7 +89,6 @@ pub(super) const ROWS: &[Route] = &[
         description: "Opening it changes nothing.",
         params: &[TOKEN_OF_PAGE],
         holds: Holds::Text("text/html"),
-        codes: PAGE,
         ..get(
             "/verify-email",
             "verify_email_page",
@@ -120,7 +110,6 @@ pub(super) const ROWS: &[Route] = &[
         summary: "The page that takes a verification's code",
         params: &[optional("email", Kind::Text(320), "Filled in.")],
         holds: Holds::Text("text/html"),
-        codes: PAGE,
         ..get(
             "/verify-email-code",
             "verify_email_code_page",
@@ -207,7 +196,6 @@ pub(super) const ROWS: &[Route] = &[
         summary: "The page a reset's link leads to",
         params: &[TOKEN_OF_PAGE],
         holds: Holds::Text("text/html"),
-        codes: PAGE,
         ..get(
             forgotten::RESET_PATH,
             "password_reset_page",
@@ -240,7 +228,7 @@ pub(super) const ROWS: &[Route] = &[
             NEW_PASSWORD,
         ],
         status: 204,
-        codes: &[Code::Refused, Code::CardNumberRefused, Code::NotFound],
+        codes: &[Code::Refused, Code::NotFound],
         ..post(
             "/api/v1/password/change",
             "password_change",
@@ -253,7 +241,6 @@ pub(super) const ROWS: &[Route] = &[
         summary: "The page an invitation's link leads to",
         params: &[TOKEN_OF_PAGE],
         holds: Holds::Text("text/html"),
-        codes: PAGE,
         ..get(
             "/invitations/accept",
             "invitations_page",
@@ -328,7 +315,7 @@ pub(super) const ROWS: &[Route] = &[
             ),
         ],
         holds: Holds::One("Me"),
-        codes: &[Code::NotFound, Code::Refused, Code::CardNumberRefused],
+        codes: &[Code::NotFound, Code::Refused],
         ..row(
             Verb::Patch,
             "/api/v1/me",
@@ -356,7 +343,7 @@ pub(super) const ROWS: &[Route] = &[
         params: &[EMAIL, ROLE, TENANT],
         status: 201,
         holds: Holds::One("Member"),
-        codes: &[Code::NotFound, Code::StateConflict, Code::CardNumberRefused],
+        codes: &[Code::NotFound, Code::StateConflict],
         ..post(
             "/api/v1/members",
             "members_invite",
@@ -370,7 +357,7 @@ pub(super) const ROWS: &[Route] = &[
         description: "It acts at their next request. The last owner stays one.",
         params: &[ROLE, TENANT],
         holds: Holds::One("Member"),
-        codes: &[Code::StateConflict, Code::CardNumberRefused],
+        codes: &[Code::StateConflict],
         ..row(
             Verb::Patch,
             "/api/v1/members/{id}",
@@ -420,7 +407,7 @@ pub(super) const ROWS: &[Route] = &[
         ],
         status: 201,
         holds: Holds::One("Member"),
-        codes: &[Code::NotFound, Code::StateConflict, Code::CardNumberRefused],
+        codes: &[Code::NotFound, Code::StateConflict],
         ..post(
             "/api/v1/users",
             "users_invite",
