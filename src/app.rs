@@ -43,6 +43,7 @@ use bursar_domain::decision::Lane;
 use bursar_domain::settings::Settings;
 use bursar_store::api::Store;
 use bursar_store::error::StoreError;
+use bursar_store::journal::JournalSettings;
 use bursar_store::{OpenOptions, OpenReport, bind_mode, open_sled};
 use secrecy::ExposeSecret;
 use std::net::SocketAddr;
@@ -54,6 +55,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// So much of the journal is read before anything is served: a second or less. What is older, beside the service.
+const READ_BEFORE_SERVING_BYTES: u64 = 256 << 20;
 /// Bytes in flight on the in-memory connection of a command that opened the store itself.
 const DUPLEX_BYTES: usize = 256 * 1024;
 
@@ -170,6 +173,10 @@ impl App {
         let days = config.retention.events_days;
         let options = OpenOptions {
             retention: days.map(|days| Duration::from_secs(u64::from(days) * 86_400)),
+            journal: JournalSettings {
+                read_bytes: READ_BEFORE_SERVING_BYTES,
+                ..JournalSettings::default()
+            },
             ..OpenOptions::default()
         };
         let (store, opened) = open_sled(folder, options)?;

@@ -4,6 +4,7 @@
 //! order the engine's words promise.
 
 use crate::engine::port::{ChainAudit, EachRecord, Log, Place, Records, Sealer};
+use crate::engine::{Doubt, Unread};
 use crate::error::StoreError;
 use crate::journal::{Chain, Checkpoints, Covered, Journal, JournalError, Position, Reads};
 use crate::vault::{UnsealError, Vault};
@@ -231,6 +232,16 @@ impl Records for JournalRecords {
         }
         Ok(())
     }
+}
+
+/// What opening left unread of a journal, its oldest segments, as many; `None`: nothing.
+pub(crate) fn unread_of(reads: &Reads, segments: usize, doubt: Doubt) -> Option<Unread> {
+    let reads = reads.clone();
+    (segments > 0).then(|| Unread {
+        segments: reads.oldest_segments(segments),
+        read: Box::new(move |segment| Ok(reads.closed(segment)?)),
+        doubt,
+    })
 }
 
 /// The points between a group's write and its sync, by what the group holds.

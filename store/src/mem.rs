@@ -2,7 +2,6 @@
 
 use crate::api::Store;
 use crate::engine::port::{MemKeys, MemLog};
-use crate::engine::shared::Watermarks;
 use crate::engine::{Engine, Parts, replay};
 use crate::error::StoreError;
 use crate::kv::MemKv;
@@ -24,19 +23,7 @@ impl MemStore {
             all: false,
         };
         replay::catch_up(&kv, &log, &erase)?;
-        let engine = Engine::start(Parts {
-            kv: Box::new(kv),
-            log: Box::new(log.clone()),
-            records: Arc::new(log),
-            keys,
-            dir: None,
-            marks: Watermarks::OFF,
-            leave: None,
-            count_rows: false,
-            doubt: None,
-            keeping: None,
-            backup: None,
-        })?;
+        let engine = Engine::start(Parts::of(kv, log.clone(), log, keys))?;
         Ok(Arc::new(engine))
     }
 }

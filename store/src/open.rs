@@ -18,7 +18,7 @@
 
 use crate::api::{Administer, Keep, Store};
 use crate::backup::Source;
-use crate::durable::{JournalLog, JournalRecords};
+use crate::durable::{JournalLog, JournalRecords, unread_of};
 use crate::engine::export::{self, Restored};
 use crate::engine::fold::broken;
 use crate::engine::keeper::{self, Keeping};
@@ -40,7 +40,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Up to this many rows are counted before anything is served; more, in the background.
 const ROWS_CHECKED_AT_ONCE: u64 = 500_000;
 /// Says that the rows were found wanting: they are folded again, whatever they say.
-const DOUBTED: &str = "rows.doubted";
+const ROWS_DOUBTED: &str = "rows.doubted";
+/// Says that an old segment was found wanting: all of the journal is read before it opens.
+const JOURNAL_DOUBTED: &str = "journal.doubted";
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -158,6 +160,7 @@ fn simulated(
         // The walk runs beside every random history; `audit` compares its outcome.
         count_rows: true,
         doubt: Some(Box::new(|| panic!("a row was miscounted"))),
+        unread: None,
         keeping: Some(keeping(durable.checkpoints, options)),
         backup: None,
         dir: None,
@@ -215,12 +218,16 @@ pub fn open_sled(
 ) -> Result<(Arc<dyn Store>, OpenReport), StoreError> {
     let vfs: Arc<dyn Vfs> = Arc::new(RealVfs);
     let lock = DirLock::acquire(&*vfs, dir, std::process::id(), &options.socket)?;
+    let mut settings = options.journal;
+    if dir.join(JOURNAL_DOUBTED).exists() {
+        settings.read_bytes = u64::MAX;
+    }
     let (durable, kept) = std::thread::scope(|scope| {
         // Both read all they have, from files of their own: a large store is there sooner.
         let kept = std::thread::Builder::new()
             .name("opening rows".to_owned())
             .spawn_scoped(scope, || open_kv(dir, &options));
-        let durable = open_durable(&vfs, dir, &lock, options.journal);
+        let durable = open_durable(&vfs, dir, &lock, settings);
         let kept = kept.map_err(no_thread).and_then(|opening| {
             let gone = |_| Err(broken("opening the rows panicked".to_owned()));
             opening.join().unwrap_or_else(gone)
@@ -228,6 +235,7 @@ pub fn open_sled(
         (durable, kept)
     });
     let durable = durable?;
+    believe_again(&dir.join(JOURNAL_DOUBTED))?;
     let (kv, rows, made) = open_rows(dir, kept, &durable, &options)?;
     let report = OpenReport {
         installation: hex::encode(durable.installation.0),
@@ -242,21 +250,22 @@ pub fn open_sled(
         rows = ?report.rows,
         checkpoint = report.checkpoint,
         replayed = report.replayed,
+        unread_segments = report.journal.unread_segments,
         "the store is open"
     );
-    let doubted = dir.join(DOUBTED);
-    let doubt: Doubt = Box::new(move || {
-        if let Err(error) = std::fs::write(&doubted, b"made again at the next opening\n") {
-            tracing::error!(%error, "the doubt about the rows cannot be written down");
-        }
-    });
+    let unread = report.journal.unread_segments;
     let engine = Engine::start(Parts {
         kv: Box::new(kv),
         log: Box::new(durable.log),
         records: durable.records,
         keys: durable.keys,
         count_rows: report.rows == RowsFound::Trusted,
-        doubt: Some(doubt),
+        doubt: Some(doubts(dir, ROWS_DOUBTED)),
+        unread: unread_of(
+            durable.checkpoints.reads(),
+            unread,
+            doubts(dir, JOURNAL_DOUBTED),
+        ),
         keeping: Some(keeping(durable.checkpoints, &options)),
         backup: Some(Source::new(dir, durable.vault)),
         dir: Some(dir.to_owned()),
@@ -328,6 +337,27 @@ fn now() -> Timestamp {
     Timestamp(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
+/// Leaves a file of this name for the next opening.
+fn doubts(dir: &Path, name: &'static str) -> Doubt {
+    let doubted = dir.join(name);
+    Box::new(move || {
+        if let Err(error) = std::fs::write(&doubted, b"looked at again at the next opening\n") {
+            tracing::error!(%error, name, "a doubt cannot be written down");
+        }
+    })
+}
+
+fn believe_again(doubted: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(doubted) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(StoreError::Io {
+            operation: "removing the mark of doubt",
+            file: Some(doubted.to_owned()),
+            cause,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Why rows are not believed; `None`: they are.
 fn doubt(
     dir: &Path,
@@ -352,7 +382,7 @@ fn doubt(
     if record > durable.records.head().0 {
         return Ok(Err("they are ahead of the journal".to_owned()));
     }
-    if dir.join(DOUBTED).exists() {
+    if dir.join(ROWS_DOUBTED).exists() {
         return Ok(Err(
             "some were found missing or changed while it ran".to_owned()
         ));
@@ -415,17 +445,7 @@ fn open_rows(
     };
     tracing::warn!(reason, "the rows are made again from the journal");
     set_aside(dir)?;
-    let doubted = dir.join(DOUBTED);
-    match std::fs::remove_file(&doubted) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-            return Err(StoreError::Io {
-                operation: "removing the mark of doubt",
-                file: Some(doubted),
-                cause,
-            });
-        }
-        _ => {}
-    }
+    believe_again(&dir.join(ROWS_DOUBTED))?;
     let kv = open_kv(dir, options)?;
     let made = make(&kv, durable, options)?;
     sign(&kv, durable)?;

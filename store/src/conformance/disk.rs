@@ -4,6 +4,7 @@ use super::random::{Answered, Dice, act};
 use super::world::*;
 use crate::api::Store;
 use crate::error::StoreError;
+use crate::journal::JournalSettings;
 use crate::open::{OpenOptions, OpenReport, RowsFound, open_sled};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +23,11 @@ fn open(dir: &Path) -> (Arc<dyn Store>, OpenReport) {
 
 /// A store with some of everything in it, closed; gives its digest and chain head.
 async fn filled(dir: &Path) -> (String, (u64, String)) {
-    let (store, report) = open(dir);
+    filled_with(dir, OpenOptions::small()).await
+}
+
+async fn filled_with(dir: &Path, options: OpenOptions) -> (String, (u64, String)) {
+    let (store, report) = open_sled(dir, options).unwrap();
     assert_eq!(report.rows, RowsFound::New);
     let (mut dice, mut known) = (Dice(7), Answered::default());
     for _ in 0..120 {
@@ -228,6 +233,58 @@ fn rows_doubted_while_they_were_used_are_folded_again_once() {
         assert!(matches!(report.rows, RowsFound::Rebuilt { reason } if reason.contains("missing")));
         let report = same_as(dir.path(), &before).await;
         assert_eq!(report.rows, RowsFound::Checked);
+    });
+}
+
+#[test]
+fn an_old_segment_found_damaged_while_it_serves_ends_the_store_and_refuses_the_next_opening() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let options = || OpenOptions {
+            journal: JournalSettings {
+                segment_bytes: 16 << 10,
+                zero_chunk_bytes: 4 << 10,
+                read_bytes: 16 << 10,
+                ..JournalSettings::default()
+            },
+            ..OpenOptions::small()
+        };
+        let before = filled_with(dir.path(), options()).await;
+        let segment = dir.path().join("journal/0000000002.segment");
+        let whole = std::fs::read(&segment).unwrap();
+        let mut hurt = whole.clone();
+        hurt[5_000] ^= 1;
+        std::fs::write(&segment, &hurt).unwrap();
+        let place = |error: StoreError| match error {
+            StoreError::Damaged { file, offset, .. } => (file, offset),
+            other => panic!("{other}"),
+        };
+        // It opens, serves, and meets the damage.
+        let (store, report) = open_sled(dir.path(), options()).unwrap();
+        assert!(report.journal.unread_segments >= 2, "{report:?}");
+        assert_eq!(report.rows, RowsFound::Checked);
+        let met = loop {
+            if let Err(error) = store.probe().await {
+                break place(error);
+            }
+        };
+        assert!(met.0.ends_with("0000000002.segment"), "{met:?}");
+        drop(store);
+        let doubted = dir.path().join("journal.doubted");
+        for _ in 0..2 {
+            assert!(doubted.exists());
+            let refused = open_sled(dir.path(), options()).map(|(_, report)| report);
+            assert_eq!(place(refused.unwrap_err()), met);
+        }
+        // Once it is whole again, all of it is read once, and then a part first as before.
+        std::fs::write(&segment, &whole).unwrap();
+        for unread in [false, true] {
+            let (store, report) = open_sled(dir.path(), options()).unwrap();
+            assert!(!doubted.exists());
+            assert_eq!(report.journal.unread_segments > 0, unread);
+            assert_eq!(store.state_digest().await.unwrap(), before.0);
+            store.close().await.unwrap();
+        }
     });
 }
 

@@ -32,6 +32,7 @@ pub(crate) mod replay;
 mod schedules_tests;
 pub(crate) mod shared;
 mod store;
+mod unread;
 
 use commit::{Answer, Commit, Queued};
 use committer::Committer;
@@ -39,10 +40,11 @@ use keeper::{Keeper, Keeping};
 use port::{Log, Records, Sealer};
 use queue::{Rest, Shares};
 use shared::{Disk, Leave, Shared, Wants, Watermarks};
+pub(crate) use unread::Unread;
 
 use crate::backup::Source;
 use crate::error::StoreError;
-use crate::kv::Kv;
+use crate::kv::{Kv, no_thread};
 use crate::metrics::observe::Outcome;
 use crate::query::Page;
 use crate::sync::{Builder, JoinHandle, Ordering};
@@ -70,28 +72,58 @@ pub(crate) struct Parts {
     pub(crate) count_rows: bool,
     /// Called if a count finds rows missing.
     pub(crate) doubt: Option<Doubt>,
+    /// What of the journal is still to be read; `None`: nothing.
+    pub(crate) unread: Option<Unread>,
     /// Checkpoints and retention; `None`: the journal is kept whole.
     pub(crate) keeping: Option<Keeping>,
     /// What a backup is made of; `None`: there are no files.
     pub(crate) backup: Option<Source>,
 }
 
-/// Remembers, for the next opening, that the rows cannot be believed.
+impl Parts {
+    /// An engine over these and nothing else: no files, no checkpoints, nothing counted or read beside the work.
+    pub(crate) fn of(
+        kv: impl Kv + 'static,
+        log: impl Log + 'static,
+        records: impl Records + 'static,
+        keys: Arc<dyn Sealer>,
+    ) -> Self {
+        Self {
+            kv: Box::new(kv),
+            log: Box::new(log),
+            records: Arc::new(records),
+            keys,
+            dir: None,
+            marks: Watermarks::OFF,
+            leave: None,
+            count_rows: false,
+            doubt: None,
+            unread: None,
+            keeping: None,
+            backup: None,
+        }
+    }
+}
+
+/// Remembers, for the next opening, that something cannot be believed.
 pub(crate) type Doubt = Box<dyn FnOnce() + Send>;
 
 /// The store's engine.
 pub(crate) struct Engine {
     shared: Arc<Shared>,
     committer: Option<JoinHandle<()>>,
+    /// Reads what is still unread of the journal.
+    reader: Option<JoinHandle<()>>,
 }
 
-/// The last handle waits for the committer: whoever opens the same files next finds them free.
+/// The last handle waits for its threads: whoever opens the same files next finds them free.
 impl Drop for Engine {
     fn drop(&mut self) {
         self.shared.queue.close();
-        if let Some(committer) = self.committer.take() {
-            // Its panics are caught inside; there is nobody to tell.
-            let _ = committer.join();
+        // The committer closes the store, which ends the reader.
+        for thread in [self.committer.take(), self.reader.take()] {
+            // Their panics are caught inside; there is nobody to tell.
+            let _ = thread.map(JoinHandle::join);
         }
     }
 }
@@ -105,20 +137,24 @@ impl Outcome for Answer {
 impl Engine {
     /// Starts the committer over rows that hold everything the journal says.
     /// # Errors: rows that cannot be read, or no thread.
-    pub(crate) fn start(parts: Parts) -> Result<Self, StoreError> {
+    pub(crate) fn start(mut parts: Parts) -> Result<Self, StoreError> {
+        let unread = parts.unread.take();
         let (shared, committer) = Self::prepare(parts)?;
-        let committer = Builder::new()
-            .name("committer".to_owned())
-            .spawn(move || committer.run())
-            .map_err(|cause| StoreError::Io {
-                operation: "starting the committer",
-                file: None,
-                cause,
-            })?;
-        Ok(Self {
-            shared,
-            committer: Some(committer),
-        })
+        let begin = |name: &str| Builder::new().name(name.to_owned());
+        let mut engine = Self {
+            shared: Arc::clone(&shared),
+            committer: Some(
+                begin("committer")
+                    .spawn(move || committer.run())
+                    .map_err(no_thread)?,
+            ),
+            reader: None,
+        };
+        if let Some(unread) = unread {
+            let reader = begin("old segments").spawn(move || unread::read_on(&shared, unread));
+            engine.reader = Some(reader.map_err(no_thread)?);
+        }
+        Ok(engine)
     }
 
     /// The same without a thread: the committer is a task of the runtime this is called in, and ends with it.
@@ -130,6 +166,7 @@ impl Engine {
         Ok(Self {
             shared,
             committer: None,
+            reader: None,
         })
     }
 

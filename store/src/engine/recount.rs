@@ -69,7 +69,6 @@ mod tests {
     use crate::api::Store;
     use crate::conformance::world::*;
     use crate::engine::port::{Log, MemKeys, MemLog, Place};
-    use crate::engine::shared::Watermarks;
     use crate::engine::{Engine, Parts, replay};
     use crate::kv::{Batch, MemKv, Overlay};
     use std::sync::Arc;
@@ -119,18 +118,11 @@ mod tests {
     }
 
     fn parts(kv: &MemKv, log: &MemLog, doubt: impl FnOnce() + Send + 'static) -> Parts {
+        let keys = Arc::new(MemKeys::default());
         Parts {
-            backup: None,
-            kv: Box::new(kv.clone()),
-            log: Box::new(log.clone()),
-            records: Arc::new(log.clone()),
-            keys: Arc::new(MemKeys::default()),
-            dir: None,
-            marks: Watermarks::OFF,
-            leave: None,
             count_rows: true,
             doubt: Some(Box::new(doubt)),
-            keeping: None,
+            ..Parts::of(kv.clone(), log.clone(), log.clone(), keys)
         }
     }
 

@@ -11,7 +11,6 @@
 use super::commit::{Commit, Queued};
 use super::port::{Log, MemKeys, MemLog, Place};
 use super::queue::{Queue, Waited};
-use super::shared::Watermarks;
 use super::{Engine, Parts, replay};
 use crate::api::{Accepted, Store};
 use crate::conformance::world;
@@ -126,19 +125,7 @@ fn engine_on(disk: &Disk) -> Arc<Engine> {
         disk: disk.clone(),
         appends: 0,
     };
-    let engine = Engine::start(Parts {
-        kv: Box::new(kv),
-        log: Box::new(slow),
-        records: Arc::new(log),
-        keys,
-        dir: None,
-        marks: Watermarks::OFF,
-        leave: None,
-        count_rows: false,
-        doubt: None,
-        keeping: None,
-        backup: None,
-    });
+    let engine = Engine::start(Parts::of(kv, slow, log, keys));
     Arc::new(engine.unwrap())
 }
 

@@ -108,8 +108,9 @@ pub struct JournalSettings {
     pub room_ahead_bytes: u64,
     /// The installation whose journal this must be; `None` takes what is there, or a random one for a new journal.
     pub installation: Option<InstallationId>,
-    /// Records up to here are covered by a checkpoint and need not be read when opening; 0 reads everything.
-    pub check_after: u64,
+    /// How much is read before the journal opens, from its end back; older segments are believed by their headers until
+    /// [`Reads::closed`] has read them. `u64::MAX`: all of it.
+    pub read_bytes: u64,
 }
 
 impl Default for JournalSettings {
@@ -122,7 +123,7 @@ impl Default for JournalSettings {
             // 4 MiB: a burst of a thousand events, and a fresh directory stays small.
             room_ahead_bytes: 4 << 20,
             installation: None,
-            check_after: 0,
+            read_bytes: u64::MAX,
         }
     }
 }

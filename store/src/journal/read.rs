@@ -242,6 +242,44 @@ impl Reads {
         }
     }
 
+    /// Gives the numbers of the oldest segments, as many.
+    #[must_use]
+    pub fn oldest_segments(&self, count: usize) -> Vec<u64> {
+        let spans = self.shared.spans();
+        spans.iter().take(count).map(|span| span.segment).collect()
+    }
+
+    /// Reads a segment that has a successor, as opening does, and gives how many records it holds; 0 when retention
+    /// dropped it meanwhile.
+    ///
+    /// # Errors
+    /// [`JournalError::Damage`] when it is not as it was written or does not lead to its successor; [`JournalError::Io`].
+    pub fn closed(&self, segment: u64) -> Result<u64, JournalError> {
+        match self.read_closed(segment) {
+            Err(JournalError::Dropped { .. }) => Ok(0),
+            read => read,
+        }
+    }
+
+    fn read_closed(&self, segment: u64) -> Result<u64, JournalError> {
+        let (this, next) = (
+            self.shared.segment(segment)?,
+            self.shared.segment(segment + 1)?,
+        );
+        let (header, following) = (this.header()?, next.header()?);
+        let len = this
+            .file
+            .size()
+            .map_err(io_error("measuring", &this.path))?;
+        let mut records = 0;
+        let end = this.closed(&header, len, following.first_record, |group| {
+            records += u64::from(group.records);
+            Ok(())
+        })?;
+        super::recover::check_continues(&next, &following, end)?;
+        Ok(records)
+    }
+
     /// Reads one record by its position.
     ///
     /// # Errors

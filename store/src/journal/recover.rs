@@ -35,8 +35,10 @@ pub struct OpenReport {
     pub last_record: u64,
     /// Segments on disk.
     pub segments: usize,
-    /// Records read and checked; fewer than there are when a checkpoint covers the rest.
+    /// Records read and checked.
     pub checked_records: u64,
+    /// The oldest segments, as many, were not read: see [`super::JournalSettings::read_bytes`].
+    pub unread_segments: usize,
     /// What was cut off the end, written but never synced.
     pub cut: Option<Cut>,
     /// Damage to one copy of something kept twice, repaired from the other.
@@ -129,14 +131,14 @@ impl Names {
     }
 }
 
-/// Reads the whole journal and changes nothing. `None` when there is none yet.
+/// Reads the journal and changes nothing. `None` when there is none yet.
 ///
-/// Segments whose records all lie at or before `check_after` are believed by their headers.
+/// Of closed segments so many bytes are read, from the newest back; those before are believed by their headers.
 pub(super) fn inspect(
     vfs: &dyn Vfs,
     dir: &Path,
     expected: Option<InstallationId>,
-    check_after: u64,
+    read_bytes: u64,
 ) -> Result<(Names, Option<Inspection>), JournalError> {
     let names = Names::read(vfs, dir)?;
     let mark = mark::read(vfs, dir)?;
@@ -169,7 +171,7 @@ pub(super) fn inspect(
         installation,
         mark: mark.as_ref().map(|found| found.mark),
     };
-    let (segments, tail, first_chain, mut report) = scan.run(&names, first, check_after)?;
+    let (segments, tail, first_chain, mut report) = scan.run(&names, first, read_bytes)?;
     report.unknown.clone_from(&names.unknown);
     report
         .repaired
@@ -241,10 +243,11 @@ impl Scan<'_> {
         &self,
         names: &Names,
         first: u64,
-        check_after: u64,
+        read_bytes: u64,
     ) -> Result<(Vec<SegmentSpan>, Tail, Chain, OpenReport), JournalError> {
         let kept: Vec<u64> = names.segments.range(first..).copied().collect();
         self.check_numbers(&kept, first)?;
+        let read_from = self.read_from(&kept, read_bytes)?;
         let mut report = OpenReport {
             segments: kept.len(),
             ..OpenReport::default()
@@ -281,19 +284,15 @@ impl Scan<'_> {
                 return Ok((segments, tail, first_chain, report));
             };
             let next = self.open(*next)?.0.header()?;
-            let covered = next.first_record.saturating_sub(1);
-            if covered <= check_after && check_after > 0 {
+            if number < read_from {
+                report.unread_segments += 1;
                 before = Some((next.first_record, next.previous_chain));
             } else {
-                let next_first = next.first_record;
-                before = Some(self.closed(
-                    segment,
-                    &header,
-                    len,
-                    next_first,
-                    &mut marked,
-                    &mut report,
-                )?);
+                let end = segment.closed(&header, len, next.first_record, |group| {
+                    report.checked_records += u64::from(group.records);
+                    marked.look(&segment.path, group.last_record(), &group.chain)
+                })?;
+                before = Some(end);
             }
         }
         Err(damage(
@@ -301,6 +300,23 @@ impl Scan<'_> {
             0,
             DamageKind::Missing,
         ))
+    }
+
+    /// The first segment that is read: with all that follow it has no more bytes than that, or the mark is in it, or
+    /// it is the last.
+    fn read_from(&self, kept: &[u64], bytes: u64) -> Result<u64, JournalError> {
+        let (mut left, mut from) = (bytes, kept.last().copied().unwrap_or(0));
+        if bytes == u64::MAX {
+            return Ok(0);
+        }
+        for number in kept.iter().rev() {
+            let (_, len) = self.open(*number)?;
+            let Some(rest) = left.checked_sub(len) else {
+                break;
+            };
+            (left, from) = (rest, *number);
+        }
+        Ok(self.mark.map_or(from, |mark| from.min(mark.segment)))
     }
 
     /// Segments are numbered without a gap from the first that retention kept to at least the marked one.
@@ -346,40 +362,6 @@ impl Scan<'_> {
             return Err(damage(&segment.path, 40, kind));
         }
         Ok(expected)
-    }
-
-    /// Walks a segment that has a successor: it must be whole, with nothing but zeros after its last group.
-    fn closed(
-        &self,
-        segment: SegmentFile,
-        header: &SegmentHeader,
-        len: u64,
-        next_first_record: u64,
-        marked: &mut Marked,
-        report: &mut OpenReport,
-    ) -> Result<(u64, Chain), JournalError> {
-        let mut walk = Walk::new(segment.clone(), header, len);
-        loop {
-            match walk.next()? {
-                Step::Group(group) => {
-                    report.checked_records += u64::from(group.records);
-                    marked.look(&segment.path, group.last_record(), &group.chain)?;
-                }
-                Step::Bad(offset, kind) => return Err(damage(&segment.path, offset, kind)),
-                Step::End => break,
-            }
-        }
-        if let Some((offset, _)) = segment.not_zero(walk.offset, len)? {
-            return Err(damage(&segment.path, offset, DamageKind::NotZero));
-        }
-        if walk.next_record < next_first_record {
-            let kind = DamageKind::EndsEarly {
-                found: walk.next_record - 1,
-                next: next_first_record,
-            };
-            return Err(damage(&segment.path, walk.offset, kind));
-        }
-        Ok((walk.next_record, walk.chain))
     }
 
     /// Walks the last segment, whose end a crash may have torn.

@@ -173,6 +173,36 @@ impl SegmentFile {
         Ok(header)
     }
 
+    /// Walks a segment that has a successor, which begins with that record: it must be whole, with nothing but zeros
+    /// after its last group. Gives the record that must be next, and the chain before it.
+    pub(super) fn closed(
+        &self,
+        header: &SegmentHeader,
+        len: u64,
+        next_first_record: u64,
+        mut see: impl FnMut(&GroupHeader) -> Result<(), JournalError>,
+    ) -> Result<(u64, Chain), JournalError> {
+        let mut walk = Walk::new(self.clone(), header, len);
+        loop {
+            match walk.next()? {
+                Step::Group(group) => see(&group)?,
+                Step::Bad(offset, kind) => return Err(damage(&self.path, offset, kind)),
+                Step::End => break,
+            }
+        }
+        if let Some((offset, _)) = self.not_zero(walk.offset, len)? {
+            return Err(damage(&self.path, offset, DamageKind::NotZero));
+        }
+        if walk.next_record < next_first_record {
+            let kind = DamageKind::EndsEarly {
+                found: walk.next_record - 1,
+                next: next_first_record,
+            };
+            return Err(damage(&self.path, walk.offset, kind));
+        }
+        Ok((walk.next_record, walk.chain))
+    }
+
     /// Finds the first and the last byte in a range that are not zero.
     pub(super) fn not_zero(&self, from: u64, to: u64) -> Result<Option<(u64, u64)>, JournalError> {
         let mut found: Option<(u64, u64)> = None;

@@ -75,7 +75,7 @@ pub(crate) fn survey(
     dir: &Path,
     each: Each<'_>,
 ) -> Result<Option<Survey>, JournalError> {
-    let verdict = match inspect(vfs, dir, None, 0) {
+    let verdict = match inspect(vfs, dir, None, u64::MAX) {
         Ok((_, None)) => return Ok(None),
         Ok((_, Some(found))) => Ok(found.tail.record),
         // Nothing is wrong with what a newer program wrote, and this one must not cut it.

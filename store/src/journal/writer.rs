@@ -78,7 +78,7 @@ impl Journal {
         }
         let settings = settings.within_limits();
         let (names, found) =
-            recover::inspect(&*vfs, dir, settings.installation, settings.check_after)?;
+            recover::inspect(&*vfs, dir, settings.installation, settings.read_bytes)?;
         let Some(mut found) = found else {
             return Self::create(vfs, dir, settings);
         };
@@ -117,7 +117,7 @@ impl Journal {
         dir: &Path,
         settings: JournalSettings,
     ) -> Result<OpenReport, JournalError> {
-        let (_, found) = recover::inspect(vfs, dir, settings.installation, settings.check_after)?;
+        let (_, found) = recover::inspect(vfs, dir, settings.installation, settings.read_bytes)?;
         match found {
             Some(found) => Ok(found.report),
             None => {

@@ -438,7 +438,7 @@ fn cost(key: &[u8], value: Option<&Vec<u8>>) -> usize {
 /// No thread can be had.
 pub(crate) fn no_thread(cause: std::io::Error) -> StoreError {
     StoreError::Io {
-        operation: "starting a thread for the rows",
+        operation: "starting a thread of the store",
         file: None,
         cause,
     }

@@ -222,21 +222,70 @@ fn retention_drops_only_what_a_checkpoint_covers_and_the_rest_stays_verifiable()
     assert_eq!(refused(&site.vfs.copy()).file, path("0000000003.segment"));
 }
 
-#[test]
-fn segments_covered_by_a_checkpoint_are_believed_by_their_headers_when_asked() {
-    let disk = long();
-    let hurt = changed(&disk, "0000000001.segment", |bytes| bytes[700] ^= 1);
-    assert_eq!(refused(&hurt).file, path("0000000001.segment"));
-    let site = Site::on(hurt);
+/// Opens reading no more than the newest segment, then reads the others; gives what is wrong, and how many were read.
+fn read_later(disk: SimVfs) -> (Option<Damage>, usize) {
+    let site = Site::on(disk);
     let settings = JournalSettings {
-        check_after: 10,
+        read_bytes: 4096,
         ..small()
     };
-    let (journal, report) = Journal::open(site.vfs(), &dir(), &site.lock, settings).unwrap();
-    assert!(report.checked_records < 24);
-    // It is still noticed by whoever reads it.
-    let mut records = journal.reads().records_from(1).unwrap();
-    assert!(records.any(|record| record.is_err()));
+    let found = match Journal::open(site.vfs(), &dir(), &site.lock, settings) {
+        Err(JournalError::Damage(damage)) => return (Some(damage), 0),
+        other => other.unwrap(),
+    };
+    let (journal, report) = found;
+    let (reads, mut read) = (journal.reads(), 0);
+    let mut records = report.checked_records;
+    for segment in 1..=report.unread_segments as u64 {
+        read += 1;
+        match reads.closed(segment) {
+            Ok(of_it) => records += of_it,
+            Err(JournalError::Damage(damage)) => return (Some(damage), read),
+            Err(error) => panic!("not a damage: {error}"),
+        }
+    }
+    assert_eq!(records, 24, "none twice and none left out");
+    (None, read)
+}
+
+#[test]
+fn what_is_read_after_opening_is_judged_as_if_it_were_read_before() {
+    let disk = long();
+    assert_eq!(read_later(disk.copy()), (None, 3));
+    let (mut at_once, mut later) = (0, 0);
+    for segment in 1..=3 {
+        let name = format!("000000000{segment}.segment");
+        for at in 0..4096 {
+            let hurt = changed(&disk, &name, |bytes| bytes[at] ^= 1 << (at % 8));
+            let (damage, read) = read_later(hurt.copy());
+            assert_eq!(damage, Some(refused(&hurt)), "{name} {at}");
+            *if read == 0 { &mut at_once } else { &mut later } += 1;
+        }
+    }
+    // Headers are read before, what they head after.
+    assert_eq!((at_once, later), (3 * 512, 3 * (4096 - 512)));
+}
+
+#[test]
+fn a_segment_that_is_not_read_before_opening_is_still_missed() {
+    let disk = long();
+    disk.remove(&path("0000000002.segment")).unwrap();
+    let (damage, read) = read_later(disk);
+    assert_eq!(damage.unwrap().file, path("0000000002.segment"));
+    assert_eq!(read, 0);
+}
+
+#[test]
+fn the_segment_of_the_mark_is_read_before_opening_whatever_else_is() {
+    let disk = long();
+    let settings = JournalSettings {
+        read_bytes: 0,
+        ..small()
+    };
+    let site = Site::on(disk);
+    let (_, report) = Journal::open(site.vfs(), &dir(), &site.lock, settings).unwrap();
+    assert_eq!((report.segments, report.unread_segments), (4, 3));
+    assert!(report.checked_records > 0 && report.checked_records < 24);
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn small() -> JournalSettings {
         zero_chunk_bytes: 1024,
         room_ahead_bytes: 512,
         installation: Some(ID),
-        check_after: 0,
+        read_bytes: u64::MAX,
     }
 }
 
